@@ -1,0 +1,15 @@
+"""Which fine-tuning objective for this model and this dataset? Measure the prior, then decide.
+
+    from advisor.data import load_dataset
+    from advisor.model import load_model
+    from advisor.prior import measure_prior
+    from advisor.recommend import recommend
+
+    loaded = load_model("path/to/model")
+    dataset = load_dataset("train.jsonl", loaded.tokenizer)
+    print(recommend(measure_prior(loaded, dataset), temperature=0.0).reason)
+
+Nothing is imported here, so that `advisor --help` stays instant.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,175 @@
+"""A model's folder or hub id, before anything of it is loaded.
+
+Where it is, whether its files are safe to open, what its name says, its fingerprint, and the one
+line for each way in which reading it can fail. Used by `advisor/model.py`; needs no torch.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import errors as hub_errors
+
+from advisor.errors import InputError
+
+WHOLE_HASH = 2 * 1024**3  # bytes of weights that are hashed in full
+SAMPLE = 1024**2  # bytes hashed at each end of a larger file
+VOCABULARY_FILES = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]
+VOCABULARY_FILES += ["sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "tokenization_*.py"]
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+INSTRUCT = (
+    "instruct|instruction|it|chat|thinking|think|reasoning|reasoner|r1|rlhf|rlvr|dpo|orpo|grpo|ppo"
+    "|sft|distill|distilled|assistant|aligned|tulu|vicuna|zephyr"
+)
+BASE = "base|pt|pretrain|pretrained"
+HUB_ERRORS = (
+    hub_errors.HfHubHTTPError,
+    hub_errors.LocalEntryNotFoundError,
+    hub_errors.OfflineModeIsEnabled,
+)
+
+
+def locate(name_or_path: str | Path) -> tuple[str, Path | None]:
+    """The name to show, and the folder if it is one; None means a hub id.
+
+    Raises:
+        InputError: a path that leads nowhere or to a file; names the nearest neighbour.
+    """
+    name = str(name_or_path)
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return name, path
+    if path.is_file():
+        raise InputError(f"{name}: is a file, not a model: give the folder with its config.json")
+    is_path = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or not name
+    if is_path or name.count("/") > 1 or ("/" in name and path.parent.is_dir()):
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, siblings, n=1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise InputError(f"{name or 'MODEL'}: no such folder{hint}")
+    return name, None
+
+
+def check_config(name: str, folder: Path) -> None:
+    """Refuses a folder that is not a model."""
+    if (folder / "config.json").is_file():
+        return
+    if (folder / "adapter_config.json").is_file():
+        raise InputError(f"{name}: is an adapter, not a model: merge it into its base first")
+    raise InputError(f"{name}: not a model folder: it has no config.json")
+
+
+def check_tokenizer(name: str, folder: Path) -> None:
+    """Refuses a folder without a vocabulary."""
+    if not any(any(folder.glob(pattern)) for pattern in VOCABULARY_FILES):
+        raise no_tokenizer(name)
+
+
+def is_pickled(name: str, folder: Path, *, allow_pickle: bool) -> bool:
+    """Whether the folder's only weights are pickled; refuses those that nobody allowed."""
+    if any(folder.glob("*.safetensors")):
+        return False
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if not pickles:
+        raise InputError(f"{name}: no weights: there is no *.safetensors file in it")
+    if not allow_pickle:
+        raise pickle_refused(name, pickles[0])
+    if not any(file.startswith("pytorch_model") for file in pickles):
+        raise InputError(f"{name}: {pickles[0]}: only pytorch_model.bin is read: convert it first")
+    return True
+
+
+def kind(name: str, folder: Path | None) -> tuple[str, str]:
+    """Base, instruct or unknown by the name alone (base models carry chat templates too)."""
+    names = [folder.resolve().name, _original_name(folder)] if folder else [name]
+    for found, words in (("instruct", INSTRUCT), ("base", BASE)):
+        pattern = rf"(?<![a-z0-9])({words})(?![a-z0-9])"
+        for candidate in names:
+            if match := re.search(pattern, candidate.lower()):
+                return found, f'Its name says "{match[0]}": taken for the {found} kind of model.'
+    return "unknown", "Its name does not say whether it is a base or an instruct model."
+
+
+def fingerprint(folder: Path) -> tuple[str, list[str]]:
+    """16 hexadecimal digits over weights and config, and a note where not every byte was read."""
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    whole = sum(path.stat().st_size for path in weights) <= WHOLE_HASH
+    digest = hashlib.sha256()
+    for path in [*weights, folder / "config.json"]:
+        for chunk in _chunks(path, whole=whole):
+            digest.update(chunk)
+    note = "Over 2 GB of weights: fingerprinted by the size and both ends of each file."
+    return digest.hexdigest()[:16], [] if whole else [note]
+
+
+def refusal(name: str, error: BaseException, what: str) -> InputError:
+    """One line for whatever transformers or the hub raised while reading `name`."""
+    text = str(error)
+    if "trust_remote_code" in text or "custom code" in text:
+        return code_refused(name)
+    if "safetensors" in text and "does not appear to have a file" in text:
+        return pickle_refused(name, "its weights file")
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, HUB_ERRORS):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, hub_errors.GatedRepoError):
+        return InputError(f"{name}: gated on the hub: accept its terms and run `hf auth login`")
+    if isinstance(cause, hub_errors.RepositoryNotFoundError):
+        return InputError(f"{name}: neither a folder here nor a public model on the hub")
+    if cause is not None:
+        return InputError(
+            f"{name}: no folder here, not in the hub's cache, and the hub is out of reach"
+        )
+    line = (text.strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
+    return InputError(f"{name}: {what}: {line}")
+
+
+def no_tokenizer(name: str) -> InputError:
+    """The refusal of a model without tokenizer."""
+    return InputError(
+        f"{name}: no tokenizer ({', '.join(VOCABULARY_FILES[:3])} are all missing): "
+        "save the model's own there with tokenizer.save_pretrained()"
+    )
+
+
+def code_refused(name: str) -> InputError:
+    """The refusal of a model that brings its own code."""
+    return InputError(
+        f"{name}: needs code that comes with the model: read that code, then allow it to run here "
+        "with --trust_remote_code"
+    )
+
+
+def pickle_refused(name: str, file: str) -> InputError:
+    """The refusal of pickled weights, and what allowing them means."""
+    return InputError(
+        f"{name}: {file} is pickled, not safetensors, and unpickling a file can run code from it: "
+        "convert it to safetensors, or allow it with --allow_pickle if you trust its source"
+    )
+
+
+def _original_name(folder: Path) -> str:
+    """The hub name that the hub's cache or the config remembers, else an empty text."""
+    for part in folder.resolve().parts:
+        if part.startswith("models--"):
+            return part
+    recorded = json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path")
+    return Path(recorded or "").name
+
+
+def _chunks(path: Path, *, whole: bool) -> Iterator[bytes]:
+    """The bytes of a file, or its size, first and last megabyte."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if whole or size <= 2 * SAMPLE:
+            while chunk := file.read(SAMPLE):
+                yield chunk
+            return
+        yield str(size).encode()
+        yield file.read(SAMPLE)
+        file.seek(-SAMPLE, os.SEEK_END)
+        yield file.read(SAMPLE)

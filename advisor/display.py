@@ -1,0 +1,215 @@
+"""What the commands print: tables on stdout, notes and progress on stderr.
+
+Text that comes from a dataset is shown with control characters spelt out and never read as markup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from advisor.data import SFTDataset
+    from advisor.export import TrainerSettings
+    from advisor.objectives import Objective
+    from advisor.prior import Prior
+    from advisor.prior import Progress as Measured
+    from advisor.recommend import Recommendation
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Text with everything but line breaks spelt out that a terminal could obey."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def notes(lines: Iterable[str]) -> None:
+    """What was chosen or assumed, on stderr."""
+    for line in lines:
+        err.print(Text(f"- {printable(line)}", style="dim"))
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[Measured], None]]:
+    """A bar on stderr with tokens per second and the time left if it runs to the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(
+            "{task.completed:.0f}/{task.total:.0f} examples at most, {task.fields[rate]} tokens/s, left"
+        ),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=1, rate="-")
+
+        def update(measured: Measured) -> None:
+            rate = f"{measured.tokens / max(measured.seconds, 1e-9):,.0f}"
+            bar.update(task, completed=measured.examples, total=measured.at_most, rate=rate)
+
+        yield update
+
+
+def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
+    """Tokenise rows with a bar on stderr."""
+    step = 256
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("tokenising", total=len(rows))
+        for first in range(0, len(rows), step):
+            dataset.tokenize(rows[first : first + step])
+            bar.advance(task, step)
+
+
+def _facts(rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def recommendation(
+    answer: Recommendation,
+    settings: Sequence[TrainerSettings],
+    *,
+    names: tuple[str, str],
+    origin: str,
+) -> None:
+    """The answer, its evidence, what may make it wrong, and the settings to paste."""
+    best = answer.ranking[0]
+    inside = ", ".join(f"{key}={value:g}" for key, value in best.parameters.items())
+    verdict = "decided" if answer.decided else "not decided: confirm first"
+    decoding = "greedy" if answer.temperature == 0 else f"temperature {answer.temperature:g}"
+    out.print(
+        _facts(
+            (
+                ("model, dataset", " ".join(dict.fromkeys(names))),
+                ("regime", answer.regime),
+                (
+                    "recommended",
+                    f"{answer.recommended}" + (f" ({inside})" if inside else "") + f", {verdict}",
+                ),
+                ("because", answer.reason),
+                (
+                    "ranking",
+                    " > ".join(arm.objective for arm in answer.ranking)
+                    + "   (gains not calibrated yet)",
+                ),
+                ("decoding", f"{decoding} ({origin})"),
+            )
+        )
+    )
+    out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(*names)))
+    out.print()
+    out.print(_prior_table(answer.prior))
+    for warning in answer.warnings:
+        out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
+    _settings(answer.recommended, settings)
+
+
+def _probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
+def _prior_table(prior: Prior) -> Table:
+    low, high = prior.mean_p_interval
+    per_cent = "{:.1%}".format
+    rows = [
+        (
+            "mean p of a target token",
+            f"{prior.mean_p:.3f}",
+            f"95 % interval {low:.3f} to {high:.3f}",
+        ),
+        ("median p", f"{prior.median_p:.3f}", ""),
+        (
+            "p < 0.1: conflict",
+            per_cent(prior.conflict_share),
+            "the model is sure of something else",
+        ),
+        ("p < 0.1: ignorance", per_cent(prior.ignorance_share), "the model is unsure"),
+        ("p of the turn's end", "-" if prior.p_eos is None else _probability(prior.p_eos), ""),
+        (
+            "spread between examples",
+            f"{prior.dispersion:.3f}",
+            "standard deviation of their mean p",
+        ),
+        ("mean log p, entropy", f"{prior.mean_log_p:.2f}, {prior.entropy:.2f}", "nats"),
+    ]
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    measured = f"{prior.target_tokens:,} target tokens of {prior.examples:,} examples"
+    table.title = f"Prior over {measured}, {prior.seconds:.1f} s"
+    for name in ("statistic", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _settings(objective: str, settings: Sequence[TrainerSettings]) -> None:
+    out.print()
+    out.print(Text(f"Settings for {objective}", style="bold"))
+    for trainer in settings:
+        version = f" ({trainer.version})" if trainer.version else ""
+        out.print(Text(f"\n{trainer.trainer}{version}", style="bold"))
+        out.print(Text(trainer.settings if trainer.supported else "cannot do it"))
+        for note in trainer.notes:
+            out.print(Text(f"  {note}", style="dim"))
+
+
+def dataset(data: SFTDataset, example: int) -> None:
+    """How a dataset was understood, and one example with its targets marked."""
+    from advisor.data import describe_example
+
+    info, counts = data.info, data.counts
+    out.print(
+        _facts(
+            (
+                ("dataset", info.name + (f", split {info.split}" if info.split else "")),
+                ("format", info.format),
+                ("template", f"{info.template}: {printable(info.template_text)[:400]}"),
+                ("max_length", str(info.max_length)),
+                ("examples", f"{counts.examples:,} of {len(data):,} rows"),
+                ("truncated", f"{counts.truncated:,}"),
+                ("dropped", f"{counts.dropped:,} (no target left)"),
+                ("target tokens", f"{counts.target_tokens:,}"),
+            )
+        )
+    )
+    notes(info.notes)
+    out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
+    text = Text()
+    for segment, target in describe_example(data, example):
+        shown = printable(segment)
+        text.append(f"«{shown}»" if target else shown, style="bold green" if target else "dim")
+    out.print(text)
+
+
+def objectives(rows: Iterable[Objective]) -> None:
+    """The table of objectives."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "also", "loss f(p)", "weight w(p)", "leaning", "status", "source"):
+        table.add_column(column)
+    for row in rows:
+        cells = (
+            row.label,
+            ", ".join(row.aliases),
+            row.formula,
+            row.weight_formula,
+            row.leaning,
+            row.status,
+            row.source,
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    out.print(table)

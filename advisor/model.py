@@ -1,0 +1,326 @@
+"""A causal language model and its tokenizer, from a local folder or the hub, ready to be measured.
+
+Takes a path or a hub id; gives a `LoadedModel` in evaluation mode, or an `InputError` for anything
+whose probabilities would mean nothing: missing, unsafe, half-initialised or non-finite weights.
+Log-probabilities are computed in float32 whatever the model's dtype (see `advisor/head.py`).
+"""
+
+import pickle
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
+from transformers.utils import logging as transformers_logging
+
+from advisor import checkpoint
+from advisor.errors import InputError
+
+DTYPES = ("float32", "bfloat16", "float16")
+SMALL = 1_000_000_000  # parameters; below it float32 costs little
+CONTEXT_FIELDS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_sequence_length",
+    "seq_length",
+    "context_length",
+)
+TINY = 2_000_000  # parameters; below it a second thread costs more than it gives
+LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, LookupError, SafetensorError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer and what was decided while loading."""
+
+    model: PreTrainedModel
+    """On its device, without gradients."""
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    """As the user gave it: path or hub id."""
+    fingerprint: str
+    """Local folder: 16 hexadecimal digits over weights and config; hub id: the commit."""
+    parameters: int
+    """Tied parameters counted once."""
+    dtype: str
+    """Of the weights: float32, bfloat16 or float16."""
+    device: str
+    """Where the inputs go: cpu, cuda:0, ..."""
+    kind: str
+    """base, instruct or unknown, read from the name alone."""
+    notes: tuple[str, ...]
+    """What was chosen or assumed, one sentence each."""
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+) -> LoadedModel:
+    """Loads a causal language model with its tokenizer.
+
+    Raises:
+        InputError: the name leads to nothing, or to something whose probabilities are not a prior.
+    """
+    name, folder = checkpoint.locate(name_or_path)
+    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    with _quiet():
+        config = _load_config(name, folder, hub)
+        # On the hub, None prefers safetensors and falls back on what the user allowed.
+        safe: bool | None = None if allow_pickle else True
+        if folder:
+            safe = not checkpoint.is_pickled(name, folder, allow_pickle=allow_pickle)
+        tokenizer = load_tokenizer(name_or_path, **hub)
+        target, where = _choose_device(device, device_map)
+        torch_dtype, why = _choose_dtype(dtype, config, target, trust_remote_code)
+        placing = device_map or (None if target == "cpu" else {"": target})
+        arguments = {"dtype": torch_dtype, "device_map": placing, "use_safetensors": safe, **hub}
+        model, info = _load_weights(name, folder, arguments)
+    notes = [where, why, *_check_weights(name, model, info)]
+    notes += _check_vocabulary(name, model, tokenizer)
+    model.requires_grad_(False).eval()
+    parameters = model.num_parameters()
+    if parameters < TINY and model.device.type == "cpu":
+        torch.set_num_threads(1)
+        notes.append("One thread: for a model under 2M parameters more threads are slower.")
+    kind, kind_note = checkpoint.kind(name, folder)
+    # Only configs that came from the hub carry a commit.
+    commit = getattr(config, "_commit_hash", None) or "unknown"
+    fingerprint, fingerprint_note = checkpoint.fingerprint(folder) if folder else (commit, [])
+    return LoadedModel(
+        model=model,
+        tokenizer=tokenizer,
+        name=name,
+        fingerprint=fingerprint,
+        parameters=parameters,
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(model.device),
+        kind=kind,
+        notes=(*notes, kind_note, *fingerprint_note),
+    )
+
+
+def load_tokenizer(
+    name_or_path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer that belongs to a model; raises InputError where there is none."""
+    name, folder = checkpoint.locate(name_or_path)
+    if folder:
+        checkpoint.check_tokenizer(name, folder)
+    try:
+        with _quiet():
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                str(folder or name),
+                revision=revision or "main",
+                trust_remote_code=trust_remote_code,
+            )
+    except Exception as error:  # the tokenizers library raises bare Exception on a broken file
+        raise checkpoint.refusal(name, error, "its tokenizer cannot be read") from error
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise checkpoint.no_tokenizer(name)
+    return tokenizer
+
+
+def decoding_temperature(model: PreTrainedModel) -> tuple[float, str]:
+    """The temperature that the model's own generation config decodes at (0.0: greedy), and why."""
+    config = model.generation_config
+    if config is None or not config.do_sample:
+        return 0.0, "its generation config does not sample, so it decodes greedily"
+    if config.temperature is None:
+        return 1.0, "its generation config samples and names no temperature, so 1.0"
+    return (
+        config.temperature,
+        f"its generation config samples at temperature {config.temperature:g}",
+    )
+
+
+def context_length(
+    name_or_path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
+) -> int | None:
+    """Longest sequence, in tokens, that the model's config speaks of; None where it names none."""
+    name, folder = checkpoint.locate(name_or_path)
+    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    with _quiet():
+        config = _load_config(name, folder, hub).get_text_config()
+    lengths = (getattr(config, field, None) for field in CONTEXT_FIELDS)
+    return next((length for length in lengths if length), None)
+
+
+def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedConfig:
+    if folder:
+        checkpoint.check_config(name, folder)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder or name), **hub)
+    except LOADING_ERRORS as error:
+        raise checkpoint.refusal(name, error, "its config.json cannot be used") from error
+    _check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
+    return config
+
+
+def _check_causal(name: str, config: PreTrainedConfig, *, trust_remote_code: bool) -> None:
+    """Refuses what cannot give the probability of a next token."""
+    found = config.model_type
+    need = "a causal language model is needed"
+    if config.is_encoder_decoder:
+        raise InputError(f"{name}: {found} is an encoder-decoder; {need}")
+    is_decoder = getattr(config, "is_decoder", False)
+    if found in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
+        raise InputError(f"{name}: {found} is encoder-only; {need}")
+    for architecture in config.architectures or []:
+        if "Classification" in architecture or "QuestionAnswering" in architecture:
+            raise InputError(f"{name}: {architecture} has no language-model head; {need}")
+    if found in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return
+    if "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
+        raise InputError(f"{name}: {found} is not a causal language model; {need}")
+    if not trust_remote_code:
+        raise checkpoint.code_refused(name)
+
+
+def _choose_device(device: str, device_map: str | dict[str, Any] | None) -> tuple[str, str]:
+    if device_map is not None:
+        if device != "auto":
+            raise InputError("--device and --device_map exclude each other: give one of them")
+        placed = "cuda" if torch.cuda.is_available() else "cpu"
+        return placed, f"Placed by device_map={device_map}."
+    if device != "auto":
+        try:
+            torch.empty(1, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"--device {device}: not usable here ({reason})") from error
+        return device, f"On {device}, as asked."
+    if torch.cuda.is_available():
+        return "cuda", "On cuda, which this machine has."
+    if torch.backends.mps.is_available():
+        return "mps", "On mps, which this machine has."
+    return "cpu", "On cpu: no accelerator was found."
+
+
+def _choose_dtype(
+    dtype: str, config: PreTrainedConfig, device: str, trust_remote_code: bool
+) -> tuple[torch.dtype | str, str]:
+    """The dtype to load in ("auto": as stored), and the sentence that says why."""
+    if dtype != "auto":
+        if dtype not in DTYPES:
+            raise InputError(f"--dtype {dtype}: not one of auto, {', '.join(DTYPES)}")
+        return cast(torch.dtype, getattr(torch, dtype)), f"In {dtype}, as asked."
+    with torch.device("meta"):
+        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    small = skeleton.num_parameters() < SMALL
+    if device.startswith("cuda") and not (small and config.dtype == torch.float32):
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "In bfloat16, which this GPU computes."
+        return torch.float16, "In float16: this GPU has no bfloat16."
+    if small:
+        return torch.float32, "In float32: under 1B parameters it costs little."
+    return "auto", "In the dtype it is stored in: over 1B parameters float32 costs much memory."
+
+
+def _load_weights(
+    name: str, folder: Path | None, arguments: dict[str, Any]
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            str(folder or name),
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            weights_only=True,
+            **arguments,
+        )
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"{name}: does not fit into the GPU's memory: try --device_map auto or --dtype bfloat16"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{name}: its pickled weights hold more than tensors, which is never loaded: "
+            "convert them to safetensors where you trust them"
+        ) from error
+    except LOADING_ERRORS as error:
+        raise checkpoint.refusal(name, error, "its weights cannot be loaded") from error
+    model, info = loaded
+    return model, info
+
+
+def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
+    """Refuses weights that the checkpoint did not give, or that are not finite."""
+    for key, stored, wanted in sorted(info["mismatched_keys"]):
+        raise InputError(
+            f"{name}: {key} is {list(stored)} in the checkpoint and {list(wanted)} by config.json"
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise InputError(
+            f"{name}: the checkpoint lacks {len(missing)} of the model's tensors (first: "
+            f"{missing[0]}); random ones in their place would give a prior of nothing"
+        )
+    for key, tensor in model.state_dict().items():
+        if not _is_finite(tensor):
+            raise InputError(f"{name}: the weights hold NaN or infinity (first: {key})")
+    if extra := sorted(info["unexpected_keys"]):
+        return [f"{len(extra)} tensors of the checkpoint have no place in it (first: {extra[0]})."]
+    return []
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    if not tensor.is_floating_point() or tensor.is_meta:
+        return True
+    # torch has no isfinite for the one-byte floats.
+    return bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
+
+
+def _check_vocabulary(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    """Refuses token ids without a row in the head; rows without a token are padding, and fine."""
+    head = model.get_output_embeddings()
+    rows = model.config.get_text_config().vocab_size if head is None else head.weight.shape[0]
+    beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
+    if not beyond:
+        return []
+    # Text-only versions of multimodal models keep placeholders that no text produces.
+    if all(re.search("image|audio|video|vision", token) for token in beyond):
+        return [f"{len(beyond)} placeholder tokens of the tokenizer have no row in the head."]
+    raise InputError(
+        f"{name}: the tokenizer has {max(beyond.values()) + 1} entries and the model's head {rows} "
+        "rows: use the tokenizer it was trained with, or resize_token_embeddings()"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, reports or warnings of transformers while something is loaded."""
+    verbosity = transformers_logging.get_verbosity()
+    bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bar:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,351 @@
+"""Conversations to token ids with the target tokens marked: templates, turn boundaries, turn ends.
+
+A template with `{% generation %}` says itself what the assistant writes. For one without, the text
+before each assistant turn (rendered with the generation prompt) must be the beginning of the whole;
+where a template rewrites earlier turns, a placeholder put in the turn's place shows where it lies.
+What cannot be located is refused: a mask of nothing would train on nothing, silently.
+"""
+
+import copy
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from advisor.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+PLACEHOLDER = "zq0turn0qz"
+RENDER_ERRORS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
+PROBE = tuple(
+    {"role": role, "content": text}
+    for role, text in (("user", "one"), ("assistant", "two"), ("user", "six"), ("assistant", "ten"))
+)
+CONTENT = "{{ m.content or ((m.tool_calls or '') and m.tool_calls | tojson) }}"
+PLAIN_SINGLE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}"
+    "{% generation %}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ m.content }}{{ '\\n' }}{% endif %}{% endfor %}"
+)
+PLAIN_CHAT = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'Assistant:' }}"
+    "{% generation %}{{ ' ' }}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
+    "{% else %}{{ {'user': 'User: ', 'tool': 'Tool: '}.get(m.role, '') }}{{ m.content }}{% endif %}"
+    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+)
+PLAIN_TEXT = (
+    "{system}\\n{user}\\n{assistant}{eos}, and in conversations of several turns "
+    "{system}\\nUser: {user}\\nAssistant: {assistant}{eos}\\n..."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversation:
+    """Messages of one row, in the role/content form."""
+
+    messages: list[dict[str, Any]]
+    """Each has `role` (system, user, assistant, tool, ...) and `content`."""
+    first: int = 0
+    """Assistant turns before this index belong to the prompt and are not targets."""
+    tools: list[Any] | None = None
+    """JSON schemas of the tools, passed to the template."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further variables of the template (TRL's `chat_template_kwargs` column)."""
+
+    def targets(self) -> list[int]:
+        """Indices of the assistant turns that have something to learn."""
+        return [
+            k
+            for k, m in enumerate(self.messages)
+            if k >= self.first
+            and m["role"] == "assistant"
+            and (str(m.get("content") or "").strip() or m.get("tool_calls"))
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passage:
+    """A row of plain strings; the completion is the target."""
+
+    prompt: str
+    """Empty where the whole text is the target."""
+    completion: str
+    """Without the end-of-sequence token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marked:
+    """A text and the characters of it that are targets."""
+
+    text: str
+    """What is tokenised, special tokens spelled out."""
+    spans: tuple[tuple[int, int], ...]
+    """Half-open character ranges, in order."""
+    verify: bool = True
+    """Whether the text before a target, tokenised by itself, must be the beginning of the whole."""
+
+
+def common_prefix_length(a: Sequence[object], b: Sequence[object]) -> int:
+    """Number of leading items that two sequences share."""
+    for n, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return n
+    return min(len(a), len(b))
+
+
+class ChatTemplate:
+    """A chat template that renders conversations and says which characters are targets."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, source: str | None, eos_token: str | None
+    ) -> None:
+        self.kind, self.text = _read(tokenizer, source)
+        self.variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
+        self.variables["eos_token"] = eos_token or ""
+        self.notes: tuple[str, ...] = ()
+        if self.kind != "plain" and not self.marked:
+            self._prepare(tokenizer)
+
+    @property
+    def marked(self) -> bool:
+        """Whether the template says itself what the assistant writes."""
+        return self.kind == "plain" or bool(re.search(r"\{%-?\s*generation\s*-?%\}", self.text))
+
+    def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take TRL's training version of a template whose turns cannot be located."""
+        probe = Conversation(messages=list(PROBE))
+        try:
+            self._located_turns(probe)
+            ends = any(t.content in self.ending for t in tokenizer.added_tokens_decoder.values())
+        except InputError as error:
+            logger.debug("turns of the chat template are not located: %s", error)
+            ends = False
+        training = None if ends else _training_template(tokenizer, self.text)
+        if training:
+            self.text = training
+            self.notes = (
+                "The chat template does not say where assistant turns lie or end; TRL's training "
+                "version of it is used.",
+            )
+            return
+        self.notes = tuple(self._probe_notes(probe, ends))
+
+    def _probe_notes(self, probe: Conversation, ends: bool) -> Iterator[str]:
+        try:
+            prompt = self.render(probe, PROBE[:-1], prompt=True)
+            same = self.render(probe).startswith(prompt)
+        except InputError:
+            return
+        if not ends:
+            yield (
+                "The chat template puts no special token after an assistant turn, so the end of a "
+                "turn is not scored."
+            )
+        if not same:
+            yield (
+                "The chat template's generation prompt is not what stands before the answers of "
+                "the data (a thought it opens, perhaps); targets start where the two part."
+            )
+
+    def mark(self, conversation: Conversation) -> Marked:
+        """Render a conversation and mark its targets; InputError if that cannot be done."""
+        if not conversation.targets():
+            return Marked(text=self.render(conversation), spans=())
+        found = self._generation_spans if self.marked else self._located_turns
+        marked = found(conversation)
+        written = "".join(marked.text[a:b] for a, b in marked.spans)
+        for k in conversation.targets():
+            if _last_line(conversation.messages[k]) not in written:
+                raise InputError(
+                    f"the chat template leaves out what the assistant says in turn {k}; give "
+                    "another with --chat_template FILE, or use --chat_template none"
+                )
+        return marked
+
+    def render(
+        self,
+        conversation: Conversation,
+        messages: Sequence[dict[str, Any]] | None = None,
+        *,
+        prompt: bool = False,
+    ) -> str:
+        """Text of the conversation, or of other messages in its stead."""
+        return self._render(conversation, messages, prompt=prompt)[0]
+
+    def _render(
+        self,
+        conversation: Conversation,
+        messages: Sequence[dict[str, Any]] | None = None,
+        *,
+        prompt: bool = False,
+        generation: bool = False,
+    ) -> tuple[str, list[tuple[int, int]]]:
+        chosen = conversation.messages if messages is None else messages
+        template = self.text
+        if self.kind == "plain":
+            template = PLAIN_CHAT if _has_labels(conversation.messages) else PLAIN_SINGLE
+        try:
+            rendered: Any = render_jinja_template(
+                conversations=[[{k: v for k, v in m.items() if v is not None} for m in chosen]],
+                tools=conversation.tools,
+                chat_template=template,
+                return_assistant_tokens_mask=generation,
+                add_generation_prompt=prompt,
+                **{**self.variables, **conversation.options},
+            )
+        except RENDER_ERRORS as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"the chat template refuses the conversation ({reason}); change the row, or give "
+                "another template with --chat_template FILE"
+            ) from error
+        texts, spans = rendered
+        return texts[0], (spans[0] if generation else [])
+
+    def _generation_spans(self, conversation: Conversation) -> Marked:
+        text, spans = self._render(conversation, generation=True)
+        begin = 0
+        if conversation.first:
+            head = conversation.messages[: conversation.first]
+            begin = common_prefix_length(self.render(conversation, head, prompt=True), text)
+        kept = tuple((max(a, begin), b) for a, b in spans if b > max(a, begin))
+        if not kept:
+            raise InputError(
+                "the chat template's {% generation %} block marks no token of the assistant's "
+                "turns; correct the template, or give another with --chat_template FILE"
+            )
+        return Marked(text=text, spans=kept, verify=False)
+
+    def _located_turns(self, conversation: Conversation) -> Marked:
+        text = self.render(conversation)
+        spans = tuple(self._turn(conversation, text, k) for k in conversation.targets())
+        ends = [0, *(end for _, end in spans)]
+        if any(a < previous or a >= b for previous, (a, b) in zip(ends, spans, strict=False)):
+            raise InputError(_unlocated("turns overlap"))
+        return Marked(text=text, spans=spans)
+
+    def _turn(self, conversation: Conversation, text: str, k: int) -> tuple[int, int]:
+        """Character range of turn k, from the generation prompt to what ends the turn."""
+        messages = conversation.messages
+        start = self._direct_start(conversation, text, k)
+        upto = self.render(conversation, messages[: k + 1])
+        if start is not None and text.startswith(upto):
+            return start, len(upto)
+        stand_in = {**messages[k], "content": PLACEHOLDER}
+        whole = self.render(conversation, [*messages[:k], stand_in, *messages[k + 1 :]])
+        alone = self.render(conversation, [*messages[:k], stand_in])
+        before, found, after = whole.partition(PLACEHOLDER)
+        rest = after.removeprefix(alone.partition(PLACEHOLDER)[2])
+        if start is None:
+            at = before.rfind(self.opener) if self.opener else -1
+            start = at + len(self.opener) if at >= 0 else len(before)
+        if not found or not text.endswith(rest) or text[:start] != whole[:start]:
+            raise InputError(_unlocated(f"turn {k} is not found in the rendered text"))
+        return start, len(text) - len(rest)
+
+    def _direct_start(self, conversation: Conversation, text: str, k: int) -> int | None:
+        """Where turn k starts if the text before it is the beginning of the whole."""
+        if k == 0:
+            return None
+        head = conversation.messages[:k]
+        prompt = self.render(conversation, head, prompt=True)
+        if text.startswith(prompt):
+            return len(prompt)
+        bare = self.render(conversation, head)
+        shared = common_prefix_length(prompt, text)
+        # Some generation prompts open a thought that the full text leaves out.
+        return shared if text.startswith(bare) and shared > len(bare) else None
+
+    @property
+    def opener(self) -> str:
+        """What stands between a user's turn and the assistant's, rather as in an earlier turn."""
+        probe = Conversation(messages=list(PROBE))
+        try:
+            bare = self.render(probe, PROBE[:1])
+            prompt = self.render(probe, PROBE[:1], prompt=True)
+            wholes = [self.render(probe), self.render(probe, PROBE[:2])]
+        except InputError:
+            return ""
+        found = (prompt[len(bare) : common_prefix_length(prompt, whole)] for whole in wholes)
+        return next(filter(None, found), "")
+
+    @property
+    def header(self) -> str:
+        """What stands before a user's turn: its special tokens begin a turn, not end one."""
+        return self._around("one")[0]
+
+    @property
+    def ending(self) -> str:
+        """What the template puts after the last turn."""
+        return self._around("ten")[1]
+
+    def _around(self, word: str) -> tuple[str, str]:
+        try:
+            before, _, after = self.render(Conversation(messages=list(PROBE))).partition(word)
+        except InputError:
+            return "", ""
+        return before, after
+
+
+def _last_line(message: Mapping[str, Any]) -> str:
+    """The last line that any template must show: thoughts may be left out."""
+    lines = str(message.get("content") or "").split("</think>")[-1].split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _has_labels(messages: Sequence[Mapping[str, Any]]) -> bool:
+    roles = [m["role"] for m in messages]
+    return roles.count("assistant") > 1 or roles.count("user") > 1 or "tool" in roles
+
+
+def _unlocated(reason: str) -> str:
+    return (
+        f"the chat template rewrites earlier turns and {reason}; give a template with "
+        "{% generation %} marks by --chat_template FILE, or use --chat_template none"
+    )
+
+
+def _training_template(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
+    from trl.chat_template_utils import get_training_chat_template
+
+    own = copy.copy(tokenizer)
+    own.chat_template = text
+    try:
+        return get_training_chat_template(own)
+    except (ValueError, *RENDER_ERRORS):
+        return None
+
+
+def _read(tokenizer: PreTrainedTokenizerBase, source: str | None) -> tuple[str, str]:
+    """Kind and text of the template that `--chat_template` or the tokenizer gives."""
+    if source is None and tokenizer.chat_template:
+        return "tokenizer", tokenizer.get_chat_template()
+    if source is None or source == "none":
+        return "plain", PLAIN_TEXT
+    if "{" in source:
+        return "string", source
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(
+            f"no chat template file {source}; --chat_template takes a jinja file, a jinja text, "
+            "or none"
+        )
+    return "file", path.read_text(encoding="utf-8")
+
+
+def parse_tools(value: object) -> list[Any] | None:
+    """The `tools` column, which may be JSON text; None where there is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except json.JSONDecodeError as error:
+            raise InputError(f"the tools column is not JSON ({error.msg})") from error
+    return value if isinstance(value, list) and value else None

@@ -1,0 +1,1 @@
+"""The evidence: fine-tune, evaluate and compare objectives, and the embedded ladder to do it on."""

@@ -1,0 +1,61 @@
+"""The documentation says what the program does: figures, file tree, commands."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from advisor.cli import build_parser
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_figure_is_current(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is in the dev extra")
+    if f"matplotlib=={version('matplotlib')}" not in (ROOT / "constraints.txt").read_text():
+        pytest.skip("another matplotlib draws the same figure with other bytes")
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import figures; "
+        f"figures.main(Path({str(tmp_path)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    for drawn in tmp_path.iterdir():
+        assert drawn.read_bytes() == (ROOT / "docs" / drawn.name).read_bytes(), (
+            f"run python docs/figures.py"
+        )
+
+
+def test_every_module_stands_in_the_tree_of_the_readme() -> None:
+    modules = [path.name for path in (ROOT / "advisor").glob("*.py") if path.name != "__init__.py"]
+    missing = [name for name in modules if name not in README]
+    assert not missing
+
+
+def test_every_file_of_the_tree_exists() -> None:
+    tree = README.split("## The files")[1].split("```")[1]
+    folder = ROOT
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        if name.endswith("/") and not line.startswith(" "):
+            folder = ROOT / name
+        assert (folder / name if line.startswith(" ") else ROOT / name).exists(), name
+
+
+def test_every_command_of_the_readme_parses() -> None:
+    parser = build_parser()
+    commands = re.findall(
+        r"^ *(?:\$ )?advisor ((?:recommend|validate|ls|env)\b[^\n#]*)", README, flags=re.M
+    )
+    assert len(commands) >= 3
+    for command in commands:
+        parser.parse_args(command.split())
+
+
+def test_every_command_is_in_the_readme() -> None:
+    text = build_parser().format_help()
+    for command in re.findall(r"^    (\w+) ", text, flags=re.M):
+        assert f"advisor {command}" in README

@@ -1,0 +1,150 @@
+"""The rule: published cells, boundaries, abstention, and that no number is invented."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from advisor.prior import Prior
+from advisor.recommend import STRONG, WEAK, is_settled, recommend
+
+
+def prior_of(mean_p: float, *, width: float = 0.01, **changes: Any) -> Prior:
+    """A prior of a 7B base model with a tail of improbable tokens, as tight as asked."""
+    model = {"name": "org/m-7B", "parameters": 7_000_000_000, "kind": "base"}
+    fields = {
+        "conflict_share": 0.02, "ignorance_share": 0.05, "dispersion": 0.05, "p_eos": 0.9,
+        "model": model, "dataset": {"name": "d.jsonl", "rows": 5000, "max_length": 2048},
+        "examples": 500, "target_tokens": 50_000, "truncated": 0, "dropped": 0, "anytime": True,
+        "mean_p_interval": (mean_p - width, mean_p + width), "median_p": mean_p, "mean_log_p": -1.0,
+        "entropy": 1.0, "top1": mean_p, "p_template": None, "cll": 0.0, "example_quantiles": {},
+        "histogram": [], "joint_histogram": [], "seed": 0, "seconds": 1.0, **changes,
+    }  # fmt: skip
+    read = ("conflict_share", "ignorance_share", "dispersion", "p_eos")
+    bounds = {name: (fields[name], fields[name]) for name in read if fields[name] is not None}
+    return Prior(
+        mean_p=mean_p, bounds={"mean_p": (mean_p - width, mean_p + width), **bounds}, **fields
+    )
+
+
+def with_model(prior: Prior, **changes: Any) -> Prior:
+    return replace(prior, model={**prior.model, **changes})
+
+
+# Beyond Log Likelihood, Table 5
+MATH = (0.80, 0.76, 0.80, 0.81)
+MEDICAL = (0.50, 0.53, 0.56, 0.59)
+FIGFONT = (0.01, 0.01, 0.01, 0.07)
+
+
+@pytest.mark.parametrize("mean_p", MATH)
+def test_published_strong_cells_lean_on_the_prior_when_sampled(mean_p: float) -> None:
+    answer = recommend(prior_of(mean_p), temperature=1.0)
+    assert (answer.regime, answer.recommended, answer.decided) == ("model-strong", "neg_p", True)
+
+
+@pytest.mark.parametrize("mean_p", MEDICAL)
+def test_published_ties_are_not_decided(mean_p: float) -> None:
+    answer = recommend(prior_of(mean_p), temperature=0.0)
+    assert (answer.regime, answer.recommended, answer.decided) == (
+        "model-intermediate",
+        "nll",
+        False,
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("mean_p", FIGFONT)
+def test_published_weak_cells_are_nll(mean_p: float, temperature: float) -> None:
+    answer = recommend(prior_of(mean_p), temperature=temperature)
+    assert (answer.regime, answer.recommended, answer.decided) == ("model-weak", "nll", True)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_instruct_models_are_not_told_to_lean(temperature: float) -> None:
+    # EAFT Table 1: Qwen3-4B-Instruct, Qwen2.5-32B-Instruct and GLM4-9B lose from DFT on math
+    answer = recommend(with_model(prior_of(0.8), kind="instruct"), temperature=temperature)
+    assert (answer.recommended, answer.decided) == ("nll", False)
+    assert recommend(prior_of(0.8), temperature=1.0, kind="instruct").recommended == "nll"
+
+
+def test_strong_and_greedy_is_a_tie_unless_the_model_contradicts_the_data() -> None:
+    tie = recommend(prior_of(0.8), temperature=0.0)
+    assert (tie.recommended, tie.decided) == ("nll", False)
+    conflict = recommend(prior_of(0.8, conflict_share=0.08), temperature=0.0)
+    assert (conflict.recommended, conflict.decided) == ("neg_p", False)
+
+
+def test_nothing_improbable_is_a_tie() -> None:
+    answer = recommend(prior_of(0.97, conflict_share=0.002, ignorance_share=0.003), temperature=1.0)
+    assert (answer.recommended, answer.decided) == ("nll", False)
+
+
+def test_middle_follows_what_the_improbable_tokens_are() -> None:
+    assert recommend(prior_of(0.5, conflict_share=0.2), temperature=1.0).recommended == "neg_p"
+    assert recommend(prior_of(0.5, ignorance_share=0.2), temperature=1.0).recommended == "nll"
+    assert not recommend(prior_of(0.5, conflict_share=0.2), temperature=1.0).decided
+
+
+def test_heterogeneous_examples_favour_cadft() -> None:
+    answer = recommend(prior_of(0.8, dispersion=0.2), temperature=1.0)
+    assert answer.recommended == "cadft"
+    assert "heterogeneous" in {warning.code for warning in answer.warnings}
+
+
+def test_a_straddling_interval_is_neither_settled_nor_decided() -> None:
+    for cut in (STRONG, WEAK):
+        prior = prior_of(cut + 0.01, width=0.02)
+        answer = recommend(prior, temperature=1.0)
+        assert not answer.settled and not answer.decided and not is_settled(prior)
+        assert "not_settled" in {warning.code for warning in answer.warnings}
+        assert is_settled(prior_of(cut + 0.01, width=0.005))
+
+
+def test_an_improbable_terminator_is_a_warning_with_a_remedy() -> None:
+    answer = recommend(prior_of(0.8, p_eos=0.001), temperature=1.0)
+    texts = {warning.code: warning.text for warning in answer.warnings}
+    assert "floor" in texts["terminator_unlikely"]
+    assert not answer.decided
+    none = recommend(prior_of(0.8, p_eos=None), temperature=1.0)
+    assert "no_terminator" in {warning.code for warning in none.warnings}
+
+
+def test_models_outside_the_published_sizes_are_not_decided_at_the_strong_end() -> None:
+    answer = recommend(with_model(prior_of(0.8), parameters=800_000), temperature=1.0)
+    assert (answer.recommended, answer.decided) == ("neg_p", False)
+    assert "outside_evidence" in {warning.code for warning in answer.warnings}
+
+
+def test_no_gain_is_invented_and_every_arm_is_ranked_once() -> None:
+    for mean_p in (0.05, 0.5, 0.8):
+        for temperature in (0.0, 1.0):
+            ranking = recommend(prior_of(mean_p), temperature=temperature).ranking
+            assert sorted(arm.objective for arm in ranking) == [
+                "cadft",
+                "neg_p",
+                "nll",
+                "p_pow",
+                "threshold",
+            ]
+            assert {(arm.predicted_gain, arm.interval, arm.p_best) for arm in ranking} == {
+                (None, None, None)
+            }
+
+
+def test_the_contract_of_the_answer() -> None:
+    answer = recommend(prior_of(0.8), temperature=1.0).to_dict()
+    keys = {"schema", "model", "dataset", "regime", "recommended", "decided", "temperature", "ranking",
+            "prior", "warnings", "next"}  # fmt: skip
+    assert keys <= set(answer)
+    stated = {"mean_p", "mean_p_interval", "median_p", "mean_log_p", "entropy", "share_p_below_0.1",
+              "conflict_share", "ignorance_share", "p_eos", "target_tokens", "examples"}  # fmt: skip
+    assert stated <= set(answer["prior"])
+    assert answer["prior"]["share_p_below_0.1"] == pytest.approx(0.07)
+
+
+def test_deciding_needs_no_torch() -> None:
+    code = "import sys; import advisor.recommend, advisor.prior; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
