@@ -3,11 +3,12 @@
     from advisor.data import load_dataset
     from advisor.model import load_model
     from advisor.prior import measure_prior
-    from advisor.recommend import recommend
+    from advisor.recommend import is_settled, recommend
 
     loaded = load_model("path/to/model")
     dataset = load_dataset("train.jsonl", loaded.tokenizer)
-    print(recommend(measure_prior(loaded, dataset), temperature=0.0).reason)
+    prior = measure_prior(loaded, dataset, settled=is_settled)
+    print(recommend(prior, temperature=0.0).reason)
 
 Nothing is imported here, so that `advisor --help` stays instant.
 """

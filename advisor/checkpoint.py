@@ -10,8 +10,10 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
 from advisor.errors import InputError
@@ -40,10 +42,10 @@ def locate(name_or_path: str | Path) -> tuple[str, Path | None]:
         InputError: a path that leads nowhere or to a file; names the nearest neighbour.
     """
     name = str(name_or_path)
-    path = Path(name).expanduser()
-    if name and path.is_dir():
+    path, there = find(name)
+    if name and there == "folder":
         return name, path
-    if path.is_file():
+    if there == "file":
         raise InputError(f"{name}: is a file, not a model: give the folder with its config.json")
     is_path = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or not name
     if is_path or name.count("/") > 1 or ("/" in name and path.parent.is_dir()):
@@ -54,9 +56,48 @@ def locate(name_or_path: str | Path) -> tuple[str, Path | None]:
     return name, None
 
 
+def find(name: str) -> tuple[Path, str | None]:
+    """The path that a name may be, and whether a `file` or a `folder` is there.
+
+    Raises:
+        InputError: a name that no path can have: too long, or another user's unknown home.
+    """
+    try:
+        path = Path(name).expanduser()
+        return path, "folder" if path.is_dir() else "file" if path.is_file() else None
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip(".")
+        raise InputError(f"{name}: cannot be a path ({reason})") from error
+
+
+@contextmanager
+def hub_or_cache() -> Iterator[None]:
+    """Offline mode where the hub does not answer: each library would ask it for half a minute."""
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or not _hub_answers()
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _hub_answers() -> bool:
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # the session's library differs between versions of huggingface_hub
+        return False
+    return True
+
+
 def check_config(name: str, folder: Path) -> None:
     """Refuses a folder that is not a model."""
     if (folder / "config.json").is_file():
+        try:
+            config = json.loads((folder / "config.json").read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise refusal(name, error, "its config.json is broken") from error
+        if not isinstance(config, dict):
+            raise InputError(f"{name}: its config.json holds no settings: {str(config)[:40]}")
         return
     if (folder / "adapter_config.json").is_file():
         raise InputError(f"{name}: is an adapter, not a model: merge it into its base first")
@@ -108,7 +149,7 @@ def fingerprint(folder: Path) -> tuple[str, list[str]]:
 
 def refusal(name: str, error: BaseException, what: str) -> InputError:
     """One line for whatever transformers or the hub raised while reading `name`."""
-    text = str(error)
+    text = f"unknown value {error}" if isinstance(error, KeyError) else str(error)
     if "trust_remote_code" in text or "custom code" in text:
         return code_refused(name)
     if "safetensors" in text and "does not appear to have a file" in text:
@@ -124,7 +165,8 @@ def refusal(name: str, error: BaseException, what: str) -> InputError:
         return InputError(
             f"{name}: no folder here, not in the hub's cache, and the hub is out of reach"
         )
-    line = (text.strip() or type(error).__name__).splitlines()[0].rstrip(" .:")
+    line = " ".join((text.strip() or type(error).__name__).split("\n\n")[0].split())
+    line = line[:200].rstrip(" .:")
     return InputError(f"{name}: {what}: {line}")
 
 
@@ -158,7 +200,7 @@ def _original_name(folder: Path) -> str:
         if part.startswith("models--"):
             return part
     recorded = json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path")
-    return Path(recorded or "").name
+    return Path(str(recorded or "")).name
 
 
 def _chunks(path: Path, *, whole: bool) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The command line: `advisor recommend|validate|ls|env`. Parses, calls, prints; decides nothing.
+"""The command line: `advisor recommend|validate|train|ls|env`. Parses, calls, prints; decides nothing.
 
 Heavy imports stand inside the commands, so that `advisor --help` needs no torch. Results go to stdout,
 progress and notes to stderr. A refused input is one line and exit code 2.
@@ -7,24 +7,32 @@ progress and notes to stderr. A refused input is one line and exit code 2.
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 import os
+import shlex
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from advisor import __version__
-from advisor.errors import InputError
+from advisor.arguments import parse
+from advisor.errors import InputError, printable
+from advisor.record import record_path, write_record
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
+    from advisor.model import LoadedModel
     from advisor.prior import Prior
     from advisor.recommend import Recommendation
 
 LADDER = "ladder:"
+DATA_FLAGS = (
+    "dataset_config", "split", "prompt_field", "completion_field", "chat_template", "eos_token", "max_length",
+)  # fmt: skip
+SETTINGS = (
+    *DATA_FLAGS, "revision", "trust_remote_code", "dtype", "device", "device_map", "allow_pickle",
+    "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens",
+)  # fmt: skip
 DISTRIBUTIONS = (
     "objective-advisor",
     "torch",
@@ -34,199 +42,6 @@ DISTRIBUTIONS = (
     "tokenizers",
     "numpy",
 )
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line and name the nearest flag."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.removeprefix("unrecognized arguments: ")
-        if unknown != message:
-            near = difflib.get_close_matches(unknown.split()[0].split("=")[0], _flags(self), n=1)
-            message = f"unknown argument {unknown}" + (f": did you mean {near[0]}?" if near else "")
-        raise InputError(f"{message} (see {self.prog} --help)")
-
-
-def _flags(parser: argparse.ArgumentParser) -> set[str]:
-    """Every long flag of a parser and of its subcommands."""
-    flags = {flag for flag in parser._option_string_actions if flag.startswith("--")}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            flags |= {flag for command in action.choices.values() for flag in _flags(command)}
-    return flags
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = _Parser(
-        prog="advisor",
-        description="Which fine-tuning objective for this model and this dataset? Measured, not guessed.",
-    )
-    parser.add_argument("--version", action="version", version=f"advisor {__version__}")
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
-    )
-    _add_recommend(commands)
-    _add_validate(commands)
-    listing = commands.add_parser("ls", help="list what there is to choose from")
-    listing.add_argument("what", choices=["objectives"])
-    _add_json(listing)
-    listing.set_defaults(run=_ls)
-    environment = commands.add_parser("env", help="versions and devices, for a bug report")
-    _add_json(environment)
-    environment.set_defaults(run=_env)
-    return parser
-
-
-def _add_recommend(commands: Any) -> None:
-    parser = commands.add_parser(
-        "recommend",
-        help="measure the model's prior over the dataset and recommend an objective",
-        description="Measure how much probability MODEL already gives the targets of DATASET, with "
-        "forward passes only, and recommend the fine-tuning objective. `advisor recommend "
-        "ladder:strong` needs no data of yours.",
-    )
-    _add_model_and_dataset(parser)
-    weights = parser.add_argument_group("model")
-    weights.add_argument(
-        "--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
-    )
-    weights.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
-    )
-    weights.add_argument(
-        "--device_map", help="spread a large model as accelerate does, for example auto"
-    )
-    weights.add_argument(
-        "--allow_pickle", action="store_true", help="read pickled weights (tensors only)"
-    )
-    weights.add_argument(
-        "--model_kind", choices=["base", "instruct"], help="default: what the model's name says"
-    )
-    use = parser.add_argument_group("use and measurement")
-    use.add_argument(
-        "--temperature", type=float, help="how the fine-tuned model will be decoded; 0 is greedy "
-        "(default: the model's generation config)",
-    )  # fmt: skip
-    use.add_argument(
-        "--limit", "-L", type=int, help="measure exactly this many examples, drawn at random"
-    )
-    use.add_argument("--exact", action="store_true", help="measure every example")
-    use.add_argument("--seed", type=int, default=0, help="of the order of examples (default: 0)")
-    use.add_argument(
-        "--batch_tokens",
-        type=int,
-        default=8192,
-        help="tokens the model reads at a time (default: 8192)",
-    )
-    output = _add_json(parser)
-    output.add_argument(
-        "--output_path", "-o", help="where to write the full record: a .json file, or a folder"
-    )
-    parser.set_defaults(run=_recommend)
-
-
-def _add_validate(commands: Any) -> None:
-    parser = commands.add_parser(
-        "validate",
-        help="show how a dataset is understood: format, counts, one example with its targets marked",
-        description="Show how DATASET is understood with MODEL's tokenizer: format, counts, and one "
-        "example with its target tokens marked. Reads no weights.",
-    )
-    _add_model_and_dataset(parser)
-    parser.add_argument("--limit", "-L", type=int, help="tokenise only the first rows")
-    parser.add_argument("--example", type=int, default=0, help="row to show (default: 0)")
-    _add_json(parser)
-    parser.set_defaults(run=_validate)
-
-
-def _add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "model", metavar="MODEL", help="local folder, hub id, or ladder:strong|mid|weak"
-    )
-    parser.add_argument(
-        "dataset", metavar="DATASET", nargs="?",
-        help="json, jsonl, csv, parquet or arrow file, save_to_disk folder, or hub id "
-        "(a ladder brings its own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--config", "-C", metavar="FILE", help="YAML with the same names; flags win"
-    )
-    parser.add_argument("--revision", help="of a model on the hub")
-    parser.add_argument(
-        "--trust_remote_code", action="store_true", help="run code that comes with the model (off)"
-    )
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset_config", help="configuration of a dataset on the hub")
-    data.add_argument("--split", help="needed where there are several")
-    data.add_argument(
-        "--prompt_field", help="column with the prompt, where the name is not a known one"
-    )
-    data.add_argument("--completion_field", help="column with the completion")
-    data.add_argument("--chat_template", help="a Jinja file, or none for the plain format")
-    data.add_argument("--eos_token", help="text of the token that ends a sequence, or none")
-    data.add_argument(
-        "--max_length",
-        type=int,
-        help="tokens kept of an example (default: the context, at most 2048)",
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> Any:
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of tables"
-    )
-    return group
-
-
-def _apply_config(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse with precedence default < YAML < flag."""
-    args = parser.parse_args(argv)
-    if not getattr(args, "config", None):
-        return args
-    import yaml
-
-    path = Path(args.config)
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"--config {path}: expected `name: value` lines")
-    actions = {action.dest: action for action in _subparser(parser, args.command)._actions}
-    given: list[str] = []
-    for name, value in settings.items():
-        key = str(name).replace("-", "_")
-        if key not in actions or not actions[key].option_strings or key in ("help", "config"):
-            near = difflib.get_close_matches(key, actions, n=1)
-            raise InputError(
-                f"--config {path}: unknown key {name!r}"
-                + (f", did you mean {near[0]}?" if near else "")
-            )
-        if actions[key].nargs != 0:
-            given.append(f"--{key}={value}")
-        elif value:
-            given.append(f"--{key}")
-    return parser.parse_args([argv[0], *given, *argv[1:]])  # later flags win
-
-
-def _subparser(parser: argparse.ArgumentParser, command: str) -> argparse.ArgumentParser:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found: argparse.ArgumentParser = action.choices[command]
-            return found
-    raise AssertionError(command)
-
-
-def _snake(argument: str) -> str:
-    """`--max-length=3` -> `--max_length=3`: both spellings are accepted."""
-    name, equals, value = argument.partition("=")
-    return (
-        name.replace("-", "_").replace("__", "--", 1) + equals + value
-        if name.startswith("--")
-        else argument
-    )
 
 
 def _ladder(args: argparse.Namespace) -> None:
@@ -244,7 +59,21 @@ def _ladder(args: argparse.Namespace) -> None:
         args.dataset = str(resolve(args.dataset.removeprefix(LADDER))[1])
 
 
-def _load_dataset(args: argparse.Namespace, tokenizer: Any) -> SFTDataset:
+def _load_model(args: argparse.Namespace) -> LoadedModel:
+    from advisor.model import load_model
+
+    return load_model(
+        args.model,
+        dtype=args.dtype,
+        device=args.device,
+        device_map=getattr(args, "device_map", None),
+        revision=args.revision,
+        trust_remote_code=args.trust_remote_code,
+        allow_pickle=args.allow_pickle,
+    )
+
+
+def _load_dataset(args: argparse.Namespace, tokenizer: Any, split: str | None = None) -> SFTDataset:
     from advisor.data import load_dataset
     from advisor.model import context_length
 
@@ -253,7 +82,7 @@ def _load_dataset(args: argparse.Namespace, tokenizer: Any) -> SFTDataset:
     return load_dataset(
         args.dataset,
         tokenizer,
-        split=args.split,
+        split=split or args.split,
         config=args.dataset_config,
         prompt_field=args.prompt_field,
         completion_field=args.completion_field,
@@ -267,57 +96,35 @@ def _load_dataset(args: argparse.Namespace, tokenizer: Any) -> SFTDataset:
 def _recommend(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.export import export
-    from advisor.model import decoding_temperature, load_model
+    from advisor.model import decoding_temperature
     from advisor.objectives import OBJECTIVES
     from advisor.recommend import recommend
 
-    _check_numbers(args)
-    record_path = _record_path(args.output_path)
+    path = record_path(args.output_path) if args.output_path else None
     _ladder(args)
-    loaded = load_model(
-        args.model,
-        dtype=args.dtype,
-        device=args.device,
-        device_map=args.device_map,
-        revision=args.revision,
-        trust_remote_code=args.trust_remote_code,
-        allow_pickle=args.allow_pickle,
-    )
+    loaded = _load_model(args)
     dataset = _load_dataset(args, loaded.tokenizer)
     display.notes((*loaded.notes, *dataset.info.notes))
-    temperature, origin = decoding_temperature(loaded.model)
-    if args.temperature is not None:
-        temperature, origin = args.temperature, "--temperature"
+    temperature, origin = args.temperature, "--temperature"
+    if temperature is None:
+        temperature, origin = decoding_temperature(loaded.model)
     prior = _measure(args, loaded, dataset)
     recommendation = recommend(prior, temperature=temperature, kind=args.model_kind)
     settings = export(recommendation.recommended, OBJECTIVES[recommendation.recommended].settings)
     answer = _answer(args, recommendation, settings)
-    if record_path:
-        _write_record(record_path, args, answer)
+    if path:
+        settings_given = {name: value for name, value in vars(args).items() if name in SETTINGS}
+        write_record(path, answer, f"advisor recommend {_pair(args)}", settings_given)
     if args.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
-        display.recommendation(
-            recommendation, settings, names=(args.model_name, args.dataset_name), origin=origin
-        )
-
-
-def _check_numbers(args: argparse.Namespace) -> None:
-    if args.temperature is not None and not 0 <= args.temperature <= 10:
-        raise InputError(
-            f"--temperature {args.temperature:g}: expected 0 (greedy) or more, usually at most 2"
-        )
-    for name in ("limit", "batch_tokens"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: expected 1 or more")
-    if args.limit is not None and args.exact:
-        raise InputError("--limit and --exact exclude each other: keep one")
+        display.recommendation(recommendation, settings, pair=_pair(args), origin=origin)
 
 
 def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prior:
     from advisor.display import progress_bar
     from advisor.prior import measure_prior
+    from advisor.recommend import is_settled
 
     with progress_bar("measuring the prior") as on_progress:
         return measure_prior(
@@ -327,6 +134,7 @@ def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prio
             exact=args.exact,
             seed=args.seed,
             batch_tokens=args.batch_tokens,
+            settled=lambda prior: is_settled(prior, args.model_kind),
             on_progress=on_progress,
         )
 
@@ -337,12 +145,25 @@ def _answer(
     """The machine-readable answer with the names as the user typed them."""
     from dataclasses import asdict
 
-    answer = recommendation.to_dict()
-    answer["model"], answer["dataset"] = args.model_name, args.dataset_name
-    answer["next"] = recommendation.next_command(args.model_name, args.dataset_name)
-    answer["settings"] = [asdict(setting) for setting in settings]
-    answer["versions"] = _versions()
-    return answer
+    return {
+        **recommendation.to_dict(),
+        "model": args.model_name,
+        "dataset": args.dataset_name,
+        "next": recommendation.next_command(_pair(args)),
+        "settings": [asdict(setting) for setting in settings],
+        "versions": _versions(),
+    }
+
+
+def _pair(args: argparse.Namespace) -> str:
+    """MODEL DATASET and the flags that say how to read it, as a shell takes them."""
+    words = [args.model_name]
+    if args.dataset_name != args.model_name:
+        words.append(args.dataset_name)
+    for name in DATA_FLAGS:
+        if getattr(args, name) is not None:
+            words += [f"--{name}", str(getattr(args, name))]
+    return shlex.join(words)
 
 
 def _versions() -> dict[str, str]:
@@ -355,43 +176,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def _record_path(output_path: str | None) -> Path | None:
-    """The file to write, its folder made now: a path that cannot be written is refused before the work."""
-    if output_path is None:
-        return None
-    path = Path(output_path)
-    if path.suffix != ".json":
-        path = path / f"recommendation_{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_path {output_path}: {error.strerror}") from None
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output_path {output_path}: no permission to write in {path.parent}")
-    return path
-
-
-def _write_record(path: Path, args: argparse.Namespace, answer: dict[str, Any]) -> None:
-    """Record and resolved settings, each written whole or not at all."""
-    import yaml
-
-    hidden = ("run", "command", "model_name", "dataset_name", "config")
-    settings = {
-        key: value for key, value in vars(args).items() if key not in hidden and value is not None
-    }
-    texts = {
-        path: json.dumps(answer, indent=2, ensure_ascii=False),
-        path.with_suffix(".yaml"): yaml.safe_dump(settings),
-    }
-    for target, text in texts.items():
-        temporary = target.with_name(target.name + ".part")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        except OSError as error:
-            raise InputError(f"--output_path {target}: {error.strerror}") from None
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -420,12 +204,60 @@ def _validate(args: argparse.Namespace) -> None:
                     "truncated": counts.truncated,
                     "target_tokens": counts.target_tokens,
                     "template": dataset.info.template,
+                    "merged": counts.merged,
                     "notes": list(dataset.info.notes),
                 }
             )
         )
     else:
         display.dataset(dataset, args.example)
+
+
+def _train(args: argparse.Namespace) -> None:
+    from advisor import display
+    from advisor.objectives import get_objective
+    from advisor.prior import measure_prior
+    from advisor.recommend import is_settled
+    from harness.finetune import build_trainer
+    from harness.settings import read_settings
+
+    # TRL and PEFT still use names that transformers has renamed; nobody who trains can mend that.
+    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
+    objective = get_objective(args.objective)
+    _ladder(args)
+    fixed = {"output_dir": args.output_dir}
+    if args.max_length:
+        fixed["max_length"] = args.max_length
+    config, peft_config = read_settings(args.settings, fixed)
+    loaded = _load_model(args)
+    dataset = _load_dataset(args, loaded.tokenizer)
+    evaluation = (
+        _load_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
+    )
+    display.notes((*loaded.notes, *dataset.info.notes))
+    with display.progress_bar("measuring the prior") as on_progress:
+        prior = measure_prior(loaded, dataset, settled=is_settled, on_progress=on_progress)
+    trainer = build_trainer(
+        loaded,
+        dataset,
+        objective,
+        config,
+        eval_dataset=evaluation,
+        peft_config=peft_config,
+        prior=prior,
+        on_progress=display.counter("log p before training"),
+    )
+    trainer.train(resume_from_checkpoint=_checkpoint(config))
+    trainer.save_model()
+    trainer.save_state()
+    trainer.create_model_card()
+    display.notes((f"Trained with {trainer.objective.label}; the model is in {args.output_dir}.",))
+
+
+def _checkpoint(config: Any) -> str | bool | None:
+    """`--resume_from_checkpoint true` means the newest checkpoint of the output folder."""
+    text: str | None = config.resume_from_checkpoint
+    return True if str(text).lower() in ("true", "1") else text
 
 
 def _ls(args: argparse.Namespace) -> None:
@@ -459,16 +291,24 @@ def _env(args: argparse.Namespace) -> None:
             print(f"{name:20} {value}")
 
 
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "recommend": _recommend,
+    "validate": _validate,
+    "train": _train,
+    "ls": _ls,
+    "env": _env,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it worked, 2 for a refused input, 130 when interrupted."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    arguments = [_snake(argument) for argument in (sys.argv[1:] if argv is None else argv)]
     try:
-        args = _apply_config(build_parser(), arguments)
-        args.run(args)
+        args = parse(sys.argv[1:] if argv is None else argv)
+        COMMANDS[args.command](args)
     except InputError as error:
-        print(f"advisor: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"advisor: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("advisor: interrupted", file=sys.stderr)

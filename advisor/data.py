@@ -137,7 +137,10 @@ class SFTDataset(Sequence[Example]):
     def tokenize(self, indices: Iterable[int]) -> None:
         """Tokenise these rows together, as far as they are not yet; InputError names the row."""
         missing = [i for i in dict.fromkeys(indices) if i not in self._examples]
-        found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
+        try:
+            found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
+        except InputError as error:
+            raise InputError(f"{self.info.name}, {error}") from error
         for i, encoded in zip(missing, found, strict=True):
             self._examples[i] = self._add(encoded)
 
@@ -169,7 +172,8 @@ class SFTDataset(Sequence[Example]):
             reasons.append(f"{counts.empty} have an empty completion or no assistant turn")
         if cut:
             reasons.append(
-                f"{cut} are cut by --max_length {self.info.max_length} before their first target"
+                f"{cut} are cut at {self.info.max_length} tokens (--max_length, else the model's "
+                "context) before their first target"
             )
         raise InputError(
             f"{self.info.name}: none of the {counts.examples} rows read has a target token "
@@ -203,7 +207,14 @@ class Reader:
     def _read(self, i: int, row: Mapping[str, Any]) -> Marked | Tokens:
         try:
             content = self.format.read(row)
-            return content if isinstance(content, Tokens) else self._mark(content)
+            if isinstance(content, Tokens):
+                return content
+            marked = self._mark(content)
+            marked.text.encode()
+            return marked
+        except UnicodeEncodeError as error:
+            reason = "its text holds half a character (\\ud800 to \\udfff alone); mend it"
+            raise InputError(f"row {i} (counted from 0): {reason}") from error
         except InputError as error:
             raise InputError(f"row {i} (counted from 0): {error}") from error
 
@@ -211,7 +222,8 @@ class Reader:
         if isinstance(content, Passage) and self.template is not None:
             content = Conversation(messages=_as_messages(content))
         if isinstance(content, Conversation):
-            assert self.template is not None
+            if self.template is None:
+                raise InputError("holds messages where the first row holds text: keep to one kind")
             return self.template.mark(content)
         assert isinstance(content, Passage)
         text = content.prompt + content.completion
@@ -223,7 +235,7 @@ class Reader:
 
     def _ready(self, content: Tokens) -> Encoded:
         labels = content.labels
-        following = [*labels[1:], -100]
+        following = [*labels, -100][1:]
         ends = tuple(
             t
             for t, (here, after) in enumerate(zip(labels, following, strict=True))
@@ -272,8 +284,9 @@ def load_dataset(
     length = longest(max_length, context_length, tokenizer)
     end = end_of_text(tokenizer, eos_token)
     found = load_rows(source, split, config)
-    columns = tuple(found.rows.column_names)
-    format = detect(columns, found.rows[0], prompt_field, completion_field)
+    single = len(found.rows) == 1
+    columns = found.columns
+    format = detect(columns, found.rows[0], prompt_field, completion_field, single=single)
     first = _first_content(format, found)
     template = _template(first, format, tokenizer, chat_template, end)
     if end is None and eos_token != "none" and _needs_eos(first, template):
@@ -303,7 +316,7 @@ def _first_content(format: Format, found: Rows) -> Content:
     try:
         return format.read(found.rows[0])
     except InputError as error:
-        raise InputError(f"{found.name}, row 0: {error}") from error
+        raise InputError(f"{found.name}, row 0 (counted from 0): {error}") from error
 
 
 def _template(
@@ -347,7 +360,7 @@ def _notes(
             "The chat template is applied to the string columns; TRL's SFTTrainer would join them "
             "raw (use message lists there, or --chat_template none here)."
         )
-    if format.name in ("messages", "conversations"):
+    if format.name in ("messages", "conversations", "conversation"):
         yield (
             "Targets are the assistant's turns; TRL's SFTTrainer trains on every token of these "
             "rows unless assistant_only_loss is set."

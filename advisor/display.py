@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from advisor.errors import printable
+
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
     from advisor.export import TrainerSettings
@@ -25,13 +27,6 @@ if TYPE_CHECKING:
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def printable(text: str) -> str:
-    """Text with everything but line breaks spelt out that a terminal could obey."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
 
 
 def notes(lines: Iterable[str]) -> None:
@@ -61,6 +56,15 @@ def progress_bar(title: str) -> Iterator[Callable[[Measured], None]]:
         yield update
 
 
+def counter(title: str) -> Callable[[int, int], None]:
+    """A line on stderr that counts, for work whose parts are told one by one."""
+
+    def update(done: int, total: int) -> None:
+        err.print(Text(f"{title}: {done} of {total}"), end="\n" if done == total else "\r")
+
+    return update
+
+
 def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
     """Tokenise rows with a bar on stderr."""
     step = 256
@@ -84,7 +88,7 @@ def recommendation(
     answer: Recommendation,
     settings: Sequence[TrainerSettings],
     *,
-    names: tuple[str, str],
+    pair: str,
     origin: str,
 ) -> None:
     """The answer, its evidence, what may make it wrong, and the settings to paste."""
@@ -95,7 +99,7 @@ def recommendation(
     out.print(
         _facts(
             (
-                ("model, dataset", " ".join(dict.fromkeys(names))),
+                ("model, dataset", pair),
                 ("regime", answer.regime),
                 (
                     "recommended",
@@ -111,7 +115,11 @@ def recommendation(
             )
         )
     )
-    out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(*names)))
+    out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
+    if not answer.decided:
+        out.print(
+            "      (confirm is not in this version: train both arms below and score their answers)"
+        )
     out.print()
     out.print(_prior_table(answer.prior))
     for warning in answer.warnings:
@@ -184,6 +192,7 @@ def dataset(data: SFTDataset, example: int) -> None:
                 ("truncated", f"{counts.truncated:,}"),
                 ("dropped", f"{counts.dropped:,} (no target left)"),
                 ("target tokens", f"{counts.target_tokens:,}"),
+                ("merged", f"{counts.merged:,} (a token reaches across the start of a target)"),
             )
         )
     )

@@ -86,23 +86,29 @@ class Encoder:
         """Characters up to which the text is tokenised by itself, to be compared with the whole."""
         if self.tokenizer.is_fast and not row.verify:
             return []
-        return sorted({cut for span in row.spans for cut in span} - {0, len(row.text)})
+        spans = (*row.spans, *row.ends)
+        return sorted({cut for span in spans for cut in span} - {0, len(row.text)})
 
     def _encode(
         self, row: Marked, ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
     ) -> Encoded:
         shift = len(self.leading)
         labels = [-100] * (len(ids) + shift)
-        terminators = []
+        terminators: list[int] = []
         merged = False
         for start, stop in _joined(row.spans):
             first, split = _position(start, ids, offsets, beginnings)
             last, straddled = _position(stop, ids, offsets, beginnings)
             merged = merged or split or straddled
             last, ended = self._close(ids, first, last + straddled)
-            labels[shift + first : shift + last] = ids[first:last]
+            ends = [end for end in row.ends if start <= end[0] <= stop]
+            found = [t for end in ends for t in _inside(end, ids, offsets, beginnings)]
             if ended:
-                terminators.append(shift + last - 1)
+                found = [last - 1]
+            elif found and not row.text[ends[-1][1] : stop].strip():
+                last = found[-1] + 1
+            labels[shift + first : shift + last] = ids[first:last]
+            terminators += [shift + t for t in found]
         return Encoded(
             input_ids=self.leading + ids,
             labels=labels,
@@ -155,6 +161,15 @@ def _position(
     return first, offsets[first][0] < cut
 
 
+def _inside(
+    span: tuple[int, int], ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
+) -> range:
+    """Tokens that begin within a range of characters: the last may take whitespace with it."""
+    first, split = _position(span[0], ids, offsets, beginnings)
+    last, straddled = _position(span[1], ids, offsets, beginnings)
+    return range(first + split, last + straddled)
+
+
 def _leading(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The beginning-of-sequence token, if the tokenizer puts one before a text."""
     ids = list(tokenizer("a")["input_ids"])
@@ -166,6 +181,8 @@ def longest(wanted: int | None, context: int | None, tokenizer: PreTrainedTokeni
     if wanted is None:
         own = tokenizer.model_max_length
         known = context or (own if own < SANE_LENGTH else DEFAULT_MAX_LENGTH)
+        if known < 2:
+            raise InputError(f"the model's context of {known} leaves no token to predict")
         return min(known, DEFAULT_MAX_LENGTH)
     if wanted < 2:
         raise InputError(f"--max_length {wanted} leaves no token to predict; give 2 or more")

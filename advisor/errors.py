@@ -1,4 +1,11 @@
-"""The one exception the command line turns into a refusal: one line on stderr, exit code 2."""
+"""What a user is told: the one exception that becomes a refusal, and text made safe to print."""
+
+
+def printable(text: str) -> str:
+    """Text with everything but line breaks spelt out that a terminal could obey."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
 
 
 class InputError(ValueError):

@@ -4,10 +4,11 @@ Facts about TRL are from its source; those about the others from theirs (LLaMA-F
 ms-swift 4, axolotl 0.18, Liger-Kernel 0.8.2) and from their issue threads. No torch.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from advisor.objectives import get_objective
+from advisor.objectives import Objective, get_objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ _NEG_P = (
 _NO_SETTING = {
     "TRL": (
         'it refuses any loss_type but "nll" and "dft" (1.16)',
-        "subclass SFTTrainer and override compute_loss",
+        "mix harness.train.ObjectiveLoss into SFTTrainer",
         'loss_type="dft"',
     ),
     "LLaMA-Factory": (
@@ -143,18 +144,24 @@ _NO_SETTING = {
 def export(
     objective: str, parameters: Mapping[str, float] | None = None
 ) -> tuple[TrainerSettings, ...]:
-    """Each trainer's settings for an objective, by name, alias or `name(value)`.
+    """Each trainer's settings for an objective, by name, alias or `name(value)`; this tool's first.
 
     Raises:
         InputError: no such objective or parameter.
     """
     chosen = get_objective(objective).with_parameters(**(parameters or {}))
+    own = TrainerSettings(
+        trainer="objective-advisor",
+        version="this one",
+        supported=True,
+        settings=f"advisor train MODEL DATASET --objective {shlex.quote(chosen.label)} --output_dir DIR",
+        notes=(),
+    )
     name = _simplest(chosen.name, chosen.settings)
-    if name == "nll":
-        return _NLL
-    if name == "neg_p":
-        return _NEG_P
-    return tuple(_unsupported(trainer, chosen.label) for trainer in _NO_SETTING)
+    if name in ("nll", "neg_p"):
+        return (own, *(_NLL if name == "nll" else _NEG_P))
+    others = (_elsewhere(trainer, chosen) for trainer in _NO_SETTING)
+    return (own, *others)
 
 
 def _simplest(name: str, settings: Mapping[str, float]) -> str:
@@ -169,7 +176,14 @@ def _simplest(name: str, settings: Mapping[str, float]) -> str:
     return name
 
 
-def _unsupported(trainer: str, label: str) -> TrainerSettings:
+def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
+    """A trainer's setting for an objective that few have, or the word that it has none."""
+    if (trainer, objective.name) in _RARE:
+        text, version, notes = _RARE[trainer, objective.name]
+        settings = text.format(**objective.settings)
+        return TrainerSettings(
+            trainer=trainer, version=version, supported=True, settings=settings, notes=notes
+        )
     why, code, nearest = _NO_SETTING[trainer]
     return TrainerSettings(
         trainer=trainer,
@@ -177,8 +191,31 @@ def _unsupported(trainer: str, label: str) -> TrainerSettings:
         supported=False,
         settings="",
         notes=(
-            f"{trainer} has no setting for {label}: {why}.",
+            f"{trainer} has no setting for {objective.label}: {why}.",
             f"It takes code: {code}.",
             f"The nearest it has is -p (DFT), which is another objective: {nearest}.",
         ),
     )
+
+
+_RARE = {
+    ("LLaMA-Factory", "eaft"): (
+        "use_eaft_loss: true\neaft_alpha: {alpha:g}",
+        ">= 0.9.5",
+        ("A fully masked batch returns a loss without a graph.",),
+    ),
+    ("LLaMA-Factory", "asft"): (
+        "use_asft_loss: true\nasft_alpha: {kl:g}",
+        ">= 0.9.5",
+        (
+            "It takes the mean of each micro-batch and leaves out the number of accumulated ones, so "
+            "its gradient grows with gradient_accumulation_steps: keep that at 1.",
+        ),
+    ),
+    ("axolotl", "eaft"): (
+        "use_eaft: true\neaft_alpha: {alpha:g}",
+        ">= 0.14",
+        ("Its weight is the entropy itself, not divided by ln 20: up to 3 times as large.",),
+    ),
+}
+"""(trainer, objective): text with the objective's parameters, releases, notes."""

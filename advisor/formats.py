@@ -5,12 +5,13 @@ fits is refused with the columns it has and the flags that name them.
 """
 
 import difflib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from advisor.errors import InputError
-from advisor.template import Conversation, Passage, parse_tools
+from advisor.template import Conversation, Passage
 
 Row = Mapping[str, Any]
 PAIRS = (
@@ -23,6 +24,7 @@ PAIRS = (
     ("input", "output"),
     ("text", "code"),
 )
+OPTIONS = "chat_template_kwargs"
 MASKS = ("completion_mask", "assistant_masks")
 PROMPT_WORDS = ("question", "prompt", "instruction", "problem", "query", "input")
 COMPLETION_WORDS = ("completion", "answer", "response", "output", "solution", "chosen", "target")
@@ -72,8 +74,18 @@ def detect(
     sample: Row,
     prompt_field: str | None = None,
     completion_field: str | None = None,
+    *,
+    single: bool = False,
 ) -> Format:
-    """The format of a dataset with these columns; InputError names the way out if none fits."""
+    """The format of a dataset with these columns; InputError names the way out if none fits.
+
+    Args:
+        columns: Of the source.
+        sample: One of its rows.
+        prompt_field: Column of the prompt, where its name is not a known one.
+        completion_field: Column of the completion; alone, the whole text is the target.
+        single: Whether the sample is the only row, which may hold the others.
+    """
     if prompt_field or completion_field:
         return _by_fields(columns, prompt_field, completion_field)
     have = set(columns)
@@ -85,10 +97,10 @@ def detect(
             return Format(name=name, read=read, uses=uses)
     for prompt, completion in PAIRS:
         if prompt in have and completion in have:
-            return _pair(f"{prompt}/{completion}", prompt, completion)
+            return _pair(f"{prompt}/{completion}", prompt, completion, have)
     if "text" in have:
         return Format(name="text", read=_text, uses=("text",), whole=True)
-    raise InputError(_unknown(columns, sample))
+    raise InputError(_unknown(columns, sample, single=single))
 
 
 def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | None) -> Format:
@@ -113,16 +125,19 @@ def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | Non
     assert prompt is not None and completion is not None
     if (prompt, completion) == ("prompt", "completion"):
         return Format(name="prompt/completion", read=_prompt_completion, uses=(prompt, completion))
-    return _pair(f"fields {prompt}/{completion}", prompt, completion)
+    if prompt == completion:
+        raise InputError(f"--prompt_field and --completion_field both name {prompt!r}")
+    return _pair(f"fields {prompt}/{completion}", prompt, completion, set(columns))
 
 
-def _pair(name: str, prompt: str, completion: str) -> Format:
+def _pair(name: str, prompt: str, completion: str, have: set[str]) -> Format:
     def read(row: Row) -> Conversation:
         if _is_messages(row[prompt]) or _is_messages(row[completion]):
             return _two_parts(row, row[prompt], row[completion])
         return _turns(row, as_text(row, prompt), as_text(row, completion))
 
-    return Format(name=name, read=read, uses=(prompt, completion))
+    extra = (c for c in ("system", "history", "tools") if c in have)
+    return Format(name=name, read=read, uses=(prompt, completion, *extra))
 
 
 def _turns(row: Row, user: str, assistant: str) -> Conversation:
@@ -133,8 +148,8 @@ def _turns(row: Row, user: str, assistant: str) -> Conversation:
     for pair in row.get("history") or []:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise InputError("history must be a list of [user, assistant] pairs")
-        messages.append({"role": "user", "content": str(pair[0])})
-        messages.append({"role": "assistant", "content": str(pair[1])})
+        messages.append({"role": "user", "content": _content(pair[0])})
+        messages.append({"role": "assistant", "content": _content(pair[1])})
     messages.append({"role": "user", "content": user})
     messages.append({"role": "assistant", "content": assistant})
     return Conversation(messages=messages)
@@ -148,25 +163,18 @@ def _instruction(extra: str, completion: str) -> Callable[[Row], Conversation]:
     return read
 
 
-def _messages(row: Row) -> Conversation:
-    return _conversation(row, row["messages"], "messages")
+def _talk(column: str) -> Callable[[Row], Conversation]:
+    """Reads a column of messages; as TRL does, `messages` without the system column."""
 
+    def read(row: Row) -> Conversation:
+        messages = _message_list(row[column], column)
+        system = "" if column == "messages" else as_text(row, "system")
+        if system and messages and messages[0]["role"] != "system":
+            messages.insert(0, {"role": "system", "content": system})
+        tools = _tools(row.get("tools"))
+        return Conversation(messages=messages, tools=tools, options=_options(row))
 
-def _conversations(row: Row) -> Conversation:
-    value = row["conversations"]
-    parsed = _conversation(row, value, "conversations")
-    system = as_text(row, "system")
-    if system and parsed.messages[0]["role"] != "system":
-        parsed.messages.insert(0, {"role": "system", "content": system})
-    return parsed
-
-
-def _conversation(row: Row, value: object, column: str) -> Conversation:
-    return Conversation(
-        messages=_message_list(value, column),
-        tools=parse_tools(row.get("tools")),
-        options=_options(row),
-    )
+    return read
 
 
 def _prompt_completion(row: Row) -> Content:
@@ -182,7 +190,7 @@ def _two_parts(row: Row, prompt: object, completion: object) -> Conversation:
     return Conversation(
         messages=head + _part(completion, "assistant"),
         first=len(head),
-        tools=parse_tools(row.get("tools")),
+        tools=_tools(row.get("tools")),
         options=_options(row),
     )
 
@@ -193,14 +201,36 @@ def _part(value: object, role: str) -> list[dict[str, Any]]:
     return _message_list(value, "prompt" if role == "user" else "completion")
 
 
+def _tools(value: object) -> list[Any] | None:
+    """The `tools` column, which may be JSON text; None where there is none."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.strip() else None
+        except json.JSONDecodeError as error:
+            raise InputError(f"the tools column is not JSON ({error.msg})") from error
+    return value if isinstance(value, list) and value else None
+
+
 def _options(row: Row) -> dict[str, Any]:
-    return dict(row.get("chat_template_kwargs") or {})
+    options = row.get(OPTIONS) or {}
+    if not isinstance(options, dict):
+        raise InputError(f"{OPTIONS} must be an object, not {_shown(options)}")
+    return dict(options)
 
 
 def _message_list(value: object, column: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not value:
+    if value is None:
+        return []
+    if not isinstance(value, list):
         raise InputError(f"{column} must be a list of messages, not {_shown(value)}")
-    return [_message(m, column) for m in value]
+    return [_message(m, column) for item in value for m in _sides(item)]
+
+
+def _sides(item: object) -> list[object]:
+    """ms-swift writes a user's turn and its answer as one object."""
+    if not isinstance(item, dict) or not {"human", "assistant"} <= set(item):
+        return [item]
+    return [{"from": side, "value": item[side]} for side in ("human", "assistant")]
 
 
 def _message(value: object, column: str) -> dict[str, Any]:
@@ -221,13 +251,23 @@ def _message(value: object, column: str) -> dict[str, Any]:
 
 def _content(value: object) -> str:
     """Text of a message, whose content may be a list of text parts."""
-    if value is None:
-        return ""
     if isinstance(value, list):
         if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
             raise InputError("a message has parts that are not text; only text is read")
         return "".join(p["text"] for p in value)
-    return str(value)
+    text = _scalar(value)
+    if text is None:
+        raise InputError(f"a message's content is {_shown(value)}, not text")
+    return text
+
+
+def _scalar(value: object) -> str | None:
+    """Text of a single value, as JSON writes it; empty for null and NaN, None for no such value."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, int | float) else None
 
 
 def _text(row: Row) -> Passage:
@@ -235,39 +275,36 @@ def _text(row: Row) -> Passage:
 
 
 def _tokenised(have: set[str]) -> Format:
-    masks = tuple(m for m in MASKS if m in have)
-    uses = ("input_ids", "labels") if "labels" in have else ("input_ids", *masks)
+    masks = [m for m in MASKS if m in have and "labels" not in have]
+    uses = [c for c in ("labels", *masks, "attention_mask") if c in have]
 
     def read(row: Row) -> Tokens:
         ids = _ids(row["input_ids"], "input_ids", least=0)
-        if "labels" in have:
-            labels = _ids(row["labels"], "labels", least=-100)
-        else:
-            columns = [_ids(row[m], m, least=0) for m in masks]
-            _same_length(ids, dict(zip(masks, columns, strict=True)))
-            labels = [i if all(bits) else -100 for i, *bits in zip(ids, *columns, strict=True)]
-        _same_length(ids, {"labels": labels})
+        columns = {c: _ids(row[c], c, least=-100 if c == "labels" else 0) for c in uses}
+        for name, values in columns.items():
+            if len(values) != len(ids):
+                raise InputError(f"{name} has {len(values)} entries, input_ids has {len(ids)}")
+        marked = [i if all(columns[m][t] for m in masks) else -100 for t, i in enumerate(ids)]
+        labels = columns.get("labels", marked)
         if any(b not in (a, -100) for a, b in zip(ids, labels, strict=True)):
             raise InputError(
                 "labels must repeat input_ids or be -100 at the same position (not shifted by one)"
             )
-        return Tokens(input_ids=ids, labels=labels)
+        # What the model must not attend to is padding.
+        kept = [t for t, bit in enumerate(columns.get("attention_mask", [1] * len(ids))) if bit]
+        return Tokens(input_ids=[ids[t] for t in kept], labels=[labels[t] for t in kept])
 
-    return Format(name="tokenised", read=read, uses=uses)
+    return Format(name="tokenised", read=read, uses=("input_ids", *uses))
 
 
 def _ids(value: object, column: str, *, least: int) -> list[int]:
+    if value is None:
+        return []
     if not isinstance(value, list | tuple) or not all(
         isinstance(i, int) and i >= least for i in value
     ):
         raise InputError(f"{column} must be a list of integers of {least} or more")
     return [int(i) for i in value]
-
-
-def _same_length(ids: list[int], columns: Mapping[str, list[int]]) -> None:
-    for name, values in columns.items():
-        if len(values) != len(ids):
-            raise InputError(f"{name} has {len(values)} entries, input_ids has {len(ids)}")
 
 
 def _is_messages(value: object) -> bool:
@@ -277,10 +314,9 @@ def _is_messages(value: object) -> bool:
 def as_text(row: Row, column: str) -> str:
     """Text of a cell: strings and numbers as they are, lists of strings joined by newlines."""
     value = row.get(column)
-    if value is None:
-        return ""
-    if isinstance(value, str | int | float):
-        return str(value)
+    text = _scalar(value)
+    if text is not None:
+        return text
     if isinstance(value, list) and all(isinstance(v, str) for v in value):
         return "\n".join(value)
     raise InputError(
@@ -295,21 +331,23 @@ def _shown(value: object) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
 
 
-def _unknown(columns: Sequence[str], sample: Row) -> str:
+def _unknown(columns: Sequence[str], sample: Row, *, single: bool) -> str:
     """Why no format fits, with the flags or the recipe that mend it."""
     start = f"no known format has the columns {_listed(columns)}"
     if nested := [c for c in columns if _is_messages(sample.get(c))]:
         keys = list(sample[nested[0]][0])
+        if {"role", "content"} <= set(keys) or {"from", "value"} <= set(keys):
+            return f"{start}: {nested[0]!r} holds messages; rename that column to messages"
         if "output" in keys:
             return (
                 f"{start}: {nested[0]!r} nests {_listed(keys)}; write one row per instance, e.g. "
                 f"jq -c '. as $r | .{nested[0]}[] | {{instruction: $r.instruction, input, output}}'"
                 " FILE > flat.jsonl"
             )
-        if len(columns) - len(nested) <= len(nested):
+        if single and len(columns) - len(nested) <= len(nested):
             return (
                 f"{start}: {nested[0]!r} holds a list of rows; write them by themselves, e.g. "
                 f"jq .{nested[0]} FILE > rows.json"
@@ -330,9 +368,10 @@ def _guess(columns: Sequence[str], words: Sequence[str]) -> str | None:
 
 
 _TABLE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], Callable[[Row], Content]], ...] = (
-    ("messages", ("messages",), ("tools",), _messages),
-    ("conversations", ("conversations",), ("system", "tools"), _conversations),
-    ("prompt/completion", ("prompt", "completion"), ("tools",), _prompt_completion),
+    ("messages", ("messages",), ("tools", OPTIONS), _talk("messages")),
+    ("conversations", ("conversations",), ("system", "tools", OPTIONS), _talk("conversations")),
+    ("conversation", ("conversation",), ("system", "tools", OPTIONS), _talk("conversation")),
+    ("prompt/completion", ("prompt", "completion"), ("tools", OPTIONS), _prompt_completion),
     (
         "alpaca",
         ("instruction", "output"),

@@ -1,37 +1,34 @@
 r"""The language-model head without the [tokens, vocabulary] logits.
 
-Hidden states of the target rows go in, log-probability, entropy and top-1 of each target come out, a
-tile of rows at a time. Log-softmax is taken in float32 whatever the model's dtype; logit scale and
-soft-cap are those of the architecture:
+Hidden states of the target rows go in; log-probability, entropy and top-1 of each target, or the loss of
+an objective with its gradients, come out, a tile of rows at a time. Log-softmax is taken in float32
+whatever the model's dtype; logit scale and soft-cap are those of the architecture:
 
 $$ z = c \tanh\!\left( \frac{s\,(W h + b)}{c} \right), \qquad \log p = z_y - \log\!\sum_v e^{z_v}. $$
 
-`Head.of(model)` compares its own log-probabilities with the model's logits before it is used, so an
-architecture that treats its logits in a way not listed here is found out and scored from its logits.
+An objective is a detached weight $w$, so the gradient of a target with respect to its logits is
+$w\,(q - \mathrm{onehot}(y))$, $q$ = softmax, known as soon as its tile is there: `weighted_nll` makes the
+gradients in the forward pass with three matrix products and keeps no logits for the backward.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from advisor.objectives import TokenStats
 
-logger = logging.getLogger(__name__)
-
-TILE_ROWS = 256
-"""Rows of logits alive at a time: [256, vocabulary] float32."""
-
-_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
-_HALF_TOLERANCE = (
-    0.1  # bf16 logits carry 8 bits: the same product in two shapes differs by this much
-)
+TOP_K = 20
+"""Tokens over which `topk_entropy` is taken (EAFT, arXiv:2601.02151)."""
+_TILE_ROWS = {False: 512, True: 4096}  # by is_cuda
+_BLOCK_ELEMENTS = {
+    False: 2**19,
+    True: 2**28,
+}  # logits made float32 at a time: what a CPU cache holds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,102 +44,51 @@ class Head:
     softcap: float | None = None
     """c of `c tanh(z / c)`, or None."""
 
-    @staticmethod
-    def of(model: PreTrainedModel) -> Head | None:
-        """The model's head, or None where its logits cannot be reproduced from the hidden states."""
-        module = model.get_output_embeddings()
-        if type(module) is not nn.Linear or module.weight.is_meta:  # quantised, or offloaded
-            return None
-        scale, softcap = _logit_transform(model)
-        head = Head(weight=module.weight, bias=module.bias, scale=scale, softcap=softcap)
-        return head if _reproduces(head, model) else None
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of some rows: [rows, hidden] -> [rows, vocabulary] float32."""
-        z = nn.functional.linear(hidden, self.weight, self.bias).float()
+    def finish_(self, z: Tensor) -> Tensor:
+        """Scale and soft-cap of raw float logits, in place."""
         if self.scale != 1.0:
             z.mul_(self.scale)
         if self.softcap is not None:
             z.div_(self.softcap).tanh_().mul_(self.softcap)
         return z
 
-
-def _logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:
-    """(scale, softcap) that the architecture applies to its logits, from its configuration."""
-    config = model.config.get_text_config()
-    softcap = getattr(config, "final_logit_softcapping", None)
-    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
-        if getattr(config, name, None) is not None:
-            return float(getattr(config, name)), softcap
-    scaling = getattr(config, "logits_scaling", None)
-    if scaling is None:
-        return 1.0, softcap
-    return (
-        scaling if config.model_type == "hyperclovax" else 1.0 / scaling
-    ), softcap  # Granite divides
+    def logits(self, hidden: Tensor) -> Tensor:
+        """All logits of some rows: [rows, hidden] -> [rows, vocabulary], float32 or float64."""
+        raw = nn.functional.linear(hidden, self.weight, self.bias)
+        return self.finish_(raw.to(_exact(raw.dtype)))
 
 
-@contextlib.contextmanager
-def _captured(head: nn.Module, into: list[Tensor]) -> Iterator[None]:
-    """Within the block the head keeps its input and returns one column: no logits are made."""
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A frozen reference whose distribution the model is held to: the one additive term."""
 
-    def keep(hidden: Tensor) -> Tensor:
-        into.append(hidden)
-        return hidden[..., :1]
-
-    original = head.forward
-    head.forward = keep
-    try:
-        yield
-    finally:
-        head.forward = original
+    head: Head
+    """The reference model's head."""
+    hidden: Tensor
+    """[tokens, hidden], its hidden states at the same targets."""
+    coefficient: float
+    """Factor on KL(reference || model) over the full vocabulary, nats a token."""
 
 
-def last_hidden(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """What the head receives: [batch, sequence] ids -> [batch, sequence, hidden].
+@dataclass(frozen=True, kw_only=True)
+class WeightedNLL:
+    """What `weighted_nll` gives."""
 
-    Taken at the head's door rather than from the backbone, so that whatever an architecture does
-    between the two is included.
-    """
-    seen: list[Tensor] = []
-    with _captured(model.get_output_embeddings(), seen):
-        model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            **_extra_inputs(model, attention_mask),
-        )
-    return seen[0]
-
-
-def _extra_inputs(model: PreTrainedModel, attention_mask: Tensor) -> dict[str, object]:
-    """Positions that count real tokens only, so that padding on the left changes nothing."""
-    extra: dict[str, object] = {"use_cache": False}
-    if not bool(attention_mask[:, 0].all()):
-        extra["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-    return extra
-
-
-@torch.no_grad()
-def _reproduces(head: Head, model: PreTrainedModel) -> bool:
-    """Whether head and hidden states give the model's own log-probabilities on a few tokens."""
-    size = head.weight.shape[0]
-    ids = (torch.arange(1, 9, device=model.device) * 7919 % size)[None]
-    mask = torch.ones_like(ids)
-    theirs = (
-        model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float().log_softmax(-1)
-    )
-    ours = head.logits(last_hidden(model, ids, mask)[0]).log_softmax(-1)
-    if ours.shape != theirs.shape:
-        return False
-    error = (ours.to(theirs.device) - theirs).abs().max().item()
-    if not error <= _TOLERANCE.get(head.weight.dtype, _HALF_TOLERANCE):
-        logger.warning("head and hidden states miss the model's log-probabilities by %.1e", error)
-        return False
-    return True
+    loss: Tensor
+    """Scalar, float32: sum over targets of weight * NLL, and of the anchor's KL; carries the gradient."""
+    stats: TokenStats
+    """[tokens], detached."""
+    weights: Tensor
+    """[tokens], detached."""
 
 
 def token_stats(
-    head: Head, hidden: Tensor, targets: Tensor, *, tile_rows: int = TILE_ROWS
+    head: Head,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    needs: Collection[str] = (),
+    tile_rows: int = 256,
 ) -> TokenStats:
     """Statistics of target tokens from their hidden states, without gradient.
 
@@ -150,60 +96,291 @@ def token_stats(
         head: the model's head.
         hidden: [tokens, hidden], the states that predict the targets.
         targets: [tokens] int64, target token ids.
+        needs: what is wanted beyond logp, entropy and top1: "topk_entropy", "collision".
         tile_rows: rows of logits alive at a time; changes memory, not the result.
 
     Returns:
         TokenStats of [tokens]; `example` is left None.
     """
     hidden, targets = hidden.to(head.weight.device), targets.to(head.weight.device)
+    columns = _Columns(len(targets), like=head.weight, needs=needs)
     with torch.no_grad():
-        tiles = [
-            _tile_stats(head.logits(h), y)
-            for h, y in zip(hidden.split(tile_rows), targets.split(tile_rows), strict=True)
-        ]
-    return TokenStats(**{name: torch.cat([tile[name] for tile in tiles]) for name in tiles[0]})
+        for first in range(0, len(targets), tile_rows):
+            tile = slice(first, first + tile_rows)
+            raw = nn.functional.linear(hidden[tile], head.weight, head.bias)
+            columns.fill(head, raw, targets[tile], first)
+    return columns.stats()
 
 
-def _tile_stats(z: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """[rows, vocabulary] float32 logits, overwritten -> log p, entropy, top-1 of [rows]."""
-    z.sub_(z.amax(-1, keepdim=True))
-    at_target = z.gather(-1, targets[:, None]).squeeze(-1)
-    weights = z.exp()
-    total = weights.sum(-1)
-    log_total = total.log()
-    entropy = log_total - torch.linalg.vecdot(weights, z) / total
-    return {"logp": at_target - log_total, "entropy": entropy, "top1": at_target == 0}
+def logit_stats(logits: Tensor, targets: Tensor) -> TokenStats:
+    """Statistics of target tokens from finished logits, [tokens, vocabulary]."""
+    columns = _Columns(len(targets), like=logits, needs=())
+    columns.fill(Head(weight=logits), logits, targets.to(logits.device), 0)
+    return columns.stats()
 
 
-@torch.no_grad()
-def score_batch(
-    model: PreTrainedModel, head: Head | None, input_ids: Tensor, labels: Tensor, mask: Tensor
-) -> TokenStats:
-    """Statistics of every target token of a batch, row by row, left to right.
+def weighted_nll(
+    head: Head,
+    hidden: Tensor,
+    targets: Tensor,
+    weight: Tensor | Callable[[TokenStats], Tensor],
+    *,
+    given: Mapping[str, Tensor] | None = None,
+    needs: Collection[str] = (),
+    sparse: bool = False,
+    anchor: Anchor | None = None,
+    tile_rows: int | None = None,
+) -> WeightedNLL:
+    r"""The loss of an objective, $\sum_t \mathrm{sg}(w_t)(-\log p_t)$, in one pass over the logits.
 
     Args:
-        model: a causal language model in eval mode.
-        head: `Head.of(model)`; None scores from the model's own logits, slower but always right.
-        input_ids: [batch, sequence] int64, padded on either side.
-        labels: [batch, sequence] int64, -100 outside the targets, not shifted.
-        mask: [batch, sequence], 1 on real tokens, 0 on padding.
+        head: the model's head; its weight and bias get gradients where they require them.
+        hidden: [tokens, hidden], the states that predict the targets, with gradient.
+        targets: [tokens] int64, target token ids.
+        weight: [tokens] weights, or a function from the statistics of some tokens to theirs.
+        given: more [tokens] fields of TokenStats for that function, such as `reference_logp`.
+        needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision".
+        sparse: whether weights of exactly 0 are common: their rows then skip two of three products.
+        anchor: adds `coefficient * KL(reference || model)`.
+        tile_rows: rows of logits alive at a time, by default 512, on CUDA 4096; changes memory only.
 
     Returns:
-        TokenStats of [targets]; `example` is the row in the batch. A target at the first real position
-        has nothing before it and is left out.
+        Loss, statistics and weights. Without any target the loss is 0 and its graph is alive.
     """
-    predicted = labels[:, 1:].ne(-100) & mask[:, :-1].bool()
-    rows, columns = predicted.nonzero(as_tuple=True)
-    targets = labels[rows, columns + 1]
-    if head is None:
-        logits = model(
-            input_ids=input_ids, attention_mask=mask, **_extra_inputs(model, mask)
-        ).logits
-        z = logits[rows.to(logits.device), columns.to(logits.device)].float()
-        stats = TokenStats(**_tile_stats(z, targets.to(z.device)))
-    else:
-        hidden = last_hidden(model, input_ids, mask)
-        stats = token_stats(
-            head, hidden[rows.to(hidden.device), columns.to(hidden.device)], targets
+    work = _Work(
+        head=head,
+        targets=targets.to(head.weight.device),
+        weight=weight,
+        given=given or {},
+        needs=needs,
+        sparse=sparse,
+        anchor=anchor,
+        rows=tile_rows or _TILE_ROWS[head.weight.is_cuda],
+    )
+    hidden = hidden.to(head.weight.device)
+    loss = cast(Tensor, _Sum.apply(hidden, head.weight, head.bias, work))  # type: ignore[no-untyped-call]
+    return WeightedNLL(loss=loss, stats=work.columns.stats(), weights=work.weights)
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of log-probabilities: float32, or float64 for a float64 model."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class _Columns:
+    """Statistics of target tokens, filled a tile of logits at a time."""
+
+    def __init__(self, tokens: int, *, like: Tensor, needs: Collection[str]) -> None:
+        dtype = _exact(like.dtype)
+        names = ("logp", "entropy", *needs)
+        self.columns = {
+            name: torch.empty(tokens, dtype=dtype, device=like.device) for name in names
+        }
+        self.columns["top1"] = torch.empty(tokens, dtype=torch.bool, device=like.device)
+
+    def fill(
+        self, head: Head, raw: Tensor, targets: Tensor, first: int, *, gradient: bool = False
+    ) -> None:
+        """Statistics of one tile, a few rows at a time so that they stay in cache.
+
+        Args:
+            head: for its scale and soft-cap.
+            raw: [rows, vocabulary] logits before those; overwritten.
+            targets: [rows].
+            first: place of the first row in the columns.
+            gradient: leave in `raw` the gradient of -log p with respect to it, but for `head.scale`.
+        """
+        step = max(1, _BLOCK_ELEMENTS[raw.is_cuda] // raw.shape[1])
+        for row in range(0, len(targets), step):
+            block, y = raw[row : row + step], targets[row : row + step, None]
+            z = head.finish_(block.to(self.columns["logp"].dtype))
+            q = self._fill_block(z, y, slice(first + row, first + row + len(y)))
+            if gradient:
+                q.scatter_add_(1, y, q.new_full(y.shape, -1.0))
+                if head.softcap is not None:
+                    q.mul_(1 - (z / head.softcap).square_())
+                block.copy_(q)
+
+    def _fill_block(self, z: Tensor, y: Tensor, place: slice) -> Tensor:
+        """Statistics of a few rows from finished logits; returns their softmax."""
+        q = z.softmax(-1)
+        top, at = z.max(-1, keepdim=True)
+        log_total = top - q.gather(1, at).log()  # the largest q is at least 1 / vocabulary
+        z_y = z.gather(1, y)
+        self.columns["logp"][place] = (z_y - log_total)[:, 0]
+        self.columns["entropy"][place] = log_total[:, 0] - torch.linalg.vecdot(q, z)
+        self.columns["top1"][place] = (z_y == top)[:, 0]
+        if "topk_entropy" in self.columns:
+            log_k = z.topk(min(TOP_K, z.shape[1]), dim=-1).values.log_softmax(-1)
+            self.columns["topk_entropy"][place] = -torch.linalg.vecdot(log_k.exp(), log_k)
+        if "collision" in self.columns:
+            self.columns["collision"][place] = torch.linalg.vecdot(q, q)
+        return q
+
+    def stats(
+        self, rows: slice = slice(None), given: Mapping[str, Tensor] | None = None
+    ) -> TokenStats:
+        """The statistics of some tokens, with more fields that were given for all of them."""
+        merged = {**self.columns, **(given or {})}
+        return TokenStats(**{name: column[rows] for name, column in merged.items()})
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """One call of `weighted_nll`: its inputs without gradient, and what the forward pass leaves."""
+
+    head: Head
+    targets: Tensor
+    weight: Tensor | Callable[[TokenStats], Tensor]
+    given: Mapping[str, Tensor]
+    needs: Collection[str]
+    sparse: bool
+    anchor: Anchor | None
+    rows: int
+    columns: _Columns = field(init=False)
+    weights: Tensor = field(init=False)
+
+    def weigh(self, tile: slice) -> Tensor:
+        """Weights of one tile, once its statistics are there; kept and returned, [rows]."""
+        if callable(self.weight):
+            self.weights[tile] = self.weight(self.columns.stats(tile, self.given)).detach()
+        else:
+            self.weights[tile] = self.weight[tile].to(self.weights)
+        return self.weights[tile]
+
+
+class _Sum(torch.autograd.Function):
+    """sum(weight * NLL); its gradients are made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
+    ) -> Tensor:
+        device = hidden.device.type
+        dtype = weight.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            h, w = hidden.to(dtype), weight.to(dtype)
+            b = None if bias is None else bias.to(dtype)
+            gradients = _Gradients(h, w, b, needed=ctx.needs_input_grad)
+            loss = _accumulate(h, w, b, work, gradients)
+        ctx.gradients = gradients
+        ctx.dtypes = (hidden.dtype, weight.dtype, bias.dtype if bias is not None else None)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        made = ctx.gradients.finished()
+        scaled = (
+            None if gradient is None else gradient.mul_(upstream[0]).to(dtype)
+            for gradient, dtype in zip(made, ctx.dtypes, strict=True)
         )
-    return replace(stats, example=rows.to(stats.logp.device))
+        return *scaled, None
+
+
+class _Gradients:
+    """Gradients with respect to hidden states, weight and bias, for those that need one."""
+
+    def __init__(self, h: Tensor, w: Tensor, b: Tensor | None, *, needed: tuple[bool, ...]) -> None:
+        self.hidden = torch.zeros_like(h) if needed[0] else None
+        self.weight = torch.empty_like(w) if needed[1] else None
+        self.bias = torch.zeros_like(b) if b is not None and needed[2] else None
+        self.wanted = any(needed[:3])
+        self._weight_begun = False
+
+    def add(self, g: Tensor, h: Tensor, w: Tensor, scale: Tensor, place: slice | Tensor) -> None:
+        """Add some rows: g [rows, vocabulary] is their logits' gradient but for their scale [rows]."""
+        if self.hidden is not None:
+            self.hidden[place] = (g @ w).mul_(scale[:, None])
+        if self.bias is not None:
+            self.bias.add_(g.T @ scale)
+        if self.weight is None:
+            return
+        scaled = h[place] * scale[:, None]
+        if self._weight_begun:
+            self.weight.addmm_(g.T, scaled)
+        else:  # the first tile writes, so that nothing has to be zeroed before
+            torch.mm(g.T, scaled, out=self.weight)
+            self._weight_begun = True
+
+    def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """All three, zero where no row had a weight."""
+        if self.weight is not None and not self._weight_begun:
+            self.weight.zero_()
+        return self.hidden, self.weight, self.bias
+
+
+def _accumulate(
+    h: Tensor, w: Tensor, b: Tensor | None, work: _Work, gradients: _Gradients
+) -> Tensor:
+    """Go through the tiles: logits, statistics, weights, loss, gradients."""
+    tokens = len(work.targets)
+    columns = work.columns = _Columns(tokens, like=w, needs=work.needs)
+    work.weights = torch.empty_like(columns.columns["logp"])
+    loss = work.weights.new_zeros(())
+    buffer = h.new_empty(min(work.rows, tokens), w.shape[0])
+    for first in range(0, tokens, work.rows):
+        tile = slice(first, min(first + work.rows, tokens))
+        raw = buffer[: tile.stop - first]
+        torch.mm(h[tile], w.T, out=raw) if b is None else torch.addmm(b, h[tile], w.T, out=raw)
+        held = None if work.anchor is None else _hold(work.head, raw, work.anchor, tile)
+        columns.fill(work.head, raw, work.targets[tile], first, gradient=gradients.wanted)
+        weights = work.weigh(tile)
+        loss -= torch.dot(weights, columns.columns["logp"][tile])
+        if held is not None:
+            loss += held.value
+            weights = held.merge_(raw, weights)
+        if gradients.wanted:
+            scale = (weights * work.head.scale).to(raw.dtype)
+            _add_rows(raw, h, w, scale, tile, gradients, sparse=work.sparse)
+    return loss
+
+
+def _add_rows(
+    g: Tensor,
+    h: Tensor,
+    w: Tensor,
+    scale: Tensor,
+    tile: slice,
+    gradients: _Gradients,
+    *,
+    sparse: bool,
+) -> None:
+    """Add a tile's gradients, leaving out the rows whose weight is exactly 0 where they are common."""
+    place: slice | Tensor = tile
+    if sparse:
+        kept = scale.nonzero()[:, 0]
+        if len(kept) == 0:
+            return
+        if len(kept) < len(scale):
+            g, scale, place = g[kept], scale[kept], kept + tile.start
+    gradients.add(g, h, w, scale, place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """One tile's pull towards the reference distribution."""
+
+    value: Tensor
+    """Scalar, coefficient * sum of KL over the rows."""
+    pull: Tensor
+    """[rows, vocabulary], its gradient with respect to the raw logits, but for `head.scale`."""
+
+    def merge_(self, g: Tensor, weights: Tensor) -> Tensor:
+        """Turn g into the whole gradient in place; returns the scale that is left, all ones."""
+        g.mul_(weights[:, None]).add_(self.pull)
+        return torch.ones_like(weights)
+
+
+def _hold(head: Head, raw: Tensor, anchor: Anchor, tile: slice) -> _Held:
+    r"""KL(reference || model) = \sum_v r_v (log r_v - log q_v) and its gradient q - r, by the tile."""
+    z = head.finish_(raw.to(_exact(raw.dtype), copy=True))
+    log_q = z.log_softmax(-1)
+    log_r = anchor.head.logits(anchor.hidden[tile].to(anchor.head.weight)).log_softmax(-1).to(log_q)
+    r = log_r.exp()
+    value = anchor.coefficient * (r * (log_r - log_q)).sum()
+    pull = (log_q.exp() - r).mul_(anchor.coefficient)
+    if head.softcap is not None:
+        pull.mul_(1 - (z / head.softcap).square_())
+    return _Held(value=value, pull=pull)

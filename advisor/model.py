@@ -5,17 +5,19 @@ whose probabilities would mean nothing: missing, unsafe, half-initialised or non
 Log-probabilities are computed in float32 whatever the model's dtype (see `advisor/head.py`).
 """
 
+import json
 import pickle
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from logging import ERROR
 from pathlib import Path
 from typing import Any, cast
 
+import huggingface_hub
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -43,7 +45,7 @@ CONTEXT_FIELDS = (
     "context_length",
 )
 TINY = 2_000_000  # parameters; below it a second thread costs more than it gives
-LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, LookupError, SafetensorError)
+HOTTEST = 10.0  # no sampling is hotter than this; the command line's limit too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,15 +88,16 @@ def load_model(
     """
     name, folder = checkpoint.locate(name_or_path)
     hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-    with _quiet():
+    with _quiet(folder):
         config = _load_config(name, folder, hub)
         # On the hub, None prefers safetensors and falls back on what the user allowed.
         safe: bool | None = None if allow_pickle else True
         if folder:
             safe = not checkpoint.is_pickled(name, folder, allow_pickle=allow_pickle)
-        tokenizer = load_tokenizer(name_or_path, **hub)
+        tokenizer = _load_tokenizer(name, folder, hub)
         target, where = _choose_device(device, device_map)
-        torch_dtype, why = _choose_dtype(dtype, config, target, trust_remote_code)
+        small = dtype == "auto" and _is_small(name, config, trust_remote_code)
+        torch_dtype, why = _choose_dtype(dtype, config, target, small=small)
         placing = device_map or (None if target == "cpu" else {"": target})
         arguments = {"dtype": torch_dtype, "device_map": placing, "use_safetensors": safe, **hub}
         model, info = _load_weights(name, folder, arguments)
@@ -127,15 +130,18 @@ def load_tokenizer(
 ) -> PreTrainedTokenizerBase:
     """Loads the tokenizer that belongs to a model; raises InputError where there is none."""
     name, folder = checkpoint.locate(name_or_path)
+    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    with _quiet(folder):
+        return _load_tokenizer(name, folder, hub)
+
+
+def _load_tokenizer(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
     if folder:
         checkpoint.check_tokenizer(name, folder)
     try:
-        with _quiet():
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                str(folder or name),
-                revision=revision or "main",
-                trust_remote_code=trust_remote_code,
-            )
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            str(folder or name), **hub
+        )
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
         raise checkpoint.refusal(name, error, "its tokenizer cannot be read") from error
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
@@ -145,15 +151,30 @@ def load_tokenizer(
 
 def decoding_temperature(model: PreTrainedModel) -> tuple[float, str]:
     """The temperature that the model's own generation config decodes at (0.0: greedy), and why."""
+    file = Path(model.name_or_path or ".") / "generation_config.json"
+    _check_generation_config(file)
     config = model.generation_config
-    if config is None or not config.do_sample:
+    if config is None or not config.do_sample or config.top_k == 1:
         return 0.0, "its generation config does not sample, so it decodes greedily"
-    if config.temperature is None:
+    heat = config.temperature
+    if heat is None:
         return 1.0, "its generation config samples and names no temperature, so 1.0"
-    return (
-        config.temperature,
-        f"its generation config samples at temperature {config.temperature:g}",
-    )
+    if isinstance(heat, bool) or not isinstance(heat, int | float) or not 0 <= heat <= HOTTEST:
+        raise InputError(
+            f"{file}: temperature {heat!r} is no number from 0 to {HOTTEST:g}: correct it, or give "
+            "--temperature"
+        )
+    return float(heat), f"its generation config samples at temperature {heat:g}"
+
+
+def _check_generation_config(file: Path) -> None:
+    """Refuses a file that transformers would pass over in silence."""
+    try:
+        json.loads(file.read_text("utf-8") if file.is_file() else "{}")
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file}: broken JSON ({error}): correct it, remove it, or give --temperature"
+        ) from error
 
 
 def context_length(
@@ -162,10 +183,10 @@ def context_length(
     """Longest sequence, in tokens, that the model's config speaks of; None where it names none."""
     name, folder = checkpoint.locate(name_or_path)
     hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-    with _quiet():
+    with _quiet(folder):
         config = _load_config(name, folder, hub).get_text_config()
     lengths = (getattr(config, field, None) for field in CONTEXT_FIELDS)
-    return next((length for length in lengths if length), None)
+    return next((n for n in lengths if isinstance(n, int) and n > 0), None)
 
 
 def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedConfig:
@@ -173,9 +194,11 @@ def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrai
         checkpoint.check_config(name, folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder or name), **hub)
-    except LOADING_ERRORS as error:
+        _check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
+    except InputError:
+        raise
+    except Exception as error:  # a wrong value may raise anything
         raise checkpoint.refusal(name, error, "its config.json cannot be used") from error
-    _check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
     return config
 
 
@@ -207,9 +230,9 @@ def _choose_device(device: str, device_map: str | dict[str, Any] | None) -> tupl
         return placed, f"Placed by device_map={device_map}."
     if device != "auto":
         try:
-            torch.empty(1, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0]
+            torch.zeros(1, device=device).item()  # the meta device has no values
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0].split(". ")[0]
             raise InputError(f"--device {device}: not usable here ({reason})") from error
         return device, f"On {device}, as asked."
     if torch.cuda.is_available():
@@ -219,17 +242,24 @@ def _choose_device(device: str, device_map: str | dict[str, Any] | None) -> tupl
     return "cpu", "On cpu: no accelerator was found."
 
 
+def _is_small(name: str, config: PreTrainedConfig, trust_remote_code: bool) -> bool:
+    """Whether the model that the config describes is small enough for float32."""
+    try:
+        with torch.device("meta"):
+            skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except Exception as error:  # a wrong value may raise anything
+        raise checkpoint.refusal(name, error, "its config.json makes no model") from error
+    return bool(skeleton.num_parameters() < SMALL)
+
+
 def _choose_dtype(
-    dtype: str, config: PreTrainedConfig, device: str, trust_remote_code: bool
+    dtype: str, config: PreTrainedConfig, device: str, *, small: bool
 ) -> tuple[torch.dtype | str, str]:
     """The dtype to load in ("auto": as stored), and the sentence that says why."""
     if dtype != "auto":
         if dtype not in DTYPES:
             raise InputError(f"--dtype {dtype}: not one of auto, {', '.join(DTYPES)}")
         return cast(torch.dtype, getattr(torch, dtype)), f"In {dtype}, as asked."
-    with torch.device("meta"):
-        skeleton = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    small = skeleton.num_parameters() < SMALL
     if device.startswith("cuda") and not (small and config.dtype == torch.float32):
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.bfloat16, "In bfloat16, which this GPU computes."
@@ -259,7 +289,7 @@ def _load_weights(
             f"{name}: its pickled weights hold more than tensors, which is never loaded: "
             "convert them to safetensors where you trust them"
         ) from error
-    except LOADING_ERRORS as error:
+    except Exception as error:
         raise checkpoint.refusal(name, error, "its weights cannot be loaded") from error
     model, info = loaded
     return model, info
@@ -310,17 +340,20 @@ def _check_vocabulary(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, reports or warnings of transformers while something is loaded."""
+def _quiet(folder: Path | None) -> Iterator[None]:
+    """No bars, reports or warnings of the libraries while something is loaded, no endless asking."""
     verbosity = transformers_logging.get_verbosity()
     bar = transformers_logging.is_progress_bar_enabled()
+    hub_verbosity = huggingface_hub.logging.get_verbosity()
+    huggingface_hub.logging.set_verbosity(ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), nullcontext() if folder else checkpoint.hub_or_cache():
             warnings.simplefilter("ignore")
             yield
     finally:
+        huggingface_hub.logging.set_verbosity(hub_verbosity)
         transformers_logging.set_verbosity(verbosity)
         if bar:
             transformers_logging.enable_progress_bar()

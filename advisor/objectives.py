@@ -8,8 +8,8 @@ so that with logits $z$ and softmax $q$, $\partial L / \partial z = w\,(q - \mat
 (Beyond Log Likelihood, arXiv:2510.00526, Lemma 3.1; the lemma as printed omits the minus sign.)
 $N$ is the number of target tokens, also for objectives whose weight is zero on some of them.
 
-An objective is a function `weight(stats, **parameters)` and a line in `OBJECTIVES`. Weight functions
-call tensor methods only: this module imports no torch, and `advisor ls objectives` stays instant.
+An objective is a function in `weights.py` and a line in the table below. Nothing here imports torch, so
+that `advisor ls objectives` stays instant.
 """
 
 from __future__ import annotations
@@ -18,32 +18,15 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from advisor import weights
 from advisor.errors import InputError
+from advisor.weights import TokenStats as TokenStats
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenStats:
-    """What an objective may know of each target token; all tensors are detached, one row a token."""
-
-    logp: Tensor
-    """[tokens] float32, log-probability of the target, natural log."""
-    entropy: Tensor
-    """[tokens] float32, entropy of the model's next-token distribution, nats."""
-    top1: Tensor
-    """[tokens] bool, whether the target is the most probable token."""
-    example: Tensor | None = None
-    """[tokens] int64, which example the token belongs to, 0 to examples - 1."""
-
-    @property
-    def p(self) -> Tensor:
-        """[tokens] float32, probability of the target."""
-        return self.logp.exp()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +45,9 @@ class Parameter:
     def check(self, objective: str, name: str, value: float) -> float:
         """Return `value`, or raise InputError where it lies outside the range."""
         too_low = value <= self.low if self.exclusive_low else value < self.low
-        if math.isnan(value) or too_low or value > self.high:
-            allowed = f"{'(' if self.exclusive_low else '['}{self.low:g}, {self.high:g}]"
+        if not math.isfinite(value) or too_low or value > self.high:
+            allowed = f"{'(' if self.exclusive_low else '['}{self.low:g}, {self.high:g}"
+            allowed += "]" if math.isfinite(self.high) else ")"
             raise InputError(f"objective {objective}: {name} = {value:g} lies outside {allowed}")
         return value
 
@@ -81,7 +65,8 @@ class Objective:
     weight_formula: str
     """The weight w(p) = -f'(p) p."""
     leaning: str
-    """"prior-leaning", "prior-averse" or "neutral": where the weight puts its mass (Def. 3.3)."""
+    """"prior-leaning", "prior-averse" or "neutral": whether W(p) = w (1 - p) has more or less of its mass
+    above p = 1/2 than NLL's has (Def. 3.3, which leaves the threshold open)."""
     source: str
     """Paper and equation."""
     status: str = "published"
@@ -89,11 +74,17 @@ class Objective:
     aliases: tuple[str, ...] = ()
     """Other names of the same update."""
     needs: tuple[str, ...] = ()
-    """Fields of TokenStats beyond `logp` that the weight reads."""
+    """What it takes beyond the token's own log p and entropy: fields of TokenStats; "step" where the
+    statistics must be those of the whole optimiser step, over all micro-batches and ranks; "anchor"
+    where it adds a divergence to the model before training."""
+    sparse: bool = False
+    """Whether weights of exactly 0 are common."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Parameters accepted, in the order in which `name(value)` gives them."""
     values: Mapping[str, float] = field(default_factory=dict)
     """Parameters in force where they differ from the defaults."""
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    """Parameters given as a share of the training tokens instead, until `resolve` makes them values."""
 
     @property
     def settings(self) -> dict[str, float]:
@@ -101,13 +92,28 @@ class Objective:
         return {key: self.values.get(key, spec.default) for key, spec in self.parameters.items()}
 
     @property
+    def head_statistics(self) -> tuple[str, ...]:
+        """The needed fields that only the head can compute, from the whole distribution."""
+        return tuple(need for need in self.needs if need in ("topk_entropy", "collision"))
+
+    @property
+    def anchor_coefficient(self) -> float:
+        """Factor of the divergence to the model before training; 0 for all but `asft`."""
+        return self.settings["kl"] if "anchor" in self.needs else 0.0
+
+    @property
     def label(self) -> str:
         """Name with its parameters, as `get_objective` reads it back: `p_pow(10)`."""
-        inside = ", ".join(f"{value:g}" for value in self.settings.values())
+        inside = ", ".join(
+            f"{100 * self.quantiles[key]:g}%" if key in self.quantiles else f"{value:.12g}"
+            for key, value in self.settings.items()
+        )
         return f"{self.name}({inside})" if inside else self.name
 
     def weight(self, stats: TokenStats) -> Tensor:
         """Weights of the target tokens, [tokens] float32, detached."""
+        if self.quantiles:
+            raise ValueError(f"{self.label} is a quantile of the training set: resolve() it first")
         return self.weight_function(stats, **self.settings).detach()
 
     def with_parameters(self, **values: float) -> Objective:
@@ -119,116 +125,115 @@ class Objective:
                     f"objective {self.name} has no parameter {key!r} (it has: {known})"
                 )
             self.parameters[key].check(self.name, key, value)
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Objective(**{**fields, "values": {**self.values, **values}})
+        kept = {key: share for key, share in self.quantiles.items() if key not in values}
+        changed = replace(self, values={**self.values, **values}, quantiles=kept)
+        low, high = (changed.settings.get(end) for end in ("low", "high"))
+        if low is not None and high is not None and low > high:
+            raise InputError(f"objective {self.name}: low = {low:g} lies above high = {high:g}")
+        return changed
+
+    def resolve(self, quantile: Callable[[float], float]) -> Objective:
+        """Quantiles made values: `quantile(share)` is that of p under the model before training.
+
+        Membership is then tested on the current p, as in the source (arXiv:2510.00526, Sec. 4).
+        """
+        return self.with_parameters(
+            **{key: quantile(share) for key, share in self.quantiles.items()}
+        )
 
 
-def nll(stats: TokenStats) -> Tensor:
-    r"""Negative log-likelihood: $f = -\log p$, $w = 1$.
-
-    Source: the default of every trainer; arXiv:2510.00526, Eq. 1.
-    """
-    return stats.logp.new_ones(stats.logp.shape)
+LEANING, AVERSE, NEUTRAL = "prior-leaning", "prior-averse", "neutral"
+_BEYOND_LL = "arXiv:2510.00526"
 
 
-def neg_p(stats: TokenStats) -> Tensor:
-    r"""Minus the probability: $f = -p$, $w = p$. DFT, $-\mathrm{sg}(p)\log p$, is the same update.
-
-    Source: arXiv:2510.00526, Sec. 3 (a = 1); DFT, arXiv:2508.05629, Eq. 9 and A.3.
-    """
-    return stats.p
+def _positive(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0, exclusive_low=True)
 
 
-def p_pow(stats: TokenStats, k: float) -> Tensor:
-    r"""Power family: $f = (1 - p^k) / k$, $w = p^k$; k -> 0 meets NLL, k = 1 is -p.
-
-    Source: arXiv:2510.00526, Sec. 3, $f_\alpha$.
-    """
-    return (stats.logp * k).exp()
+def _from_zero(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0)
 
 
-def threshold(stats: TokenStats, tau: float) -> Tensor:
-    r"""NLL on the tokens that the model finds likely enough: $f = -\log p$ where $p \ge \tau$, else 0.
-
-    Membership is tested on the current p. N counts all target tokens, so that the scale of the update
-    does not grow as tokens drop out; the authors' code divides by the kept ones.
-
-    Source: arXiv:2510.00526, Sec. 4 and Table 1 (tau = 0.2).
-    """
-    return (stats.logp >= math.log(tau)).to(stats.logp.dtype) if tau > 0 else nll(stats)
+def _share(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0, high=1.0)
 
 
-def cadft(stats: TokenStats, beta: float) -> Tensor:
-    r"""Compatibility-aware DFT: $w = p \exp(-\beta \max(0, \hat c))$.
-
-    $\hat c = (c - \mu) / (\sigma + 10^{-6})$ standardises the example's mean NLL $c$ over the examples of
-    the optimiser step, with the population standard deviation. One example, or equal ones, give DFT.
-
-    Source: arXiv:2606.11206 (formulas from secondary notes; no code by the authors).
-    """
-    if stats.example is None:
-        raise ValueError("cadft needs TokenStats.example")
-    if stats.logp.numel() == 0:
-        return stats.p
-    zeros = stats.logp.new_zeros(int(stats.example.max()) + 1)
-    tokens = zeros.index_add(0, stats.example, stats.logp.new_ones(stats.logp.shape))
-    present = tokens > 0
-    compatibility = zeros.index_add(0, stats.example, -stats.logp) / tokens.clamp(min=1)
-    mean = compatibility[present].mean()
-    deviation = compatibility[present].std(correction=0)
-    z = (compatibility - mean) / (deviation + 1e-6)
-    return stats.p * (-beta * z.clamp(min=0)).exp()[stats.example]
+def _row(
+    function: Callable[..., Tensor],
+    formula: str,
+    weight: str,
+    leaning: str,
+    source: str,
+    **more: Any,
+) -> Objective:
+    """One line of the table; the objective is called as its weight function is."""
+    return Objective(
+        name=function.__name__,
+        weight_function=function,
+        formula=formula,
+        weight_formula=weight,
+        leaning=leaning,
+        source=source,
+        **more,
+    )
 
 
+# fmt: off
 _ROWS = (
-    Objective(
-        name="nll",
-        weight_function=nll,
-        formula="-log p",
-        weight_formula="1",
-        leaning="neutral",
-        source="arXiv:2510.00526 Eq. 1",
-        aliases=("ce", "sft"),
-    ),
-    Objective(
-        name="neg_p",
-        weight_function=neg_p,
-        formula="-p",
-        weight_formula="p",
-        leaning="prior-leaning",
-        source="arXiv:2510.00526 Sec. 3; arXiv:2508.05629 Eq. 9",
-        aliases=("dft", "-p"),
-    ),
-    Objective(
-        name="p_pow",
-        weight_function=p_pow,
-        formula="(1 - p^k) / k",
-        weight_formula="p^k",
-        leaning="prior-leaning",
-        source="arXiv:2510.00526 Sec. 3",
-        parameters={"k": Parameter(default=10.0, low=0.0, exclusive_low=True)},
-    ),
-    Objective(
-        name="threshold",
-        weight_function=threshold,
-        formula="-log p where p >= tau, else 0",
-        weight_formula="1[p >= tau]",
-        leaning="prior-leaning",
-        source="arXiv:2510.00526 Sec. 4, Table 1",
-        parameters={"tau": Parameter(default=0.2, low=0.0, high=1.0)},
-    ),
-    Objective(
-        name="cadft",
-        weight_function=cadft,
-        formula="-p exp(-beta max(0, z(example)))",
-        weight_formula="p exp(-beta max(0, z(example)))",
-        leaning="prior-leaning",
-        source="arXiv:2606.11206",
-        status="unverified",
-        needs=("example",),
-        parameters={"beta": Parameter(default=1.0, low=0.0)},
-    ),
+    _row(weights.nll, "-log p", "1", NEUTRAL, f"{_BEYOND_LL} Eq. 1", aliases=("ce", "sft")),
+    _row(weights.neg_p, "-p", "p", LEANING, f"{_BEYOND_LL} Sec. 3; arXiv:2508.05629 Eq. 9",
+         aliases=("dft", "-p")),
+    _row(weights.p_pow, "(1 - p^k) / k", "p^k", LEANING, f"{_BEYOND_LL} Sec. 3",
+         parameters={"k": _positive(10.0)}),
+    _row(weights.threshold, "-log p where p >= tau, else 0", "1[p >= tau]", LEANING,
+         f"{_BEYOND_LL} Sec. 4, Table 1", aliases=("nll_above",),
+         parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.nll_below, "-log p where p <= tau, else 0", "1[p <= tau]", AVERSE,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.neg_p_above, "-p where p >= tau, else 0", "p 1[p >= tau]", LEANING,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.neg_p_below, "-p where p <= tau, else 0", "p 1[p <= tau]", AVERSE,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.profit, "-log p where p > tau, else 0", "1[p > tau]", LEANING, "arXiv:2601.09195",
+         parameters={"tau": _share(0.1)}, sparse=True),
+    _row(weights.log_one_minus_p, "log(1 - p)", "p / max(1 - p, eps)", LEANING, f"{_BEYOND_LL} Sec. 3",
+         parameters={"eps": Parameter(default=1e-3, low=1e-7, high=1.0)}),
+    _row(weights.focal, "-(1 - p)^gamma log p", "(1 - p)^gamma - gamma p (1 - p)^(gamma - 1) log p", AVERSE,
+         f"arXiv:1708.02002; {_BEYOND_LL} App. F.2", parameters={"gamma": _from_zero(1.0)}),
+    _row(weights.huber, "Huber(1 - p, delta)", "p min(1 - p, delta)", LEANING, f"{_BEYOND_LL} App. F.2",
+         parameters={"delta": Parameter(default=0.5, low=0.0, high=1.0, exclusive_low=True)}),
+    _row(weights.floored_dft, "-sg(max(p, floor)) log p", "max(p, floor)", LEANING,
+         "arXiv:2508.05629, code, issue 1", parameters={"floor": _share(0.1)}),
+    _row(weights.eaft, "-sg((H20 / ln 20)^alpha) log p", "(H20 / ln 20)^alpha", NEUTRAL,
+         "arXiv:2601.02151", needs=("topk_entropy",), parameters={"alpha": _from_zero(1.0)}),
+    _row(weights.idft, "-sg(p^g) log p, g = clip(exp(-(log p + H) / beta), low, high)", "p^g", LEANING,
+         "arXiv:2602.12222, code",
+         parameters={"beta": _positive(1.0), "low": _from_zero(0.1), "high": _from_zero(2.0)}),
+    _row(weights.idft_phi, "-sg(p^g) log p, g = exp(-clip(log p + H, -B, B))", "p^g", LEANING,
+         "arXiv:2602.12222 v1", status="unverified", parameters={"bound": _from_zero(5.0)}),
+    _row(weights.deft, "(1 - p^a) / (a + 1e-6), a = sg(sum of p_v^2)", "p^a a / (a + 1e-6)", LEANING,
+         "arXiv:2602.11424", needs=("collision",)),
+    _row(weights.deft_cayley, "(1 - p^a) / (a + 1e-6), a = c + (1 - c) p / (2 - p), c = mean p / 2",
+         "p^a a / (a + 1e-6)", LEANING, "arXiv:2602.11424, code", needs=("step",)),
+    _row(weights.cadft, "-sg(p exp(-beta max(0, z(example)))) log p", "p exp(-beta max(0, z(example)))",
+         LEANING, "arXiv:2606.11206", status="unverified", needs=("example", "step"),
+         parameters={"beta": _from_zero(1.0)}),
+    _row(weights.iw_sft, "-sg(clip(exp(T mean(log p - log p0)), 0, 16)) log p",
+         "clip(exp(T mean(log p - log p0)), 0, 16)", NEUTRAL, "arXiv:2507.12856, code",
+         needs=("example", "reference_logp", "step"), parameters={"temperature": _from_zero(1.0)}),
+    _row(weights.iw_sft_token, "-sg(clip(p / p0, low, high)) log p", "clip(p / p0, low, high)", NEUTRAL,
+         "arXiv:2507.12856, code", needs=("reference_logp",),
+         parameters={"low": _from_zero(0.2), "high": _from_zero(1.8)}),
+    _row(weights.psft, "-min(p / p0, clip(p / p0, .8, 1 + high))", "p / p0 where p / p0 <= 1 + high, else 0",
+         NEUTRAL, "arXiv:2508.17784, code", needs=("reference_logp",),
+         parameters={"high": _from_zero(0.28)}, sparse=True),
+    _row(weights.infosft, "-sg(w) log p", "p [logit(ceiling) - logit(p)]+, mean 1 over the step", LEANING,
+         "arXiv:2605.14967", status="unverified", needs=("step",),
+         parameters={"ceiling": Parameter(default=0.93, low=0.0, high=0.9999, exclusive_low=True)}),
+    _row(weights.asft, "-sg(p) log p + kl KL(p0 || p)", "p (and the KL, full vocabulary)", LEANING,
+         "arXiv:2509.23753, code", needs=("anchor",), parameters={"kl": _from_zero(0.05)}),
 )
+# fmt: on
 
 OBJECTIVES: dict[str, Objective] = {row.name: row for row in _ROWS}
 """Every objective by name, in the order in which they are listed and plotted."""
@@ -237,29 +242,45 @@ _BY_ALIAS = {alias: row for row in _ROWS for alias in (row.name, *row.aliases)}
 
 
 def get_objective(spec: str) -> Objective:
-    """Look up `name`, an alias, or `name(value, ...)`; InputError names the nearest for a wrong one."""
+    """Look up `name`, an alias, `name(value, ...)` or `name(parameter=value)`.
+
+    A threshold may be a percentage, `threshold(10%)`: that quantile of p on the training set.
+
+    Raises:
+        InputError: no such objective or parameter, naming the nearest; a value outside its range.
+    """
     match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", spec)
-    name = match.group(1).lower().replace("-p", "neg_p") if match else spec
+    name = match.group(1).lower() if match else spec
     row = _BY_ALIAS.get(name)
     if match is None or row is None:
         near = difflib.get_close_matches(name, _BY_ALIAS, n=2, cutoff=0.4)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(OBJECTIVES)}"
         raise InputError(f"unknown objective {spec!r}: {hint}")
     inside = [part for part in (match.group(2) or "").split(",") if part.strip()]
-    return row.with_parameters(**_read_values(row, inside))
+    values = _read_values(row, inside)
+    shares = {key: float(text[:-1]) / 100 for key, text in values.items() if text.endswith("%")}
+    for key, share in shares.items():
+        if key != "tau" or not 0 <= share <= 1:
+            raise InputError(f"objective {row.name}: only tau takes a percentage, from 0% to 100%")
+    numbers = {key: float(text) for key, text in values.items() if key not in shares}
+    return replace(row.with_parameters(**numbers), quantiles=shares)
 
 
-def _read_values(row: Objective, inside: list[str]) -> dict[str, float]:
-    """`["10"]` or `["k=10"]` -> `{"k": 10.0}`."""
+def _read_values(row: Objective, inside: list[str]) -> dict[str, str]:
+    """`["10"]` or `["k=10"]` -> `{"k": "10"}`, each the text of a number, perhaps with a %."""
     if len(inside) > len(row.parameters):
         raise InputError(
             f"objective {row.name} takes {len(row.parameters)} parameters, got {len(inside)}"
         )
-    values = {}
+    values: dict[str, str] = {}
     for position, part in zip(row.parameters, inside, strict=False):
         key, _, text = part.rpartition("=")
         try:
-            values[key.strip() or position] = float(text)
+            float(text.strip().removesuffix("%"))
         except ValueError:
             raise InputError(f"objective {row.name}: {part.strip()!r} is not a number") from None
+        name = key.strip() or position
+        if name in values:
+            raise InputError(f"objective {row.name}: {name} is given twice")
+        values[name] = text.strip()
     return values

@@ -5,7 +5,7 @@ of Beyond Log Likelihood (arXiv:2510.00526, Eq. 5), $\frac{1}{N} \sum_i \sum_j p
 interval clustered by example; beside it stands what the average cannot see.
 
 Examples are drawn in a seeded random order, a block at a time, sorted by length inside a block only,
-so that after every block the examples seen are a random sample of the dataset. Measuring stops when the
+so that after every block the examples seen are a random sample of the dataset. Measuring may stop when the
 recommendation is the same everywhere in a joint anytime-valid interval of the statistics it reads.
 """
 
@@ -127,7 +127,7 @@ _COLUMNS = (
     "eos_p", "eos_tokens", "template_p", "template_tokens",
 )  # fmt: skip
 _PROVENANCE = ("name", "fingerprint", "parameters", "dtype", "device", "kind")
-_READ = ("mean_p", "conflict_share", "ignorance_share", "p_eos", "dispersion")
+_READ = ("mean_p", "conflict_share", "ignorance_share", "p_eos", "p_template", "dispersion")
 
 
 class _Sample:
@@ -170,10 +170,13 @@ def _between(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
 
     The squared deviation of an example's mean, less the variance of that mean over its own tokens.
     """
-    n = columns["tokens"]
-    mean = columns["p"] / n
-    inside = (columns["p_squared"] - n * mean**2).clip(min=0) / np.maximum(n - 1, 1)
-    between: NDArray[np.float64] = (mean - mean.mean()) ** 2 - np.where(n > 1, inside / n, 0.0)
+    several = columns["tokens"] > 1  # one token alone does not tell its noise from its example
+    if not several.any():
+        return np.zeros(1)
+    n, p, p_squared = (columns[name][several] for name in ("tokens", "p", "p_squared"))
+    mean = p / n
+    inside = (p_squared - n * mean**2).clip(min=0) / (n - 1)
+    between: NDArray[np.float64] = (mean - mean.mean()) ** 2 - inside / n
     return between
 
 
@@ -186,14 +189,18 @@ def _bounds(columns: Mapping[str, NDArray[np.float64]], *, anytime: bool) -> dic
         "conflict_share": (columns["conflict"], tokens),
         "ignorance_share": (columns["ignorance"], tokens),
         "p_eos": (columns["eos_p"], columns["eos_tokens"]),
+        "p_template": (columns["template_p"], columns["template_tokens"]),
     }
     bounds = {
         name: ratio_interval(a, b, alpha=alpha, anytime=anytime)
         for name, (a, b) in shares.items()
         if b.sum()
     }
-    low, high = mean_interval(_between(columns), alpha=alpha, anytime=anytime, largest=0.25)
-    bounds["dispersion"] = (math.sqrt(max(low, 0.0)), math.sqrt(max(high, 0.0)))
+    low, high = mean_interval(_between(columns), alpha=alpha, anytime=anytime, largest=1.0)
+    low, high = (
+        min(max(variance, 0.0), 0.25) for variance in (low, high)
+    )  # of shares: at most 1/4
+    bounds["dispersion"] = (math.sqrt(low), math.sqrt(high))
     return bounds
 
 
@@ -258,8 +265,8 @@ def measure_prior(
         exact: measure every example (fixed-sample interval).
         seed: of the order in which examples are drawn.
         batch_tokens: tokens, padding included, that the model reads at a time.
-        settled: given the prior so far, whether to stop; by default when the recommendation is settled,
-            for greedy and for sampled decoding. At most 4,096 examples are measured then.
+        settled: given the prior so far, whether to stop (`advisor.recommend.is_settled`). At most 4,096
+            examples are measured unless `limit` or `exact` says more.
         on_progress: called after every batch.
 
     Raises:
@@ -267,7 +274,6 @@ def measure_prior(
             log-probabilities are not numbers.
     """
     from advisor.probe import Probe
-    from advisor.recommend import is_settled
 
     fixed = exact or limit is not None
     at_most = limit if limit is not None else len(dataset) if exact else CEILING
@@ -299,7 +305,7 @@ def measure_prior(
                 sample.add(scored)
             done += len(batch)
             on_progress(Progress(done, len(order), sample.tokens_read, time.monotonic() - start))
-        if not fixed and sample.rows and (settled or is_settled)(prior()):
+        if not fixed and settled is not None and sample.rows and settled(prior()):
             break
     if not sample.rows:
         dataset.require_targets()

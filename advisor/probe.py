@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from advisor.backbone import find_head, score_batch
 from advisor.data import Example
 from advisor.errors import InputError
-from advisor.head import Head, score_batch
 from advisor.model import LoadedModel
 from advisor.objectives import TokenStats
 
@@ -49,7 +49,7 @@ class Probe:
     def __init__(self, loaded: LoadedModel, *, batch_tokens: int = 8192) -> None:
         """`batch_tokens` bounds what the model reads at a time, padding included."""
         self.loaded, self.batch_tokens = loaded, batch_tokens
-        self.head = Head.of(loaded.model)
+        self.head = find_head(loaded.model)
         self.vocabulary = cast(nn.Embedding, loaded.model.get_input_embeddings()).weight.shape[0]
         self.notes = (
             ()

@@ -7,6 +7,8 @@ Pure, and free of torch. This is a first rule, read off published results; its n
   Tables 1 to 3 and 5). The paper gives no cut-offs: ours lie midway between those ranges.
 - **Decoding.** The strong wins were scored on sampled answers, the ties and losses on greedy ones. Leaning
   on the prior sharpens; under greedy decoding random noise in the demonstrations hardly moves the mode.
+- **Size.** The strong wins were had with 10,000 to 140,000 examples. On 2,000 general ones base models of 7
+  and 8 billion parameters lost from DFT as well (ProFit, arXiv:2601.09195, Table 1).
 - **Kind of model.** Instruct and thinking models lost from DFT on data they are strong on (EAFT,
   arXiv:2601.02151, Table 1), or gained nothing (ProFit, arXiv:2601.09195, Table 2).
 - **What the improbable tokens are.** Improbable where the model is sure: a conflict, noise more often than
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from advisor.objectives import OBJECTIVES
@@ -42,8 +44,14 @@ HETEROGENEOUS = 0.15
 """Standard deviation of mean p between examples from which the data count as a mixture."""
 UNLIKELY = 0.05
 """Mean p of the turn terminator or template tokens below which a weight of p hardly trains them."""
-MEASURED_SIZES = (5e8, 3.3e10)
-"""Parameters of the models in the published comparisons."""
+KNOWN_WEAK = 0.1
+"""Mean p below which published cells lie (.01 to .07) and nll is decided; none lies from there to .50."""
+KNOWN_MIDDLE = 0.5
+"""Mean p from which published intermediate cells lie."""
+MEASURED_SIZES = (1.4e9, 8.2e9)
+"""Parameters of the models whose mean p was published."""
+MEASURED_EXAMPLES = 10_000
+"""Training examples of the smallest set on which a prior-leaning objective won at the strong end."""
 FEW_EXAMPLES = 500
 """Examples below which a comparison of objectives is hard to resolve."""
 
@@ -101,11 +109,10 @@ class Recommendation:
     prior: Prior
     """What was measured."""
 
-    def next_command(self, model: str, dataset: str) -> str:
-        """The command that uses the answer, or that would settle it."""
-        pair = model if model == dataset else f"{model} {dataset}"
+    def next_command(self, pair: str) -> str:
+        """The command that uses the answer, or that would settle it; `pair` is MODEL DATASET [flags]."""
         if self.decided:
-            return f"advisor train {pair} --objective {self.recommended}"
+            return f"advisor train {pair} --objective {self.recommended} --output_dir DIR"
         return f"advisor confirm {pair} --temperature {self.temperature:g}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,7 +122,7 @@ class Recommendation:
             "schema": SCHEMA,
             "model": model,
             "dataset": dataset,
-            "next": self.next_command(model, dataset),
+            "next": self.next_command(f"{model} {dataset}"),
         }
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         own["ranking"] = [asdict(arm) for arm in self.ranking]
@@ -132,12 +139,33 @@ class _Reading:
     ignorance_share: float
     dispersion: float
     p_eos: float | None = None
+    p_template: float | None = None
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether most of what the model finds improbable it is sure to be otherwise."""
+        return self.conflict_share > self.ignorance_share
+
+    @property
+    def learns_format(self) -> bool:
+        """Whether a weight of p trains the end of a turn and the template's tokens."""
+        return all(p is None or p >= UNLIKELY for p in (self.p_eos, self.p_template))
 
     @property
     def regime(self) -> str:
         if self.mean_p >= STRONG:
             return STRONG_REGIME
         return WEAK_REGIME if self.mean_p < WEAK else MIDDLE_REGIME
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What the rule takes as given beside the reading."""
+
+    sampled: bool
+    kind: str
+    measured: bool
+    """Whether published results cover such a model and dataset."""
 
 
 @dataclass(frozen=True)
@@ -158,14 +186,16 @@ def _leaning(reading: _Reading) -> tuple[str, ...]:
 
 
 _CAUTIOUS = ("nll", "threshold", "neg_p", "cadft", "p_pow")
-_LEARNING = ("nll", "cadft", "neg_p", "p_pow", "threshold")
+_LEARNING = ("nll", "neg_p", "cadft", "p_pow", "threshold")
 
 
 _WHY = {
     "unknown": "the model finds the targets improbable: an objective that leans on its prior would skip "
     "what there is to learn",
+    "rather unknown": "the model finds most targets improbable and nll is the side that learns them, but no "
+    "published comparison lies between a mean p of .07 and .50",
     "half noise": "the model knows about half of it and contradicts most of what it finds improbable, "
-    "which looks like noise; published cells of this kind are near-ties",
+    "which looks like noise; published cells of this kind, decoded greedily, are near-ties",
     "half known": "the model knows about half of it; published cells of this kind are near-ties, "
     "and nll is the safe side",
     "all known": "the model already expects nearly every target, so the objectives have nothing to "
@@ -173,35 +203,40 @@ _WHY = {
     "instruct": "the model is strong on the data, but instruct and thinking models lost from "
     "prior-leaning objectives where base models gained",
     "sampled": "the model already expects most targets and its answers will be sampled: leaning on its "
-    "prior ignores the improbable ones, noise more often than not",
-    "conflict": "the model is sure of something else where it finds a target improbable; if those targets "
-    "repeat an error leaning on the prior keeps it out, otherwise greedy decoding leaves a tie",
+    "prior ignores the improbable ones, which it mostly contradicts, noise more often than not",
+    "gaps": "the model already expects most targets and its answers will be sampled, where leaning on its "
+    "prior won; but the improbable ones it is mostly unsure of, and some may be knowledge to learn",
+    "conflict": "the model is sure of something else where it finds a target improbable: if those targets "
+    "repeat an error, leaning on the prior keeps it out; if they are a new convention, nll learns it",
     "greedy": "the model is strong on the data and will be decoded greedily: expect a tie",
 }
 
 
-def _choose(reading: _Reading, *, sampled: bool, kind: str, measured_size: bool) -> _Choice:
+def _choose(reading: _Reading, case: _Case) -> _Choice:
     """The rule at one reading: regime, order of the arms, whether the evidence decides, and why."""
     if reading.regime == WEAK_REGIME:
-        return _Choice(WEAK_REGIME, _LEARNING, True, "unknown")
+        known = reading.mean_p < KNOWN_WEAK
+        return _Choice(WEAK_REGIME, _LEARNING, known, "unknown" if known else "rather unknown")
     if reading.regime == STRONG_REGIME:
-        return _choose_strong(reading, sampled=sampled, kind=kind, measured_size=measured_size)
-    if sampled and kind != "instruct" and reading.conflict_share > reading.ignorance_share:
+        return _choose_strong(reading, case)
+    if reading.mean_p < KNOWN_MIDDLE:
+        return _Choice(MIDDLE_REGIME, _CAUTIOUS, False, "rather unknown")
+    if case.sampled and case.kind != "instruct" and reading.contradicts:
         return _Choice(MIDDLE_REGIME, _leaning(reading), False, "half noise")
     return _Choice(MIDDLE_REGIME, _CAUTIOUS, False, "half known")
 
 
-def _choose_strong(reading: _Reading, *, sampled: bool, kind: str, measured_size: bool) -> _Choice:
+def _choose_strong(reading: _Reading, case: _Case) -> _Choice:
     """The strong end, where decoding, kind of model and the improbable tail decide."""
     if reading.conflict_share + reading.ignorance_share < QUIET_TAIL:
         return _Choice(STRONG_REGIME, _CAUTIOUS, False, "all known")
-    if kind == "instruct":
+    if case.kind == "instruct":
         return _Choice(STRONG_REGIME, _CAUTIOUS, False, "instruct")
-    if sampled:
-        stops = reading.p_eos is None or reading.p_eos >= UNLIKELY
-        decided = kind == "base" and measured_size and stops
-        return _Choice(STRONG_REGIME, _leaning(reading), decided, "sampled")
-    if reading.conflict_share > reading.ignorance_share:
+    if case.sampled:
+        why = "sampled" if reading.contradicts else "gaps"
+        decided = case.measured and reading.contradicts and reading.learns_format
+        return _Choice(STRONG_REGIME, _leaning(reading), decided, why)
+    if reading.contradicts:
         return _Choice(STRONG_REGIME, _leaning(reading), False, "conflict")
     return _Choice(STRONG_REGIME, _CAUTIOUS, False, "greedy")
 
@@ -214,32 +249,31 @@ def _corners(prior: Prior) -> Iterator[_Reading]:
 
 
 def _reading(prior: Prior) -> _Reading:
-    return _Reading(
-        mean_p=prior.mean_p,
-        conflict_share=prior.conflict_share,
-        ignorance_share=prior.ignorance_share,
-        dispersion=prior.dispersion,
-        p_eos=prior.p_eos,
-    )
+    return _Reading(**{field.name: getattr(prior, field.name) for field in fields(_Reading)})
 
 
-def _choices(prior: Prior, *, temperature: float, kind: str) -> tuple[_Choice, bool]:
-    """The choice at the estimate, and whether every corner agrees on regime, first arm and decision."""
+def _choices(prior: Prior, *, temperature: float, kind: str) -> tuple[_Choice, set[str]]:
+    """The choice at the estimate, and in what the corners of the joint interval differ from it."""
     low, high = MEASURED_SIZES
-    fixed = {
-        "sampled": temperature >= SAMPLED,
-        "kind": kind,
-        "measured_size": low <= prior.model["parameters"] <= high,
-    }
-    here = _choose(_reading(prior), **fixed)
-    key = (here.regime, here.order[0], here.decided)
-    corners = (_choose(reading, **fixed) for reading in _corners(prior))
-    return here, all((c.regime, c.order[0], c.decided) == key for c in corners)
+    measured = (
+        kind == "base"
+        and low <= prior.model["parameters"] <= high
+        and prior.dataset["rows"] >= MEASURED_EXAMPLES
+    )
+    case = _Case(sampled=temperature >= SAMPLED, kind=kind, measured=measured)
+    here = _choose(_reading(prior), case)
+    other: set[str] = set()
+    for corner in (_choose(reading, case) for reading in _corners(prior)):
+        other |= {corner.regime} - {here.regime} | {corner.order[0]} - {here.order[0]}
+        if corner.decided != here.decided:
+            other.add("decided" if corner.decided else "undecided")
+    return here, other
 
 
-def is_settled(prior: Prior) -> bool:
+def is_settled(prior: Prior, kind: str | None = None) -> bool:
     """Whether more examples would change nothing, greedy or sampled."""
-    return all(_choices(prior, temperature=t, kind=prior.model["kind"])[1] for t in (0.0, 1.0))
+    kind = kind or prior.model["kind"]
+    return not any(_choices(prior, temperature=t, kind=kind)[1] for t in (0.0, 1.0))
 
 
 def recommend(prior: Prior, *, temperature: float, kind: str | None = None) -> Recommendation:
@@ -251,7 +285,8 @@ def recommend(prior: Prior, *, temperature: float, kind: str | None = None) -> R
         kind: "base" or "instruct"; by default what the model's name says.
     """
     kind = kind or prior.model["kind"]
-    choice, settled = _choices(prior, temperature=temperature, kind=kind)
+    choice, other = _choices(prior, temperature=temperature, kind=kind)
+    settled = not other
     decided = choice.decided and settled
     return Recommendation(
         regime=choice.regime,
@@ -265,55 +300,56 @@ def recommend(prior: Prior, *, temperature: float, kind: str | None = None) -> R
             for name in choice.order
         ),
         reason=f"Mean p is {prior.mean_p:.2f}: {_WHY[choice.why]}.",
-        warnings=tuple(_cautions(prior, choice, settled=settled, kind=kind)),
+        warnings=tuple(_cautions(prior, choice, other=other, kind=kind)),
         prior=prior,
     )
 
 
-def _cautions(prior: Prior, choice: _Choice, *, settled: bool, kind: str) -> Iterator[Caution]:
-    leans = OBJECTIVES[choice.order[0]].leaning == "prior-leaning"
-    yield from _cautions_about_evidence(prior, choice, settled=settled, kind=kind)
-    for name, p in (("end of a turn", prior.p_eos), ("template's own tokens", prior.p_template)):
-        if p is not None and p < UNLIKELY:
-            code = "terminator_unlikely" if name.startswith("end") else "template_unlikely"
-            yield Caution(
-                code=code,
-                text=f"The model gives the {name} p = {p:.2g}: a weight of p hardly trains "
-                + (
-                    "it and the model may never learn to stop"
-                    if code.startswith("term")
-                    else "them"
-                )
-                + (
-                    ". Give the weight a floor, start with nll, or use"
-                    if leans
-                    else "; nll does. Otherwise use"
-                )
-                + " a template the model knows.",
-            )
+def _cautions(prior: Prior, choice: _Choice, *, other: set[str], kind: str) -> Iterator[Caution]:
+    yield from _cautions_about_evidence(prior, choice, other=other, kind=kind)
     if prior.p_eos is None:
         yield Caution(
             code="no_terminator",
             text="No target ends a turn: whatever the objective, the model will not learn when to stop.",
         )
+    elif prior.p_eos < UNLIKELY:
+        yield Caution(
+            code="terminator_unlikely",
+            text=f"The model gives the end of a turn p = {prior.p_eos:.2g}: an objective weighted by p "
+            "hardly trains it, and the model may never learn to stop. " + _REMEDY,
+        )
+    if prior.p_template is not None and prior.p_template < UNLIKELY:
+        yield Caution(
+            code="template_unlikely",
+            text=f"The model gives the template's own tokens p = {prior.p_template:.2g}: an objective "
+            "weighted by p hardly trains them. " + _REMEDY,
+        )
     yield from _cautions_about_data(prior)
 
 
+_REMEDY = (
+    "Remedies: a weight with a floor (objective floored_dft), some steps of nll first, or a template "
+    "whose tokens the model knows."
+)
+
+
 def _cautions_about_evidence(
-    prior: Prior, choice: _Choice, *, settled: bool, kind: str
+    prior: Prior, choice: _Choice, *, other: set[str], kind: str
 ) -> Iterator[Caution]:
-    if not settled:
+    if other:
+        everything = prior.examples + prior.dropped >= prior.dataset["rows"]
         yield Caution(
             code="not_settled",
-            text=f"Within the sampling error of {prior.examples} examples the answer could be another one: "
-            "see the interval of mean p, or measure more with --exact.",
+            text=f"Within the sampling error of {prior.examples} example(s) the answer could also be "
+            f"{' or '.join(sorted(other))}: "
+            + ("the dataset is too small to tell." if everything else "measure more with --exact."),
         )
     low, high = MEASURED_SIZES
     size = prior.model["parameters"]
     if not low <= size <= high:
         yield Caution(
             code="outside_evidence",
-            text="The published comparisons used models of 0.5 to 32 billion parameters; "
+            text="Mean p was published for models of 1.5 to 8 billion parameters; "
             f"this one has {size:,}: the cut-offs may not carry over.",
         )
     if kind == "unknown" and choice.regime != WEAK_REGIME:

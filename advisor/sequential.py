@@ -14,10 +14,11 @@ $$ \hat\mu_t \pm \hat\sigma_t
 Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory and asymptotic
 confidence sequences", Annals of Statistics 2024, arXiv:2103.06476, Theorem 2.2.
 
-Both add three imaginary examples that deviate as far as an example can to the variance: without them a
+Both add three imaginary examples, as long as those seen and wholly deviant, to the variance: without them a
 rare kind of token that has not been seen yet would have variance 0 and an interval of width 0. Three is
 the smallest number for which the sequence covers kinds found in one example of 100 and of 300 as well
-(simulated in tests/test_sequential.py; with one it covers 90 % where it promises 95).
+(simulated in tests/test_sequential.py; with one it covers 90 % where it promises 95). A rare kind that is
+also many times longer than anything seen is beyond what a sample can vouch for.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ def ratio_interval(
     tokens = float(denominator.mean())
     ratio = float(numerator.sum() / denominator.sum())
     residuals = numerator - ratio * denominator
-    sd = math.sqrt((float(np.square(residuals).sum()) + IMAGINARY * tokens**2) / examples)
+    square = float(np.square(denominator).mean())
+    sd = math.sqrt((float(np.square(residuals).sum()) + IMAGINARY * square) / examples)
     radius = (anytime_radius if anytime else fixed_radius)(examples, sd, alpha) / tokens
     return max(0.0, ratio - radius), min(1.0, ratio + radius)
 

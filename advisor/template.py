@@ -7,15 +7,13 @@ What cannot be located is refused: a mask of nothing would train on nothing, sil
 """
 
 import copy
-import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
@@ -24,7 +22,6 @@ from advisor.errors import InputError
 logger = logging.getLogger(__name__)
 
 PLACEHOLDER = "zq0turn0qz"
-RENDER_ERRORS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
 PROBE = tuple(
     {"role": role, "content": text}
     for role, text in (("user", "one"), ("assistant", "two"), ("user", "six"), ("assistant", "ten"))
@@ -89,6 +86,8 @@ class Marked:
     """What is tokenised, special tokens spelled out."""
     spans: tuple[tuple[int, int], ...]
     """Half-open character ranges, in order."""
+    ends: tuple[tuple[int, int], ...] = ()
+    """Character ranges of ordinary text that ends a turn."""
     verify: bool = True
     """Whether the text before a target, tokenised by itself, must be the beginning of the whole."""
 
@@ -111,8 +110,16 @@ class ChatTemplate:
         self.variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
         self.variables["eos_token"] = eos_token or ""
         self.notes: tuple[str, ...] = ()
-        if self.kind != "plain" and not self.marked:
+        self.opener, self.unprompted = self._openers()
+        self.terminator = ""
+        if self.kind == "plain":
+            return
+        if not self.marked:
             self._prepare(tokenizer)
+        special = {token.content for token in tokenizer.added_tokens_decoder.values()}
+        if not any(token in self.ending for token in {*special, eos_token or PLACEHOLDER}):
+            self.terminator = self.ending.rstrip()
+        self.notes += tuple(self._probe_notes(tokenizer))
 
     @property
     def marked(self) -> bool:
@@ -121,54 +128,68 @@ class ChatTemplate:
 
     def _prepare(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Take TRL's training version of a template whose turns cannot be located."""
-        probe = Conversation(messages=list(PROBE))
         try:
-            self._located_turns(probe)
-            ends = any(t.content in self.ending for t in tokenizer.added_tokens_decoder.values())
+            self._located_turns(Conversation(messages=list(PROBE)))
+            ends = bool(self.ending.strip())
         except InputError as error:
             logger.debug("turns of the chat template are not located: %s", error)
             ends = False
         training = None if ends else _training_template(tokenizer, self.text)
         if training:
             self.text = training
+            self.opener, self.unprompted = self._openers()
             self.notes = (
                 "The chat template does not say where assistant turns lie or end; TRL's training "
                 "version of it is used.",
             )
-            return
-        self.notes = tuple(self._probe_notes(probe, ends))
 
-    def _probe_notes(self, probe: Conversation, ends: bool) -> Iterator[str]:
+    def _probe_notes(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+        probe = Conversation(messages=list(PROBE))
         try:
             prompt = self.render(probe, PROBE[:-1], prompt=True)
             same = self.render(probe).startswith(prompt)
         except InputError:
             return
-        if not ends:
+        if self.terminator:
+            ids = tokenizer(self.terminator, add_special_tokens=False)["input_ids"]
             yield (
-                "The chat template puts no special token after an assistant turn, so the end of a "
-                "turn is not scored."
+                f"{self.terminator!r}, which ends a turn, is no special token of this tokenizer but "
+                f"{len(ids)} ordinary ones; p of the end of a turn is the mean over all of them."
+            )
+        elif not self.ending.strip():
+            yield (
+                "The chat template puts nothing after an assistant turn, so the end of a turn is "
+                "not scored."
             )
         if not same:
             yield (
                 "The chat template's generation prompt is not what stands before the answers of "
                 "the data (a thought it opens, perhaps); targets start where the two part."
             )
+        if self.unprompted and not self.marked:
+            yield (
+                "The chat template ignores add_generation_prompt; what it puts before an answer, "
+                f"{self.unprompted!r}, is taken as part of the prompt."
+            )
 
     def mark(self, conversation: Conversation) -> Marked:
         """Render a conversation and mark its targets; InputError if that cannot be done."""
         if not conversation.targets():
-            return Marked(text=self.render(conversation), spans=())
+            text = self.render(conversation) if conversation.messages else ""
+            return Marked(text=text, spans=())
         found = self._generation_spans if self.marked else self._located_turns
         marked = found(conversation)
-        written = "".join(marked.text[a:b] for a, b in marked.spans)
-        for k in conversation.targets():
-            if _last_line(conversation.messages[k]) not in written:
-                raise InputError(
-                    f"the chat template leaves out what the assistant says in turn {k}; give "
-                    "another with --chat_template FILE, or use --chat_template none"
-                )
-        return marked
+        _require_said(conversation, "".join(marked.text[a:b] for a, b in marked.spans))
+        return replace(marked, ends=tuple(self._ends(marked)))
+
+    def _ends(self, marked: Marked) -> Iterator[tuple[int, int]]:
+        """Where ordinary text ends a turn: the last of its span, or what follows it."""
+        for start, stop in marked.spans if self.terminator else ():
+            end = start + len(marked.text[start:stop].rstrip())
+            if not marked.text[:end].endswith(self.terminator):
+                end = stop + len(self.terminator)
+            if marked.text[:end].endswith(self.terminator):
+                yield end - len(self.terminator), end
 
     def render(
         self,
@@ -201,8 +222,8 @@ class ChatTemplate:
                 add_generation_prompt=prompt,
                 **{**self.variables, **conversation.options},
             )
-        except RENDER_ERRORS as error:
-            reason = " ".join(str(error).split())
+        except Exception as error:  # a template is a program: it may fail in any way
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
                 f"the chat template refuses the conversation ({reason}); change the row, or give "
                 "another template with --chat_template FILE"
@@ -212,6 +233,10 @@ class ChatTemplate:
 
     def _generation_spans(self, conversation: Conversation) -> Marked:
         text, spans = self._render(conversation, generation=True)
+        turns = [k for k, m in enumerate(conversation.messages) if m["role"] == "assistant"]
+        if len(turns) == len(spans):
+            targets = conversation.targets()
+            spans = [span for k, span in zip(turns, spans, strict=True) if k in targets]
         begin = 0
         if conversation.first:
             head = conversation.messages[: conversation.first]
@@ -226,6 +251,7 @@ class ChatTemplate:
 
     def _located_turns(self, conversation: Conversation) -> Marked:
         text = self.render(conversation)
+        _require_said(conversation, text)
         spans = tuple(self._turn(conversation, text, k) for k in conversation.targets())
         ends = [0, *(end for _, end in spans)]
         if any(a < previous or a >= b for previous, (a, b) in zip(ends, spans, strict=False)):
@@ -258,24 +284,28 @@ class ChatTemplate:
         head = conversation.messages[:k]
         prompt = self.render(conversation, head, prompt=True)
         if text.startswith(prompt):
-            return len(prompt)
+            own = text.startswith(self.unprompted, len(prompt))
+            return len(prompt) + own * len(self.unprompted)
         bare = self.render(conversation, head)
         shared = common_prefix_length(prompt, text)
         # Some generation prompts open a thought that the full text leaves out.
         return shared if text.startswith(bare) and shared > len(bare) else None
 
-    @property
-    def opener(self) -> str:
-        """What stands between a user's turn and the assistant's, rather as in an earlier turn."""
+    def _openers(self) -> tuple[str, str]:
+        """What stands before the assistant's turn, and how much the generation prompt lacks of it."""
         probe = Conversation(messages=list(PROBE))
         try:
             bare = self.render(probe, PROBE[:1])
             prompt = self.render(probe, PROBE[:1], prompt=True)
             wholes = [self.render(probe), self.render(probe, PROBE[:2])]
         except InputError:
-            return ""
+            return "", ""
+        if prompt == bare and wholes[1].startswith(bare):
+            opener = wholes[1][len(bare) :].partition("two")[0]
+            return opener, opener
+        # Rather as in an earlier turn: the last may hold a thought.
         found = (prompt[len(bare) : common_prefix_length(prompt, whole)] for whole in wholes)
-        return next(filter(None, found), "")
+        return next(filter(None, found), ""), ""
 
     @property
     def header(self) -> str:
@@ -301,6 +331,15 @@ def _last_line(message: Mapping[str, Any]) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
+def _require_said(conversation: Conversation, text: str) -> None:
+    for k in conversation.targets():
+        if _last_line(conversation.messages[k]) not in text:
+            raise InputError(
+                f"the chat template leaves out what the assistant says in turn {k}; give another "
+                "with --chat_template FILE, or use --chat_template none"
+            )
+
+
 def _has_labels(messages: Sequence[Mapping[str, Any]]) -> bool:
     roles = [m["role"] for m in messages]
     return roles.count("assistant") > 1 or roles.count("user") > 1 or "tool" in roles
@@ -320,32 +359,33 @@ def _training_template(tokenizer: PreTrainedTokenizerBase, text: str) -> str | N
     own.chat_template = text
     try:
         return get_training_chat_template(own)
-    except (ValueError, *RENDER_ERRORS):
+    except Exception:  # it renders the template
         return None
 
 
 def _read(tokenizer: PreTrainedTokenizerBase, source: str | None) -> tuple[str, str]:
     """Kind and text of the template that `--chat_template` or the tokenizer gives."""
     if source is None and tokenizer.chat_template:
-        return "tokenizer", tokenizer.get_chat_template()
+        return "tokenizer", _own_template(tokenizer)
     if source is None or source == "none":
         return "plain", PLAIN_TEXT
     if "{" in source:
         return "string", source
-    path = Path(source)
-    if not path.is_file():
+    try:
+        return "file", Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InputError(
-            f"no chat template file {source}; --chat_template takes a jinja file, a jinja text, "
-            "or none"
+            f"cannot read the chat template file {source} ({reason}); --chat_template takes a jinja "
+            "file, a jinja text, or none"
+        ) from error
+
+
+def _own_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    named: Any = tokenizer.chat_template
+    if isinstance(named, dict) and "default" not in named:
+        raise InputError(
+            f"the tokenizer's chat templates are {', '.join(named)}, none of them the default; give "
+            "one with --chat_template FILE, or use --chat_template none"
         )
-    return "file", path.read_text(encoding="utf-8")
-
-
-def parse_tools(value: object) -> list[Any] | None:
-    """The `tools` column, which may be JSON text; None where there is none."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except json.JSONDecodeError as error:
-            raise InputError(f"the tools column is not JSON ({error.msg})") from error
-    return value if isinstance(value, list) and value else None
+    return str(tokenizer.get_chat_template())

@@ -100,7 +100,11 @@ def test_config_file_is_overridden_by_flags_and_saved(
     assert code == 0
     assert json.loads(out)["temperature"] == 0.7 and json.loads(out)["prior"]["examples"] == 5
     assert json.loads(record.read_text()) == json.loads(out)
-    assert yaml.safe_load(record.with_suffix(".yaml").read_text())["limit"] == 5
+    saved = record.with_suffix(".config.yaml")
+    assert yaml.safe_load(saved.read_text())["limit"] == 5
+    again = run(capsys, "recommend", model_folder, data, "-C", saved, "--json")[1]
+    assert json.loads(again)["prior"]["mean_p"] == json.loads(out)["prior"]["mean_p"]
+    assert config.read_text().startswith("temperature: 0.7")  # the user's own file is left alone
 
 
 def test_validate_marks_the_targets(capsys: Any, model_folder: Path, data: Path) -> None:
@@ -234,8 +238,8 @@ def test_bad_models_are_one_line(capsys: Any, data: Path, tmp_path: Path, case: 
         (["recommend", "M", "D", "--temprature", "1"], "did you mean --temperature"),
         (["recommend", "M", "D", "--temperature", "hot"], "hot"),
         (["recommend", "M", "D", "--temperature", "-1"], "--temperature"),
-        (["recommend", "M", "D", "--limit", "0"], "--limit 0"),
-        (["recommend", "M", "D", "--limit", "5", "--exact"], "exclude"),
+        (["recommend", "M", "D", "--limit", "0"], "expected 1 or more"),
+        (["recommend", "M", "D", "--limit", "5", "--exact"], "not allowed with"),
         (["recommend", "M", "D", "-C", "absent.yaml"], "absent.yaml"),
         (["recommend", "ladder:strnog"], "strong"),
         (["recommend", "M", "D", "-o", "/proc/nowhere/x"], "--output_path"),

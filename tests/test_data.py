@@ -1,19 +1,16 @@
 """Datasets: every format to golden tokens, every source, counts, and one clear line for bad input."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from byte_tokens import byte_tokenizer, expected, marked_text
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from advisor.data import SFTDataset, describe_example, load_dataset
+from advisor.data import describe_example, load_dataset
 from advisor.errors import InputError
 
 ROWS = [{"question": f"q{i}", "answer": f"a{i}"} for i in range(1000)]
-LINES = [json.dumps(row) for row in ROWS]
 TALK = [
     {"role": "user", "content": "hi"},
     {"role": "assistant", "content": "yo"},
@@ -26,6 +23,8 @@ SHAREGPT = [
     {"from": "observation", "value": "7"},
     {"from": "gpt", "value": "seven"},
 ]
+# A template that looks at the first message, as many do.
+STRICT = "{{ messages[0].role }}{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
 TALKED = "User: hi\nAssistant:« yo</s>»\nUser: ok\nAssistant:« bye</s>»"
 
 GOLDEN = [
@@ -76,6 +75,32 @@ GOLDEN = [
     ("input/output", {"input": "x", "output": "o"}, "x\n«o</s>»"),
     ("text/code", {"text": "t", "code": "c"}, "t\n«c</s>»"),
     ("text", {"text": "whole"}, "«whole</s>»"),
+    ("question/answer", {"question": "q", "answer": True}, "q\n«true</s>»"),
+    (
+        "alpaca",
+        {"instruction": "i", "output": "o", "history": [["u", None]]},
+        "User: u\nAssistant: </s>\nUser: i\nAssistant:« o</s>»",
+    ),
+    (
+        "query/response",
+        {"query": "q", "response": "r", "history": [["u", "v"]], "system": "S"},
+        "S\nUser: u\nAssistant:« v</s>»\nUser: q\nAssistant:« r</s>»",
+    ),
+    (
+        "conversation",
+        {"conversation": [{"human": "hi", "assistant": "yo"}, {"human": "ok", "assistant": "bye"}]},
+        TALKED,
+    ),
+    (
+        "tokenised",
+        {"input_ids": [0, 97, 98, 129, 0], "attention_mask": [0, 1, 1, 1, 0]},
+        "«ab</s>»",
+    ),
+    (
+        "tokenised",
+        {"input_ids": [97, 98, 0], "attention_mask": [1, 1, 0], "completion_mask": [0, 1, 1]},
+        "a«b»",
+    ),
     (
         "tokenised",
         {"input_ids": [97, 98, 129], "labels": [-100, 98, 129]},
@@ -148,6 +173,32 @@ def test_truncation_and_drops_are_counted_once() -> None:
     assert counts.target_tokens == 8
 
 
+@pytest.mark.parametrize(
+    ("column", "empty"),
+    [("messages", []), ("messages", None), ("text", None), ("text", float("nan"))],
+)
+def test_rows_of_nothing_are_counted(column: str, empty: object) -> None:
+    full = {"messages": TALK, "text": "hi"}[column]
+    for rows in ([{column: empty}, {column: full}], [{column: full}, {column: empty}]):
+        dataset = load_dataset(rows, byte_tokenizer(chat_template=STRICT))
+        assert sorted(e.target_tokens > 0 for e in dataset) == [False, True]
+        assert (dataset.counts.dropped, dataset.counts.empty) == (1, 1)
+
+
+def test_tokenised_rows_of_nothing_are_counted() -> None:
+    nothing = [{"input_ids": i, "labels": i} for i in ([], None)]
+    dataset = load_dataset(
+        [*nothing, {"input_ids": [97, 98], "labels": [-100, 98]}], byte_tokenizer()
+    )
+    assert [e.target_tokens for e in dataset] == [0, 0, 1]
+    assert dataset.counts.empty == 2
+
+
+def test_columns_that_are_read_are_not_called_unused() -> None:
+    row = {"query": "q", "response": "r", "history": [], "system": "S", "id": 1}
+    assert load_dataset([row], byte_tokenizer()).info.notes == ("Columns not used: id.",)
+
+
 def test_sequence_protocol() -> None:
     dataset = load_dataset(ROWS, byte_tokenizer())
     assert len(dataset) == 1000 and dataset.counts.examples == 0
@@ -200,118 +251,6 @@ def test_describe_example() -> None:
     assert "".join(f"«{t}»" if flag else t for t, flag in pieces) == TALKED
 
 
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(json.dumps(row) for row in rows))
-    return path
-
-
-def source_file(folder: Path, kind: str) -> Path:
-    table = datasets.Dataset.from_list(ROWS[:5])
-    path = folder / f"data.{kind}"
-    if kind == "json":
-        path.write_text(json.dumps(ROWS[:5]))
-    elif kind == "jsonl":
-        write(path, ROWS[:5])
-    elif kind == "parquet":
-        table.to_parquet(path)
-    elif kind in ("csv", "tsv"):
-        table.to_csv(path, sep="," if kind == "csv" else "\t")
-    else:
-        table.save_to_disk(folder / "saved")
-        path = folder / "saved" if kind == "folder" else next((folder / "saved").glob("*.arrow"))
-    return path
-
-
-@pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "tsv", "parquet", "arrow", "folder"])
-def test_sources_agree_with_rows_in_memory(tmp_path: Path, kind: str) -> None:
-    dataset = load_dataset(str(source_file(tmp_path, kind)), byte_tokenizer())
-    assert dataset[:] == load_dataset(ROWS[:5], byte_tokenizer())[:]
-    assert dataset.info.split is None and dataset.info.rows == 5
-
-
-def test_splits(tmp_path: Path) -> None:
-    write(tmp_path / "d" / "train.jsonl", ROWS[:3])
-    write(tmp_path / "d" / "test.jsonl", ROWS[3:5])
-    (tmp_path / "d" / "README.md").write_text("not data")
-    tokenizer = byte_tokenizer()
-    assert len(load_dataset(str(tmp_path / "d"), tokenizer, split="test")) == 2
-    for split, reason in ((None, "splits test, train.*--split"), ("tets", "did you mean test")):
-        with pytest.raises(InputError, match=reason):
-            load_dataset(str(tmp_path / "d"), tokenizer, split=split)
-    both = datasets.DatasetDict(
-        a=datasets.Dataset.from_list(ROWS[:2]), b=datasets.Dataset.from_list(ROWS)
-    )
-    assert len(load_dataset(both, tokenizer, split="a")) == 2
-    with pytest.raises(InputError, match="splits a, b"):
-        load_dataset(both, tokenizer)
-
-
-def test_byte_order_mark_na_and_one_row(tmp_path: Path) -> None:
-    path = tmp_path / "one.csv"
-    path.write_bytes("\ufeffquestion,answer\nwhich,NA\n".encode())
-    dataset = load_dataset(str(path), byte_tokenizer())
-    assert marked_text(dataset[0].input_ids, dataset[0].labels) == "which\n«NA</s>»"
-
-
-def test_fingerprint_follows_content(tmp_path: Path) -> None:
-    prints = [
-        load_dataset(str(write(tmp_path / name, rows)), byte_tokenizer()).info.fingerprint
-        for name, rows in (("a.jsonl", ROWS[:2]), ("b.jsonl", ROWS[:2]), ("c.jsonl", ROWS[:3]))
-    ]
-    assert prints[0] == prints[1] != prints[2]
-    in_memory = [load_dataset(r, byte_tokenizer()).info.fingerprint for r in (ROWS[:2], ROWS[:3])]
-    assert in_memory[0] != in_memory[1]
-
-
-BROKEN = [*LINES[:811], '{"question": "x", "answer": ', *LINES[812:]]
-BAD_FILES = [
-    ("b.jsonl", "\n".join(BROKEN).encode(), "broken JSON on line 812 of .*b.jsonl"),
-    ("b.json", b"[\n" + ",\n".join(BROKEN).encode() + b"]", "broken JSON on line 813"),
-    ("cut.jsonl", "\n".join(LINES)[:-5].encode(), "broken JSON on line 1000"),
-    ("e.jsonl", b"", "is empty"),
-    ("blank.csv", b"\n \n", "is empty"),
-    ("none.json", b"[]", "has no rows"),
-    ("head.csv", b"question,answer\n", "has no rows"),
-    ("l.jsonl", b'{"a": 1}\n{"a": "caf\xe9"}', "byte 0xe9 on line 2, column 11.*iconv -f latin1"),
-    ("l.csv", b"question,answer\ncaf\xe9,b\n", "not UTF-8.*line 2"),
-    ("u.csv", "question,answer\na,b\n".encode("utf-16"), "iconv -f utf-16"),
-    ("x.pkl", b"\x80\x04.", "unknown file type .pkl"),
-    ("x.parquet", b"hello", "cannot be read as parquet"),
-    ("n.json", b'{"version": 1, "data": [{"question": "q", "answer": "a"}]}', "jq .data FILE"),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "reason"), BAD_FILES)
-def test_bad_files(tmp_path: Path, capfd: Any, name: str, content: bytes, reason: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=reason) as caught:
-        load_dataset(str(tmp_path / name), byte_tokenizer())
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_bad_places(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", ROWS[:2])
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty" / "notes.md").write_text("x")
-    (tmp_path / "mixed").mkdir()
-    (tmp_path / "mixed" / "a.csv").write_text("question,answer\na,b\n")
-    write(tmp_path / "mixed" / "b.jsonl", ROWS[:2])
-    for name, reason in (
-        ("trian.jsonl", r"did you mean .*train\.jsonl\?"),
-        ("empty", "no data file"),
-        ("mixed", "mixes .csv, .jsonl"),
-        ("none/x.json", "nor a folder"),
-    ):
-        with pytest.raises(InputError, match=reason):
-            load_dataset(str(tmp_path / name), byte_tokenizer())
-    with pytest.raises(InputError, match=r"cannot be read from the hub.*Offline"):
-        load_dataset("no-such-owner/no-such-set", byte_tokenizer())
-    with pytest.raises(InputError, match="one file without splits"):
-        load_dataset(str(tmp_path / "train.jsonl"), byte_tokenizer(), split="test")
-
-
 BAD_ROWS = [
     ({"qestion": "q", "reply": "a"}, {}, "columns qestion, reply; name them with --prompt_field"),
     ({"Question": "q", "Answer": 5.0}, {}, "--prompt_field Question --completion_field Answer"),
@@ -330,6 +269,17 @@ BAD_ROWS = [
     ({"messages": [{"role": "alien", "content": "x"}]}, {}, "role 'alien'"),
     ({"messages": "hi"}, {}, "must be a list of messages"),
     ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, {}, "only text is read"),
+    ({"messages": [{"role": "user", "content": {"text": "hi"}}]}, {}, "row 0 .*content is {'text'"),
+    (
+        {"messages": [{"role": "user", "content": "\ud800"}, TALK[1]]},
+        {},
+        "row 0 .*half a character",
+    ),
+    ({"messages": TALK, "chat_template_kwargs": "abc"}, {}, "row 0 .*must be an object, not 'abc'"),
+    ({"dialog": TALK}, {}, "'dialog' holds messages; rename that column"),
+    (ROWS[0], {"prompt_field": "answer", "completion_field": "answer"}, "both name 'answer'"),
+    (ROWS[0], {"context_length": 1}, "the model's context of 1 leaves no token"),
+    ({f"c{i}": "" for i in range(50)}, {}, "c19 and 30 more"),
     ({"messages": TALK, "tools": "[{"}, {}, "tools column is not JSON"),
     ({"instruction": "i", "output": "o", "history": [["u"]]}, {}, "pairs"),
     ({"input_ids": [1, -2], "labels": [1, -100]}, {}, "input_ids must be a list of integers of 0"),
@@ -350,18 +300,14 @@ def test_bad_rows(row: dict[str, Any], settings: dict[str, Any], reason: str) ->
 def test_a_later_bad_row_is_named() -> None:
     rows = [{"messages": TALK}] * 3 + [{"messages": [{"role": "alien", "content": "x"}]}]
     dataset = load_dataset(rows, byte_tokenizer())
-    with pytest.raises(InputError, match="row 3 "):
+    with pytest.raises(InputError, match="in memory, row 3 "):
         dataset.tokenize(range(4))
-
-
-def test_bad_rows_in_memory() -> None:
-    for rows, reason in (
-        ([], "empty list"),
-        ([1, 2], "list of dicts"),
-        ([{"text": "a"}, {"text": {"b": 1}}], "no table"),
-    ):
-        with pytest.raises(InputError, match=reason):
-            load_dataset(rows, byte_tokenizer())
+    mixed = load_dataset([{"prompt": p, "completion": p} for p in ("a", TALK)], byte_tokenizer())
+    with pytest.raises(InputError, match=r"row 1 .*keep to one kind"):
+        mixed.tokenize([1])
+    nested = [{"dialog": [{"x": 1}]}] * 2
+    with pytest.raises(InputError, match="name them with --prompt_field"):
+        load_dataset(nested, byte_tokenizer())
 
 
 def test_no_end_of_sequence_token() -> None:
@@ -386,97 +332,8 @@ def test_require_targets_says_why() -> None:
         empty.require_targets()
     cut = load_dataset([{"question": "q" * 20, "answer": "a"}], byte_tokenizer(), max_length=9)
     cut.tokenize([0])
-    with pytest.raises(InputError, match="1 are cut by --max_length 9"):
+    with pytest.raises(InputError, match="1 are cut at 9 tokens"):
         cut.require_targets()
     some = load_dataset([{"question": "q", "answer": a} for a in ("", "a")], byte_tokenizer())
     some.tokenize(range(2))
     some.require_targets()
-
-
-REAL = {
-    "gsm8k/train.jsonl": ("question/answer", "question", "answer"),
-    "dolly-5k/dolly_5k.jsonl": ("dolly", "instruction", "response"),
-    "mbpp/mbpp.jsonl": ("text/code", "text", "code"),
-    "tata-african/tata_yo_ha_ig_sw.jsonl": ("input/output", "input", "output"),
-    "tinystories/tinystories_sft.jsonl": ("prompt/response", "prompt", "response"),
-}
-
-
-def real(
-    shared: Path, name: str, model: str = "models/rwkv4-byte-661k", **settings: Any
-) -> SFTDataset:
-    tokenizer = AutoTokenizer.from_pretrained(shared / model)
-    return load_dataset(str(shared / "data" / name), tokenizer, **settings)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_real_pairs_as_bytes(shared: Path, name: str) -> None:
-    """The byte model's ids are UTF-8 bytes, so the expected sequence can be written down."""
-    dataset = real(shared, name, eos_token="none")
-    form, prompt, completion = REAL[name]
-    assert dataset.info.format == form and dataset.info.max_length == 1024
-    lines = (shared / "data" / name).read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line]
-    assert len(dataset) == len(rows)
-    truncated = 0
-    for i in range(0, len(rows), len(rows) // 40):
-        extra = "\n" + rows[i]["context"] if rows[i].get("context") else ""
-        head = f"{rows[i][prompt]}{extra}\n".encode()
-        tail = rows[i][completion].encode()
-        assert dataset[i].input_ids == list(head + tail)[:1024]
-        assert dataset[i].labels == ([-100] * len(head) + list(tail))[:1024]
-        truncated += len(head + tail) > 1024
-    assert dataset.counts.truncated == truncated
-
-
-@pytest.mark.parametrize("model", ["models/tinystories-260k", "tokenizers/gpt2"])
-@pytest.mark.parametrize("name", REAL)
-def test_real_pairs_end_in_the_answer(shared: Path, name: str, model: str) -> None:
-    dataset = real(shared, name, model, max_length=8192)
-    tokenizer = AutoTokenizer.from_pretrained(shared / model)
-    _, prompt, completion = REAL[name]
-    begin = [tokenizer.bos_token_id] if "tinystories" in model else []
-    for i in range(0, len(dataset), len(dataset) // 20):
-        row, example = dataset.raw(i), dataset[i]
-        assert example.input_ids[: len(begin)] == begin
-        targets = [label for label in example.labels if label != -100]
-        assert targets[-1] == tokenizer.eos_token_id
-        assert example.terminators == (len(example.labels) - 1,)
-        if not row.get("context"):
-            whole = tokenizer(f"{row[prompt]}\n{row[completion]}")["input_ids"]
-            assert example.input_ids == [*whole, tokenizer.eos_token_id]
-        assert tokenizer.decode(targets[:-1]).strip() == row[completion].strip()
-
-
-def test_real_conversations(shared: Path) -> None:
-    dataset = real(
-        shared, "sharegpt/glaive_toolcall_en_demo.json", eos_token="none", max_length=9999
-    )
-    spoken = ("gpt", "function_call")
-    for i in range(0, 300, 20):
-        turns = [t["value"] for t in dataset.raw(i)["conversations"] if t["from"] in spoken]
-        targets = bytes(label for label in dataset[i].labels if label != -100).decode()
-        space = " " if len(turns) > 1 else ""
-        assert targets == "".join(space + turn for turn in turns)
-    messages = real(
-        shared, "s1k-messages/s1k_gptoss20b_low.json", eos_token="none", max_length=99999
-    )
-    row, example = messages.raw(0)["messages"], messages[0]
-    assert bytes(x for x in example.labels if x != -100).decode() == row[-1]["content"]
-
-
-def test_real_sets_that_need_a_word(shared: Path) -> None:
-    with pytest.raises(InputError, match="--prompt_field question --completion_field long_answer"):
-        real(shared, "pubmedqa/pqal.jsonl", eos_token="none")
-    for name in ("seed_tasks", "user_oriented_instructions"):
-        with pytest.raises(InputError, match="one row per instance"):
-            real(shared, f"self-instruct/{name}.jsonl", eos_token="none")
-    with pytest.raises(InputError, match="splits test, train"):
-        real(shared, "gsm8k", eos_token="none")
-    with pytest.raises(InputError, match="no end-of-sequence token"):
-        real(shared, "gsm8k/test.jsonl")
-    fields = {"prompt_field": "contexts", "completion_field": "long_answer"}
-    dataset = real(shared, "pubmedqa/pqal.jsonl", eos_token="none", max_length=9999, **fields)
-    row = dataset.raw(0)
-    whole = "\n".join(row["contexts"]) + "\n" + row["long_answer"]
-    assert bytes(dataset[0].input_ids).decode() == whole

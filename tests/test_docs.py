@@ -8,25 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from advisor.cli import build_parser
+from advisor.arguments import build_parser
 
 ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_figure_is_current(tmp_path: Path) -> None:
+def test_generated_files_are_current(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is in the dev extra")
-    if f"matplotlib=={version('matplotlib')}" not in (ROOT / "constraints.txt").read_text():
-        pytest.skip("another matplotlib draws the same figure with other bytes")
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import figures; "
-        f"figures.main(Path({str(tmp_path)!r}))"
+        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import generate; "
+        f"generate.main(Path({str(tmp_path)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    for drawn in tmp_path.iterdir():
-        assert drawn.read_bytes() == (ROOT / "docs" / drawn.name).read_bytes(), (
-            f"run python docs/figures.py"
-        )
+    written = {path.name: path for path in tmp_path.iterdir()}
+    assert set(written) == {"objectives.md", *(path.name for path in DOCS.glob("*.svg"))}
+    if f"matplotlib=={version('matplotlib')}" not in (ROOT / "constraints.txt").read_text():
+        written = {"objectives.md": written["objectives.md"]}  # another draws with other bytes
+    for name, path in written.items():
+        assert path.read_bytes() == (DOCS / name).read_bytes(), "run python docs/generate.py"
+
+
+def test_links_and_pictures_of_the_documentation_exist() -> None:
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (page.parent / target).exists(), (page.name, target)
+        anchors = re.findall(r"\]\(#([^)]+)\)", text)
+        assert set(anchors) <= set(re.findall(r"^#+ (\S+)$", text, flags=re.M))
 
 
 def test_every_module_stands_in_the_tree_of_the_readme() -> None:

@@ -20,7 +20,8 @@ from transformers import (
     RwkvConfig,
 )
 
-from advisor.head import Head, score_batch, token_stats
+from advisor.backbone import find_head, score_batch
+from advisor.head import Head, token_stats
 from advisor.objectives import TokenStats
 
 VOCABULARY = 97
@@ -93,7 +94,7 @@ def as_rows(stats: TokenStats) -> torch.Tensor:
 def test_equals_full_logits_for_any_padding(model: PreTrainedModel, side: str) -> None:
     if side == "left" and model.config.model_type in NO_LEFT_PADDING:
         pytest.skip("recurrent models read left padding as input; the probe pads on the right")
-    head = Head.of(model)
+    head = find_head(model)
     assert head is not None
     expected = torch.cat([reference(model, row) for row in sequences()], dim=1)
     stats = score_batch(model, head, *padded(sequences(), side))
@@ -103,7 +104,7 @@ def test_equals_full_logits_for_any_padding(model: PreTrainedModel, side: str) -
 
 
 def test_batch_composition_changes_nothing(model: PreTrainedModel) -> None:
-    head = Head.of(model)
+    head = find_head(model)
     together = as_rows(score_batch(model, head, *padded(sequences(), "right")))
     alone = [as_rows(score_batch(model, head, *padded([row], "right"))) for row in sequences()]
     torch.testing.assert_close(together, torch.cat(alone, dim=1), rtol=0, atol=1e-5)
@@ -111,7 +112,7 @@ def test_batch_composition_changes_nothing(model: PreTrainedModel) -> None:
 
 def test_own_logits_give_the_same(model: PreTrainedModel) -> None:
     batch = padded(sequences(), "right")
-    slow, fast = score_batch(model, None, *batch), score_batch(model, Head.of(model), *batch)
+    slow, fast = score_batch(model, None, *batch), score_batch(model, find_head(model), *batch)
     torch.testing.assert_close(as_rows(slow), as_rows(fast), rtol=0, atol=1e-5)
 
 
@@ -119,7 +120,7 @@ def test_only_labelled_tokens_are_scored() -> None:
     model = Auto.from_config(CONFIGS["llama"]).eval()
     ids, labels, mask = padded(sequences(), "right")
     labels[:, :4] = -100
-    stats = score_batch(model, Head.of(model), ids, labels, mask)
+    stats = score_batch(model, find_head(model), ids, labels, mask)
     expected = torch.cat([reference(model, row)[:, 3:] for row in sequences()], dim=1)
     torch.testing.assert_close(as_rows(stats), expected, rtol=0, atol=1e-5)
 
@@ -167,7 +168,7 @@ def test_an_unknown_treatment_of_the_logits_is_found_out(monkeypatch: pytest.Mon
         return output
 
     monkeypatch.setattr(model, "forward", squared)
-    assert Head.of(model) is None
+    assert find_head(model) is None
     row = sequences()[3]
     stats = score_batch(model, None, *padded([row], "right"))
     torch.testing.assert_close(as_rows(stats), reference(model, row), rtol=0, atol=1e-5)
@@ -177,5 +178,5 @@ def test_an_unknown_treatment_of_the_logits_is_found_out(monkeypatch: pytest.Mon
 def test_real_models(shared: Any, name: str) -> None:
     model = Auto.from_pretrained(shared / "models" / name).eval()
     row = sequences()[3]
-    stats = score_batch(model, Head.of(model), *padded([row], "right"))
+    stats = score_batch(model, find_head(model), *padded([row], "right"))
     torch.testing.assert_close(as_rows(stats), reference(model, row), rtol=0, atol=1e-5)

@@ -20,7 +20,6 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from advisor import checkpoint
 from advisor.errors import InputError
 from advisor.model import decoding_temperature, load_model, load_tokenizer
 
@@ -109,6 +108,7 @@ def test_dtype_as_asked(folder):
 def test_device_refusals(folder):
     assert "--device nowhere" in refusal(folder, device="nowhere")
     assert "exclude each other" in refusal(folder, device="cpu", device_map="auto")
+    assert "--device meta: not usable here" in refusal(folder, device="meta")
 
 
 def test_device_map(folder):
@@ -121,36 +121,6 @@ def test_fingerprint_is_over_weights_and_config(folder):
     assert load_model(folder).fingerprint == expected
     edit_weights(folder, lambda weights: weights["lm_head.weight"].add_(1))
     assert load_model(folder).fingerprint != expected
-
-
-def test_large_weights_are_fingerprinted_by_their_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "WHOLE_HASH", 10)
-    monkeypatch.setattr(checkpoint, "SAMPLE", 4)
-    (tmp_path / "config.json").write_text("{}")
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(b"head-middle-tail")
-    expected = hashlib.sha256(b"16" + b"head" + b"tail" + b"{}").hexdigest()[:16]
-    found, notes = checkpoint.fingerprint(tmp_path)
-    assert found == expected
-    assert "both ends" in notes[0]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("meta-llama/Llama-3.1-8B-Instruct", "instruct"),
-        ("google/gemma-3-1b-it", "instruct"),
-        ("google/gemma-3-1b-pt", "base"),
-        ("Qwen/Qwen3-4B-Thinking-2507", "instruct"),
-        ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "instruct"),
-        ("Qwen/Qwen3-8B-Base", "base"),
-        ("distilbert/distilgpt2", "unknown"),
-        ("Qwen/Qwen2.5-Math-7B", "unknown"),
-        ("someone/white-kitten-7b", "unknown"),
-    ],
-)
-def test_kind_of_hub_names(name, expected):
-    assert checkpoint.kind(name, None)[0] == expected
 
 
 def test_kind_of_folders(folder):
@@ -173,10 +143,37 @@ def test_decoding_temperature():
     assert decoding_temperature(model)[0] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ('{"do_sample": true, "top_k": 1, "temperature": 0.7}', 0.0),
+        ('{"do_sample": true, "temperature": 10}', 10.0),
+        (
+            '{"do_sample": true, "temperature": "0.7"}',
+            "temperature '0.7' is no number from 0 to 10",
+        ),
+        ('{"do_sample": true, "temperature": -1}', "temperature -1 is no number"),
+        ('{"do_sample": true, "temperature": NaN}', "temperature nan is no number"),
+        ('{"do_sample": true', "broken JSON"),
+    ],
+)
+def test_decoding_temperature_of_a_file(folder, settings, found):
+    (folder / "generation_config.json").write_text(settings)
+    model = load_model(folder, device="cpu").model
+    if isinstance(found, float):
+        assert decoding_temperature(model)[0] == found
+        return
+    with pytest.raises(InputError, match=found) as caught:
+        decoding_temperature(model)
+    assert str(folder / "generation_config.json") in str(caught.value)
+    assert "--temperature" in str(caught.value)
+
+
 def test_missing_paths_name_the_neighbour(folder):
     assert str(folder) in refusal(folder.parent / "tinny")
     assert "no such folder" in refusal("./not/here/at/all")
     assert "is a file" in refusal(folder / "config.json")
+    assert "File name too long" in refusal("x" * 300)
 
 
 def test_unreachable_hub():
@@ -195,6 +192,36 @@ def test_broken_config(folder):
     assert "config.json" in refusal(folder)
     (folder / "config.json").write_text('{"model_type": "unheard-of"}')
     assert "unheard-of" in refusal(folder)
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"num_attention_heads": 7}, "not a multiple of the number of attention heads"),
+        ({"num_attention_heads": 0}, "modulo by zero"),
+        ({"hidden_size": "16"}, "'hidden_size' expected int, got str"),
+        ({"hidden_act": "foo"}, "unknown value 'foo'"),
+        ({"rope_scaling": {"type": "foo", "factor": 2.0}}, "unknown value 'foo'"),
+        ({"dtype": "float99"}, "float99"),
+        ({"architectures": 5}, "config.json"),
+        ({"auto_map": 5}, "config.json"),
+    ],
+)
+def test_wrong_values_in_the_config(folder, changes, reason, dtype):
+    edit_config(folder, **changes)
+    assert reason in refusal(folder, device="cpu", dtype=dtype)
+
+
+def test_configs_that_are_no_settings(folder):
+    for text in ("null", "[1]", '"a"'):
+        (folder / "config.json").write_text(text)
+        assert f"{folder}: its config.json holds no settings" in refusal(folder)
+
+
+def test_a_recorded_name_that_is_no_text(folder):
+    edit_config(folder, _name_or_path=5)
+    assert load_model(folder, device="cpu").kind == "unknown"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from advisor.data import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.prior import Prior, Progress, measure_prior
+from advisor.recommend import is_settled
 
 
 def loaded_of(model: Any) -> LoadedModel:
@@ -90,10 +91,10 @@ def test_every_statistic_equals_an_independent_computation(random_model: LoadedM
     assert prior.p_eos == pytest.approx(p[ends == 1].mean(), abs=1e-6)
     assert prior.cll == pytest.approx((np.log(p) + entropy).mean(), abs=1e-5)
     means = np.array([rows[:, 0].mean() for rows in by_example])
-    inside = [rows[:, 0].var(ddof=1) / len(rows) if len(rows) > 1 else 0 for rows in by_example]
-    assert prior.dispersion == pytest.approx(
-        math.sqrt(max(0, means.var() - np.mean(inside))), abs=1e-5
-    )
+    several = [rows[:, 0] for rows in by_example if len(rows) > 1]
+    inside = np.mean([p.var(ddof=1) / len(p) for p in several])
+    between = np.var([p.mean() for p in several]) - inside
+    assert prior.dispersion == pytest.approx(math.sqrt(max(0, between)), abs=1e-5)
     assert prior.example_quantiles["0.25"] == pytest.approx(np.quantile(means, 0.25), abs=1e-6)
     assert list(prior.histogram) == np.histogram(p, bins=20, range=(0, 1))[0].tolist()
     assert np.sum(prior.joint_histogram) == len(p)
@@ -110,7 +111,9 @@ def test_interval_is_clustered_by_example(random_model: LoadedModel) -> None:
     se = math.sqrt(((sums - ratio * tokens) ** 2).sum() / (299 * 300)) / tokens.mean()
     low, high = prior.mean_p_interval
     assert (high - low) / 2 > 1.95 * se  # a little wider: three imaginary examples
-    assert (high - low) / 2 < 1.96 * math.sqrt(se**2 + 3 / 300**2) * 1.01
+    assert (high - low) / 2 < 1.96 * math.sqrt(
+        se**2 + 3 * np.square(tokens).mean() / tokens.mean() ** 2 / 300**2
+    ) * 1.01
     assert not prior.anytime
 
 
@@ -134,12 +137,9 @@ def test_limit_measures_a_seeded_random_part(random_model: LoadedModel) -> None:
 
 def test_stops_when_settled_and_tokenises_no_more(uniform: LoadedModel) -> None:
     dataset = dataset_of(uniform, 2000)
-    prior = measure_prior(uniform, dataset)
+    prior = measure_prior(uniform, dataset, settled=is_settled)
     assert prior.anytime and prior.examples == dataset.counts.examples < 1000
-    assert (
-        measure_prior(uniform, dataset_of(uniform, 300), settled=lambda prior: False).examples
-        == 300
-    )
+    assert measure_prior(uniform, dataset_of(uniform, 300)).examples == 300
 
 
 def test_progress_counts_up_to_the_end(random_model: LoadedModel) -> None:

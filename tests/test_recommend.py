@@ -15,14 +15,14 @@ def prior_of(mean_p: float, *, width: float = 0.01, **changes: Any) -> Prior:
     """A prior of a 7B base model with a tail of improbable tokens, as tight as asked."""
     model = {"name": "org/m-7B", "parameters": 7_000_000_000, "kind": "base"}
     fields = {
-        "conflict_share": 0.02, "ignorance_share": 0.05, "dispersion": 0.05, "p_eos": 0.9,
-        "model": model, "dataset": {"name": "d.jsonl", "rows": 5000, "max_length": 2048},
+        "conflict_share": 0.05, "ignorance_share": 0.02, "dispersion": 0.05, "p_eos": 0.9,
+        "model": model, "dataset": {"name": "d.jsonl", "rows": 50_000, "max_length": 2048},
         "examples": 500, "target_tokens": 50_000, "truncated": 0, "dropped": 0, "anytime": True,
         "mean_p_interval": (mean_p - width, mean_p + width), "median_p": mean_p, "mean_log_p": -1.0,
         "entropy": 1.0, "top1": mean_p, "p_template": None, "cll": 0.0, "example_quantiles": {},
         "histogram": [], "joint_histogram": [], "seed": 0, "seconds": 1.0, **changes,
     }  # fmt: skip
-    read = ("conflict_share", "ignorance_share", "dispersion", "p_eos")
+    read = ("conflict_share", "ignorance_share", "dispersion", "p_eos", "p_template")
     bounds = {name: (fields[name], fields[name]) for name in read if fields[name] is not None}
     return Prior(
         mean_p=mean_p, bounds={"mean_p": (mean_p - width, mean_p + width), **bounds}, **fields
@@ -71,21 +71,49 @@ def test_instruct_models_are_not_told_to_lean(temperature: float) -> None:
 
 
 def test_strong_and_greedy_is_a_tie_unless_the_model_contradicts_the_data() -> None:
-    tie = recommend(prior_of(0.8), temperature=0.0)
+    tie = recommend(prior_of(0.8, conflict_share=0.01), temperature=0.0)
     assert (tie.recommended, tie.decided) == ("nll", False)
-    conflict = recommend(prior_of(0.8, conflict_share=0.08), temperature=0.0)
+    conflict = recommend(prior_of(0.8), temperature=0.0)
     assert (conflict.recommended, conflict.decided) == ("neg_p", False)
+    assert "new convention" in conflict.reason
 
 
 def test_nothing_improbable_is_a_tie() -> None:
-    answer = recommend(prior_of(0.97, conflict_share=0.002, ignorance_share=0.003), temperature=1.0)
+    prior = prior_of(0.97, conflict_share=0.002, ignorance_share=0.003)
+    answer = recommend(prior, temperature=1.0)
     assert (answer.recommended, answer.decided) == ("nll", False)
 
 
 def test_middle_follows_what_the_improbable_tokens_are() -> None:
-    assert recommend(prior_of(0.5, conflict_share=0.2), temperature=1.0).recommended == "neg_p"
-    assert recommend(prior_of(0.5, ignorance_share=0.2), temperature=1.0).recommended == "nll"
-    assert not recommend(prior_of(0.5, conflict_share=0.2), temperature=1.0).decided
+    assert recommend(prior_of(0.55), temperature=1.0).recommended == "neg_p"
+    assert recommend(prior_of(0.55, ignorance_share=0.2), temperature=1.0).recommended == "nll"
+    assert recommend(prior_of(0.4), temperature=1.0).recommended == "nll"  # nothing published there
+    assert not recommend(prior_of(0.55), temperature=1.0).decided
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ignorance_share": 0.2},  # gaps rather than conflicts
+        {"p_eos": 0.01},  # a weight of p would not learn to stop
+        {"p_template": 0.01},
+        {
+            "dataset": {"name": "d", "rows": 2000, "max_length": 2048}
+        },  # ProFit Table 1: 2,000 rows, lost
+        {"model": {"name": "m", "parameters": 32_000_000_000, "kind": "base"}},
+        {"model": {"name": "m", "parameters": 7_000_000_000, "kind": "unknown"}},
+    ],
+)
+def test_what_published_wins_do_not_cover_is_not_decided(changes: dict[str, Any]) -> None:
+    assert recommend(prior_of(0.8), temperature=1.0).decided
+    answer = recommend(prior_of(0.8, **changes), temperature=1.0)
+    assert answer.recommended == "neg_p" and not answer.decided
+
+
+def test_the_weak_end_is_decided_only_where_something_was_published() -> None:
+    assert recommend(prior_of(0.07), temperature=1.0).decided
+    between = recommend(prior_of(0.2), temperature=1.0)
+    assert (between.regime, between.recommended, between.decided) == ("model-weak", "nll", False)
 
 
 def test_heterogeneous_examples_favour_cadft() -> None:
@@ -107,15 +135,36 @@ def test_an_improbable_terminator_is_a_warning_with_a_remedy() -> None:
     answer = recommend(prior_of(0.8, p_eos=0.001), temperature=1.0)
     texts = {warning.code: warning.text for warning in answer.warnings}
     assert "floor" in texts["terminator_unlikely"]
-    assert not answer.decided
     none = recommend(prior_of(0.8, p_eos=None), temperature=1.0)
     assert "no_terminator" in {warning.code for warning in none.warnings}
 
 
-def test_models_outside_the_published_sizes_are_not_decided_at_the_strong_end() -> None:
+def test_models_outside_the_published_sizes_are_told_so() -> None:
     answer = recommend(with_model(prior_of(0.8), parameters=800_000), temperature=1.0)
-    assert (answer.recommended, answer.decided) == ("neg_p", False)
     assert "outside_evidence" in {warning.code for warning in answer.warnings}
+
+
+def test_the_stopping_rule_takes_the_kind_that_the_user_gave() -> None:
+    prior = with_model(prior_of(0.8), kind="unknown")
+    near = replace(prior, bounds={**prior.bounds, "p_eos": (0.03, 0.09)}, p_eos=0.06)
+    assert is_settled(near) and not is_settled(
+        near, "base"
+    )  # only a base model's decision hangs on it
+
+
+def test_too_small_a_dataset_is_not_told_to_measure_more() -> None:
+    prior = prior_of(
+        STRONG + 0.01, width=0.2, examples=7, dataset={"name": "d", "rows": 7, "max_length": 64}
+    )
+    texts = {warning.code: warning.text for warning in recommend(prior, temperature=1.0).warnings}
+    assert "too small" in texts["not_settled"]
+
+
+def test_next_is_a_command_with_its_arguments() -> None:
+    decided = recommend(prior_of(0.8), temperature=1.0)
+    assert decided.next_command("M D") == "advisor train M D --objective neg_p --output_dir DIR"
+    open_ = recommend(prior_of(0.55), temperature=0.7)
+    assert open_.next_command("M D") == "advisor confirm M D --temperature 0.7"
 
 
 def test_no_gain_is_invented_and_every_arm_is_ranked_once() -> None:

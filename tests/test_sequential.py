@@ -73,17 +73,19 @@ def test_fixed_interval_covers_once_but_not_under_peeking() -> None:
     assert peeking / SIMULATIONS > 0.15  # what the confidence sequence is for
 
 
-def test_mean_interval_covers_under_peeking() -> None:
+@pytest.mark.parametrize("share", [0.02, 0.005])
+def test_mean_interval_covers_a_rare_kind_of_example_under_peeking(share: float) -> None:
     rng = np.random.default_rng(2)
     missed = 0
+    truth = share * (1 - share) * 0.95**2  # variance of examples at .95 but for a rare kind at 0
     for _ in range(SIMULATIONS):
-        values = np.square(rng.beta(2, 5, LARGEST) - 2 / 7)
-        truth = 2 * 5 / (7**2 * 8)
-        looks = (
-            mean_interval(values[:n], alpha=0.05, anytime=True, largest=0.25)
-            for n in range(64, LARGEST, 64)
-        )
-        missed += any(not low <= truth <= high for low, high in looks)
+        means = np.where(rng.random(LARGEST) < share, 0.0, 0.95)
+        for n in range(128, LARGEST, 128):
+            values = np.square(means[:n] - means[:n].mean())
+            low, high = mean_interval(values, alpha=0.05, anytime=True, largest=1.0)
+            if not low <= truth <= high:
+                missed += 1
+                break
     assert missed / SIMULATIONS <= 0.05 + 2 * (0.05 * 0.95 / SIMULATIONS) ** 0.5
 
 

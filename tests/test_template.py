@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trl
 from byte_tokens import byte_tokenizer, expected, marked_text
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, ByT5Tokenizer
 
 from advisor.data import load_dataset
 from advisor.errors import InputError
@@ -225,12 +225,70 @@ def test_a_template_without_an_end_takes_trls_version() -> None:
     assert [dataset[0].input_ids[t] for t in dataset[0].terminators] == expected("<|user|>")[0] * 2
 
 
-def test_no_terminator_is_said() -> None:
-    template = "{% for m in messages %}{{ '### ' + m.role + ': ' + m.content + '\n' }}{% endfor %}"
-    tokenizer = byte_tokenizer(chat_template=template)
-    dataset = load_dataset([{"messages": SINGLE}], tokenizer)
+HASHES = "{% for m in messages %}{{ '### ' + m.role + ': ' + m.content + '\n' }}{% endfor %}"
+
+
+def test_no_terminator_and_no_generation_prompt_are_said() -> None:
+    dataset = load_dataset([{"messages": SINGLE}], byte_tokenizer(chat_template=HASHES))
     assert dataset[0].terminators == ()
     assert any("end of a turn is not scored" in note for note in dataset.info.notes)
+    assert any("ignores add_generation_prompt" in note for note in dataset.info.notes)
+    text = "### user: hi\n### assistant: «yo\n»"
+    assert marked_text(dataset[0].input_ids, dataset[0].labels) == text
+
+
+ORDINARY = [
+    CHATML.replace("<|im_end|>", "|END|"),
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '\n' }}{% generation %}{{ m.content }}"
+    "{% endgeneration %}{{ '|END|\n' }}{% else %}{{ m.content }}{% endif %}{% endfor %}",
+]
+
+
+@pytest.mark.parametrize("template", ORDINARY, ids=["located", "marked"])
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "slow"])
+def test_ordinary_text_may_end_a_turn(template: str, fast: bool) -> None:
+    tokenizer = byte_tokenizer() if fast else ByT5Tokenizer()
+    dataset = load_dataset([{"messages": MULTI}], tokenizer, chat_template=template)
+    example = dataset[0]
+    targets = [label for label in example.labels if label != -100]
+    assert tokenizer.decode(targets) == "yo|END|bye|END|"
+    assert tokenizer.decode([example.input_ids[t] for t in example.terminators]) == "|END|" * 2
+    assert any("'|END|', which ends a turn, is no special" in note for note in dataset.info.notes)
+    assert any("5 ordinary ones" in note for note in dataset.info.notes)
+
+
+def test_a_token_that_the_answer_shares_ends_no_turn(shared: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(shared / "tokenizers" / "gpt2")
+    messages = [user("hi"), assistant("yo.")]
+    example = load_dataset([{"messages": messages}], tokenizer, chat_template=CHATML)[0]
+    ends = [tokenizer.decode([example.input_ids[t]]) for t in example.terminators]
+    assert tokenizer.tokenize("yo.<|im_end|>")[1] == ".<"
+    assert ends == ["|", "im", "_", "end", "|", ">"]
+
+
+def test_empty_turns_within_marks_are_no_targets() -> None:
+    silent = [user("a"), assistant(""), *SINGLE]
+    text, ends = shown(silent, packaged("qwen2_5_training"))
+    assert text.count("«") == 1 and text.endswith("yo<|im_end|>»\n") and len(ends) == 1
+
+
+def test_named_templates_without_a_default() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = {"rag": CHATML, "tools": CHATML}
+    with pytest.raises(InputError, match="rag, tools, none of them the default"):
+        load_dataset([{"messages": SINGLE}], tokenizer)
+
+
+def test_template_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "l.jinja").write_bytes(b"caf\xe9")
+    names = {
+        str(tmp_path / "l.jinja"): "not UTF-8",
+        "x" * 300: "too long",
+        str(tmp_path): "directory",
+    }
+    for name, reason in names.items():
+        with pytest.raises(InputError, match=f"cannot read the chat template file .*{reason}"):
+            load_dataset([{"messages": SINGLE}], byte_tokenizer(), chat_template=name)
 
 
 def test_generation_marks_are_extended_by_the_terminator() -> None:
@@ -280,7 +338,12 @@ REFUSED = [
     ("{{ messages | length }}{% for m in messages | reverse %}{{ m.content }}{% endfor %}", MULTI,
      "rewrites earlier turns"),
     ("{% for m in %}", SINGLE, "refuses the conversation"),
-    ("no-such-file.jinja", SINGLE, "no chat template file"),
+    ("{{ 'constant' }}", MULTI, "leaves out what the assistant says in turn 1"),
+    ("{{ 1 / 0 }}", SINGLE, "division by zero"),
+    ("{{ range(10 ** 9) | list }}", SINGLE, "Range too big"),
+    ("{{ 'a' * 10 ** 15 }}", SINGLE, "MemoryError"),
+    ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", SINGLE, "recursion"),
+    ("no-such-file.jinja", SINGLE, "cannot read the chat template file"),
 ]  # fmt: skip
 
 

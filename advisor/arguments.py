@@ -1,0 +1,279 @@
+"""The command line's arguments: flags, their help, and the YAML file that can stand for them.
+
+Flags are snake_case as in TRL and lm-eval, the kebab spelling is accepted. Precedence: default, YAML,
+flag. A wrong argument is one line that names the nearest. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from advisor import __version__
+from advisor.errors import InputError
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose refusals are one line and name the nearest flag."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "allow_abbrev": False})
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ")
+        if unknown != message:
+            near = difflib.get_close_matches(unknown.split()[0].split("=")[0], _flags(self), n=1)
+            message = f"unknown argument {unknown}" + (f": did you mean {near[0]}?" if near else "")
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Every long flag of a parser and of its commands."""
+    flags = {flag for flag in parser._option_string_actions if flag.startswith("--")}
+    return flags.union(*map(_flags, _subparsers(parser).values()))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog="advisor",
+        description="Which fine-tuning objective for this model and this dataset? Measured, not guessed.",
+    )
+    parser.add_argument("--version", action="version", version=f"advisor {__version__}")
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+    )
+    _add_recommend(commands)
+    _add_validate(commands)
+    _add_train(commands)
+    listing = commands.add_parser("ls", help="list what there is to choose from")
+    listing.add_argument("what", choices=["objectives"])
+    _add_json(listing)
+    environment = commands.add_parser("env", help="versions and devices, for a bug report")
+    _add_json(environment)
+    return parser
+
+
+def _add_recommend(commands: Any) -> None:
+    parser = commands.add_parser(
+        "recommend",
+        help="measure the model's prior over the dataset and recommend an objective",
+        description="Measure how much probability MODEL already gives the targets of DATASET, with "
+        "forward passes only, and recommend the fine-tuning objective. `advisor recommend "
+        "ladder:strong` needs no data of yours.",
+    )
+    _add_model_and_dataset(parser)
+    weights = _add_weights(parser)
+    weights.add_argument(
+        "--device_map", help="spread a large model as accelerate does, for example auto"
+    )
+    weights.add_argument(
+        "--model_kind", choices=["base", "instruct"], help="default: what the model's name says"
+    )
+    use = parser.add_argument_group("use and measurement")
+    use.add_argument(
+        "--temperature", type=_number(float, 0.0, 10.0), help="how the fine-tuned model will be decoded; "
+        "0 is greedy (default: the model's generation config)",
+    )  # fmt: skip
+    size = use.add_mutually_exclusive_group()
+    size.add_argument(
+        "--limit", "-L", type=_number(int, 1), help="measure exactly this many, drawn at random"
+    )
+    size.add_argument("--exact", action="store_true", help="measure every example")
+    use.add_argument(
+        "--seed", type=_number(int, 0), default=0, help="of the order of examples (default: 0)"
+    )
+    use.add_argument(
+        "--batch_tokens", type=_number(int, 1), default=8192,
+        help="tokens the model reads at a time (default: 8192)",
+    )  # fmt: skip
+    output = _add_json(parser)
+    output.add_argument(
+        "--output_path", "-o", help="where to write the full record: a .json file, or a folder"
+    )
+
+
+def _add_validate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "validate",
+        help="show how a dataset is understood: format, counts, one example with its targets marked",
+        description="Show how DATASET is understood with MODEL's tokenizer: format, counts, and one "
+        "example with its target tokens marked. Reads no weights.",
+    )
+    _add_model_and_dataset(parser)
+    parser.add_argument("--limit", "-L", type=_number(int, 1), help="tokenise only the first rows")
+    parser.add_argument("--example", type=int, default=0, help="row to show (default: 0)")
+    _add_json(parser)
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="fine-tune with any objective of the table",
+        description="Fine-tune MODEL on DATASET. Beside the options below, every field of TRL's SFTConfig "
+        "and the adapter fields of its ModelConfig (--use_peft, --lora_r, ...) are accepted as flags "
+        "and in --config. "
+        "For several processes: torchrun --nproc_per_node 2 -m advisor.cli train ...",
+    )
+    _add_model_and_dataset(parser)
+    _add_weights(parser)
+    parser.add_argument(
+        "--objective", default="nll", help="see `advisor ls objectives` (default: nll)"
+    )
+    parser.add_argument("--output_dir", required=True, help="where checkpoints and the model go")
+    parser.add_argument("--eval_split", help="split of DATASET to evaluate on while training")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> Any:
+    weights = parser.add_argument_group("model")
+    weights.add_argument(
+        "--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
+    )
+    weights.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
+    )
+    weights.add_argument(
+        "--allow_pickle", action="store_true", help="read pickled weights (tensors only)"
+    )
+    return weights
+
+
+def _add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model", metavar="MODEL", help="local folder, hub id, or ladder:strong|mid|weak"
+    )
+    parser.add_argument(
+        "dataset", metavar="DATASET", nargs="?",
+        help="json, jsonl, csv, parquet or arrow file, save_to_disk folder, or hub id "
+        "(a ladder brings its own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", "-C", metavar="FILE", help="YAML with the same names; flags win"
+    )
+    parser.add_argument("--revision", help="of a model on the hub")
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="run code that comes with the model (off)"
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset_config", help="configuration of a dataset on the hub")
+    data.add_argument("--split", help="needed where there are several")
+    data.add_argument(
+        "--prompt_field", help="column with the prompt, where the name is not a known one"
+    )
+    data.add_argument("--completion_field", help="column with the completion")
+    data.add_argument("--chat_template", help="a Jinja file, or none for the plain format")
+    data.add_argument("--eos_token", help="text of the token that ends a sequence, or none")
+    data.add_argument(
+        "--max_length",
+        type=int,
+        help="tokens kept of an example (default: the context, at most 2048)",
+    )
+
+
+def _number(
+    kind: Callable[[str], float], low: float, high: float = math.inf
+) -> Callable[[str], float]:
+    """A type for argparse: a number within bounds, refused in one line otherwise."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not low <= value <= high:
+            limits = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(f"{text}: expected {limits}")
+        return value
+
+    return read
+
+
+def _add_json(parser: argparse.ArgumentParser) -> Any:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of tables"
+    )
+    return group
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a whole command line; what `train` hands on to TRL stands in `settings`."""
+    words = [_snake(word) for word in argv]
+    parser = build_parser()
+    args, unknown = parser.parse_known_args(_with_config(parser, words))
+    if unknown and args.command != "train":
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    args.settings = unknown
+    return args
+
+
+def _with_config(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """The words with those of the YAML file put before the flags, which so win."""
+    finder = _Parser(add_help=False)
+    finder.add_argument("--config", "-C")
+    file = finder.parse_known_args(words)[0].config
+    if file is None or words[0] not in _subparsers(parser):
+        return words
+    given: list[str] = []
+    actions = {action.dest: action for action in _subparsers(parser)[words[0]]._actions}
+    for name, value in _read_yaml(Path(file)).items():
+        key = str(name).replace("-", "_")
+        action = actions.get(key)
+        if action is None and words[0] != "train":
+            near = difflib.get_close_matches(key, actions, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise InputError(f"--config {file}: unknown key {name!r}{hint}")
+        if key in ("help", "config") or (action is not None and not action.option_strings):
+            raise InputError(f"--config {file}: {name} belongs on the command line")
+        given += _as_words(key, value, switch=action is not None and action.nargs == 0)
+    return [words[0], *given, *words[1:]]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"--config {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"--config {path}: expected `name: value` lines")
+    return settings
+
+
+def _as_words(key: str, value: Any, *, switch: bool) -> list[str]:
+    """`key: value` of a YAML file as the words of a flag."""
+    if value is None:
+        return []
+    if switch:
+        if not isinstance(value, bool):
+            raise InputError(f"{key}: expected true or false, got {value!r}")
+        return [f"--{key}"] if value else []
+    if isinstance(value, list):
+        return [f"--{key}", *map(str, value)]
+    return [f"--{key}={json.dumps(value) if isinstance(value, dict | bool) else value}"]
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands' parsers by name."""
+    return {
+        name: command
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, command in action.choices.items()
+    }
+
+
+def _snake(argument: str) -> str:
+    """`--max-length=3` -> `--max_length=3`: both spellings are accepted."""
+    name, equals, value = argument.partition("=")
+    return (
+        name.replace("-", "_").replace("__", "--", 1) + equals + value
+        if name.startswith("--")
+        else argument
+    )

@@ -1,0 +1,312 @@
+r"""The weight functions: one detached weight on the NLL of each target token, one function an objective.
+
+Each takes a `TokenStats` and the objective's parameters and returns [tokens] float32, non-negative.
+Formula, meaning and source stand in the docstring; the table that names them is `objectives.py`.
+Tensor methods only: nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenStats:
+    """What an objective may know of each target token; all tensors are detached, one row a token."""
+
+    logp: Tensor
+    """[tokens] float32, log-probability of the target, natural log."""
+    entropy: Tensor
+    """[tokens] float32, entropy of the model's next-token distribution, nats."""
+    top1: Tensor
+    """[tokens] bool, whether the target is the most probable token."""
+    example: Tensor | None = None
+    """[tokens] int64, which example the token belongs to, 0 to examples - 1."""
+    topk_entropy: Tensor | None = None
+    """[tokens] float32, entropy of the 20 most probable tokens, renormalised, nats."""
+    collision: Tensor | None = None
+    """[tokens] float32, sum of squared probabilities of the next-token distribution."""
+    reference_logp: Tensor | None = None
+    """[tokens] float32, log-probability of the target under the model before training."""
+
+    @property
+    def p(self) -> Tensor:
+        """[tokens] float32, probability of the target."""
+        return self.logp.exp()
+
+
+def nll(stats: TokenStats) -> Tensor:
+    r"""Negative log-likelihood: $f = -\log p$, $w = 1$.
+
+    Source: the default of every trainer; arXiv:2510.00526, Eq. 1.
+    """
+    return stats.logp.new_ones(stats.logp.shape)
+
+
+def neg_p(stats: TokenStats) -> Tensor:
+    r"""Minus the probability: $f = -p$, $w = p$. DFT, $-\mathrm{sg}(p)\log p$, is the same update.
+
+    The authors' code divides each micro-batch by its own tokens and backpropagates before dividing by
+    the number of micro-batches; here N counts the whole optimiser step.
+
+    Source: arXiv:2510.00526, Sec. 3 (a = 1); DFT, arXiv:2508.05629, Eq. 9 and A.3.
+    """
+    return stats.p
+
+
+def p_pow(stats: TokenStats, k: float) -> Tensor:
+    r"""Power family: $f = (1 - p^k) / k$, $w = p^k$; k -> 0 meets NLL, k = 1 is -p.
+
+    Source: arXiv:2510.00526, Sec. 3, $f_\alpha$ (a = 10 in Figure 1).
+    """
+    return (stats.logp * k).exp()
+
+
+def threshold(stats: TokenStats, tau: float) -> Tensor:
+    r"""NLL on the tokens that the model finds likely enough: $f = -\log p$ where $p \ge \tau$, else 0.
+
+    Membership is tested on the current p. N counts all target tokens, so that the scale of the update
+    does not grow as tokens drop out; the authors' code divides by the kept ones.
+
+    Source: arXiv:2510.00526, Sec. 4 and Table 1 (tau = 0.2; by quantile: Fig. 5).
+    """
+    return _at_least(stats, tau)
+
+
+def nll_below(stats: TokenStats, tau: float) -> Tensor:
+    r"""NLL on the unlikely tokens alone: $f = -\log p$ where $p \le \tau$, else 0.
+
+    Source: arXiv:2510.00526, Fig. 5 (bottom quantiles; there it hurts).
+    """
+    return _at_most(stats, tau)
+
+
+def neg_p_above(stats: TokenStats, tau: float) -> Tensor:
+    r"""-p on the likely tokens: $f = -p$ where $p \ge \tau$, else 0; $w = p\,1[p \ge \tau]$.
+
+    Source: arXiv:2510.00526, Fig. 5.
+    """
+    return stats.p * _at_least(stats, tau)
+
+
+def neg_p_below(stats: TokenStats, tau: float) -> Tensor:
+    r"""-p on the unlikely tokens: $f = -p$ where $p \le \tau$, else 0; $w = p\,1[p \le \tau]$.
+
+    Source: arXiv:2510.00526, Fig. 5.
+    """
+    return stats.p * _at_most(stats, tau)
+
+
+def profit(stats: TokenStats, tau: float) -> Tensor:
+    r"""ProFit: NLL on tokens with $p > \tau$, divided by all target tokens.
+
+    Source: arXiv:2601.09195; tau = 0.1 in the authors' code, which also divides by all tokens.
+    """
+    return (stats.logp > _log(tau)).to(stats.logp.dtype)
+
+
+def log_one_minus_p(stats: TokenStats, eps: float) -> Tensor:
+    r"""$f = \log(1 - p)$, $w = p / (1 - p)$, with $1 - p$ clamped at eps.
+
+    Unbounded below as p -> 1, hence the clamp, which is ours; the text writes -log(1 - p), which as a
+    loss points the wrong way.
+
+    Source: arXiv:2510.00526, Sec. 3 and figures; not in the authors' code.
+    """
+    return stats.p / _one_minus_p(stats).clamp(min=eps)
+
+
+def focal(stats: TokenStats, gamma: float) -> Tensor:
+    r"""Focal loss: $f = -(1 - p)^\gamma \log p$, $w = (1-p)^\gamma - \gamma p (1-p)^{\gamma-1} \log p$.
+
+    More prior-averse than NLL where p is small.
+
+    Source: Lin et al., arXiv:1708.02002; arXiv:2510.00526, App. F.2.
+    """
+    q = _one_minus_p(stats)
+    # p log p (1 - p)^(gamma - 1) tends to 0 for p -> 1; the floor keeps gamma < 1 from dividing by 0
+    return q**gamma - gamma * stats.p * stats.logp * q.clamp(min=1e-30) ** (gamma - 1)
+
+
+def huber(stats: TokenStats, delta: float) -> Tensor:
+    r"""Huber loss of $e = 1 - p$: $w = p \min(e, \delta)$.
+
+    $f = e^2/2$ if $e \le \delta$, else $\delta(e - \delta/2)$.
+
+    Source: arXiv:2510.00526, App. F.2.
+    """
+    return stats.p * _one_minus_p(stats).clamp(max=delta)
+
+
+def floored_dft(stats: TokenStats, floor: float) -> Tensor:
+    r"""DFT that never lets go of a token: $w = \max(p, \mathrm{floor})$.
+
+    Source: suggested by DFT's author where formats and end-of-turn tokens are not learnt,
+    github.com/yongliang-wu/DFT issue 1 (floor = 0.1).
+    """
+    return stats.p.clamp(min=floor)
+
+
+def eaft(stats: TokenStats, alpha: float) -> Tensor:
+    r"""Entropy-adaptive: $w = (H_{20} / \ln 20)^\alpha$, entropy of the 20 most probable tokens.
+
+    The authors' code divides by 3.0, which is ln 20 to 0.1 %; axolotl does not divide.
+
+    Source: EAFT, arXiv:2601.02151.
+    """
+    return (_needed(stats, "topk_entropy") / math.log(20)).clamp(min=0) ** alpha
+
+
+def idft(stats: TokenStats, beta: float, low: float, high: float) -> Tensor:
+    r"""In-distribution: $w = p^\gamma$, large where the target is as probable as the model's own tokens.
+
+    $\gamma = \mathrm{clip}(e^{-\phi/\beta}, \mathrm{low}, \mathrm{high})$, $\phi = \log p + H$.
+
+    Detached, as in the authors' code since March 2026; the first release let the gradient through
+    $p^\gamma$, which lowers p wherever $p < e^{-1/\gamma}$.
+
+    Source: DDT, arXiv:2602.12222 (the released code's clip of gamma).
+    """
+    gamma = (-(stats.logp + stats.entropy) / beta).exp().clamp(low, high)
+    return (stats.logp * gamma).exp()
+
+
+def idft_phi(stats: TokenStats, bound: float) -> Tensor:
+    r"""In-distribution, clipped as the paper's text does: $\gamma = e^{-\mathrm{clip}(\phi, -B, B)}$.
+
+    Source: DDT, arXiv:2602.12222, first version (B = 5), from secondary notes.
+    """
+    gamma = (-(stats.logp + stats.entropy).clamp(-bound, bound)).exp()
+    return (stats.logp * gamma).exp()
+
+
+def deft(stats: TokenStats) -> Tensor:
+    r"""$f = (1 - p^a)/(a + 10^{-6})$ with $a = \mathrm{sg}(\sum_v p_v^2)$; $w = p^a\, a/(a + 10^{-6})$.
+
+    Source: DEFT, arXiv:2602.11424, and the authors' code.
+    """
+    a = _needed(stats, "collision")
+    return (stats.logp * a).exp() * a / (a + 1e-6)
+
+
+def deft_cayley(stats: TokenStats) -> Tensor:
+    r"""As DEFT with $a = c + (1 - c)\,p/(2 - p)$, $c$ half the mean p, a clamped to [.001, 1].
+
+    The authors' code takes the mean over the micro-batch; here it is over the optimiser step, so that
+    accumulation does not change the update.
+
+    Source: DEFT's code (arXiv:2602.11424).
+    """
+    floor = stats.p.mean() / 2 if stats.p.numel() else 0.0
+    a = (floor + (1 - floor) * stats.p / (2 - stats.p)).clamp(1e-3, 1.0)
+    return (stats.logp * a).exp() * a / (a + 1e-6)
+
+
+def cadft(stats: TokenStats, beta: float) -> Tensor:
+    r"""Compatibility-aware DFT: $w = p \exp(-\beta \max(0, \hat c))$.
+
+    $\hat c = (c - \mu) / (\sigma + 10^{-6})$ standardises the example's mean NLL $c$ over the examples of
+    the optimiser step, with the population standard deviation. One example, or equal ones, give DFT.
+
+    Source: arXiv:2606.11206 (formulas from secondary notes; no code by the authors).
+    """
+    if stats.logp.numel() == 0:
+        return stats.p
+    compatibility, present = _example_means(stats, -stats.logp)
+    mean = compatibility[present].mean()
+    deviation = compatibility[present].std(correction=0)
+    z = (compatibility - mean) / (deviation + 1e-6)
+    return stats.p * (-beta * z.clamp(min=0)).exp()[_needed(stats, "example")]
+
+
+def iw_sft(stats: TokenStats, temperature: float) -> Tensor:
+    r"""Importance-weighted by the example: $w = \mathrm{clip}(e^{T \overline{\log p - \log p_0}}, 0, 16)$.
+
+    $p_0$ is the model before training, the bar a mean over the example's targets.
+
+    Source: iw-SFT, arXiv:2507.12856, and the authors' code (T = 1 in its trainer).
+    """
+    if stats.logp.numel() == 0:
+        return stats.p
+    ratio, _ = _example_means(stats, stats.logp - _needed(stats, "reference_logp"))
+    return (temperature * ratio).clamp(max=math.log(16)).exp()[_needed(stats, "example")]
+
+
+def iw_sft_token(stats: TokenStats, low: float, high: float) -> Tensor:
+    r"""Importance-weighted by the token: $w = \mathrm{clip}(p / p_0, \mathrm{low}, \mathrm{high})$.
+
+    Source: iw-SFT, arXiv:2507.12856, the code's token variant (.2, 1.8).
+    """
+    return (stats.logp - _needed(stats, "reference_logp")).clamp(max=50).exp().clamp(low, high)
+
+
+def psft(stats: TokenStats, high: float) -> Tensor:
+    r"""Proximal: $w = r\,1[r \le 1 + \mathrm{high}]$ with $r = p/p_0$.
+
+    $f = -\min(r, \mathrm{clip}(r, 1 - .2, 1 + \mathrm{high}))$. With an advantage of 1
+    the lower clip never binds. The paper renews $p_0$ every eight optimiser steps; here it stays the
+    model before training.
+
+    Source: PSFT, arXiv:2508.17784, and the authors' code (high = .28).
+    """
+    log_r = stats.logp - _needed(stats, "reference_logp")
+    return log_r.clamp(max=50).exp() * (log_r <= math.log1p(high))
+
+
+def infosft(stats: TokenStats, ceiling: float) -> Tensor:
+    r"""Medium confidence: $w \propto p\,[\mathrm{logit}(\bar p) - \mathrm{logit}(p)]_+$, mean 1 in the step.
+
+    Source: arXiv:2605.14967, from two agreeing secondary notes (ceiling = .93).
+    """
+    logit = stats.logp - _one_minus_p(stats).clamp(min=1e-30).log()
+    raw = stats.p * (math.log(ceiling / (1 - ceiling)) - logit).clamp(min=0)
+    return raw / raw.mean().clamp(min=1e-30) if raw.numel() else raw
+
+
+def asft(stats: TokenStats, kl: float) -> Tensor:
+    r"""Anchored: DFT's $w = p$; the head adds $\mathrm{kl} \cdot KL(p_0 \,\|\, p)$ over the full vocabulary.
+
+    The KL is divided by the step's target tokens like everything else; the authors' code and
+    LLaMA-Factory take the mean of each micro-batch, so that it grows with gradient accumulation.
+
+    Source: ASFT, arXiv:2509.23753 (kl = .05; .1 in the code).
+    """
+    return stats.p
+
+
+def _one_minus_p(stats: TokenStats) -> Tensor:
+    """1 - p without cancellation where p is near 1."""
+    return -stats.logp.expm1()
+
+
+def _log(tau: float) -> float:
+    return math.log(tau) if tau > 0 else -math.inf
+
+
+def _at_least(stats: TokenStats, tau: float) -> Tensor:
+    return (stats.logp >= _log(tau)).to(stats.logp.dtype)
+
+
+def _at_most(stats: TokenStats, tau: float) -> Tensor:
+    return (stats.logp <= _log(tau)).to(stats.logp.dtype)
+
+
+def _needed(stats: TokenStats, name: str) -> Tensor:
+    """A field of the statistics that this objective cannot do without."""
+    column: Tensor | None = getattr(stats, name)
+    if column is None:
+        raise ValueError(f"this objective needs TokenStats.{name}")
+    return column
+
+
+def _example_means(stats: TokenStats, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over each example's tokens, [examples], and which of the numbers are in use."""
+    example = _needed(stats, "example")
+    zeros = values.new_zeros(int(example.max()) + 1)
+    tokens = zeros.index_add(0, example, values.new_ones(values.shape))
+    return zeros.index_add(0, example, values) / tokens.clamp(min=1), tokens > 0

@@ -1,0 +1,92 @@
+"""TRL's own settings from the command line: every field of SFTConfig, and the adapter's of ModelConfig."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import torch
+from transformers import HfArgumentParser
+from trl.trainer.model_config import ModelConfig
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.utils import get_peft_config
+
+from advisor.errors import InputError
+
+NOT_YOURS = {
+    "loss_type": "the objective is chosen with --objective",
+    "use_liger_kernel": "its fused loss is NLL; the loss here is fused already",
+    "label_smoothing_factor": "it is defined for NLL alone",
+    "dataset_kwargs": "the dataset is read and tokenised by the advisor",
+    "dataset_text_field": "name columns with --prompt_field and --completion_field",
+    "completion_only_loss": "targets are what `advisor validate` marks",
+    "assistant_only_loss": "targets are what `advisor validate` marks",
+    "chat_template_path": "give it with --chat_template",
+    "model_name_or_path": "the model is the first argument",
+    "model_revision": "give it with --revision",
+}
+"""Fields that something else decides here, with what."""
+
+
+class _Parser(HfArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def read_settings(flags: Sequence[str], fixed: Mapping[str, Any]) -> tuple[SFTConfig, Any]:
+    """Flags to (SFTConfig, PEFT configuration or None).
+
+    Args:
+        flags: `--name value` words, in snake case.
+        fixed: fields that the command has decided.
+
+    Raises:
+        InputError: an unknown field, naming the nearest; a value that its type or TRL refuses.
+    """
+    kinds: Any = (SFTConfig, ModelConfig)
+    parser = _Parser(kinds, allow_abbrev=False)
+    _refuse_ours(flags)
+    words = [*_defaults(flags), *flags]
+    for name, value in fixed.items():
+        words += [f"--{name}", str(value)]
+    try:
+        with (
+            warnings.catch_warnings()
+        ):  # TRL's own defaults use names that transformers has renamed
+            warnings.simplefilter("ignore", FutureWarning)
+            config, adapter, rest = parser.parse_args_into_dataclasses(
+                list(words), return_remaining_strings=True
+            )
+    except (ValueError, ImportError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if rest:
+        raise InputError(_unknown(rest[0]))
+    return config, get_peft_config(adapter)
+
+
+def _defaults(flags: Sequence[str]) -> list[str]:
+    """On a CPU bf16 autocast is slower than float32 and Trainer has to be told that there is no GPU."""
+    given = {word.split("=")[0] for word in flags}
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return []
+    chosen = {"--use_cpu": "true", "--bf16": "false", "--gradient_checkpointing": "false"}
+    return [word for flag, value in chosen.items() if flag not in given for word in (flag, value)]
+
+
+def _refuse_ours(flags: Sequence[str]) -> None:
+    for word in flags:
+        name = word.removeprefix("--").split("=")[0]
+        if word.startswith("--") and name in NOT_YOURS:
+            raise InputError(f"--{name} cannot be set: {NOT_YOURS[name]}")
+
+
+def _unknown(word: str) -> str:
+    names = [
+        f"--{field.name}" for kind in (SFTConfig, ModelConfig) for field in dataclasses.fields(kind)
+    ]
+    near = difflib.get_close_matches(word.split("=")[0], names, n=1)
+    hint = f": did you mean {near[0]}?" if near else " (fields of TRL's SFTConfig are accepted)"
+    return f"unknown argument {word}{hint}"

@@ -1,0 +1,166 @@
+"""`advisor train` as a user meets it: full and LoRA, resumed after a kill, refusals in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from advisor.cli import main
+from advisor.data import load_dataset
+from advisor.model import load_model
+from advisor.objectives import get_objective
+from harness.finetune import build_trainer
+from harness.settings import read_settings
+
+QUICK = [
+    *("--max_steps", "3", "--per_device_train_batch_size", "4", "--learning_rate", "1e-3"),
+    *("--logging_steps", "1", "--disable_tqdm", "true", "--report_to", "none"),
+]
+
+
+@pytest.fixture
+def data(write: Any) -> Path:
+    rows = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6])} for i in range(40)]
+    path: Path = write("data.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def trained(model: Path, data: Path, out: Path, *flags: str) -> dict[str, torch.Tensor]:
+    assert main(["train", str(model), str(data), "--output_dir", str(out), *QUICK, *flags]) == 0
+    name = "adapter_model.safetensors" if "--use_peft" in flags else "model.safetensors"
+    weights: dict[str, torch.Tensor] = load_file(out / name)
+    return weights
+
+
+def test_trains_saves_and_says_with_what(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    before = load_file(model_folder / "model.safetensors")
+    after = trained(model_folder, data, tmp_path / "out", "--objective", "threshold(10%)")
+    assert any((after[name] - before[name]).abs().max() > 1e-4 for name in before)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "## Objective" in card and "threshold(" in card and "mean probability" in card
+    assert load_model(tmp_path / "out").parameters == load_model(model_folder).parameters
+
+
+def test_lora_trains_an_adapter(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    after = trained(
+        model_folder, data, tmp_path / "out", "--objective", "dft", "--use_peft", "--lora_r", "4"
+    )
+    assert after and all("lora" in name for name in after)
+    assert any(value.abs().max() > 0 for name, value in after.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("objective", ["cadft", "asft", "iw_sft_token", "eaft"])
+def test_objectives_that_need_more_than_the_batch(
+    model_folder: Path, data: Path, tmp_path: Path, objective: str
+) -> None:
+    assert trained(model_folder, data, tmp_path, "--objective", objective)
+
+
+def test_settings_may_stand_in_a_yaml_file(
+    model_folder: Path, data: Path, tmp_path: Path, write: Any
+) -> None:
+    config = write(
+        "c.yaml",
+        yaml.safe_dump({"objective": "dft", "output_dir": str(tmp_path / "o"), "max_steps": 2, "bf16": False,
+                        "per_device_train_batch_size": 2, "report_to": "none", "save_strategy": "no"}),
+    )  # fmt: skip
+    assert (
+        main(["train", str(model_folder), str(data), "--config", str(config), "--max_steps", "1"])
+        == 0
+    )
+    state = json.loads((tmp_path / "o" / "trainer_state.json").read_text())
+    assert state["max_steps"] == 1 and state["train_batch_size"] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--objective", "dfft"], "did you mean"),
+        (["--max_step", "3"], "did you mean --max_steps"),
+        (["--loss_type", "dft"], "--objective"),
+        (["--max_steps", "many"], "many"),
+        (["--use_peft", "--lora_target_modules", "lm_head"], "--lora_modules_to_save lm_head"),
+        (["--objective", "asft", "--padding_free", "true"], "leave out"),
+        (["--objective", "cadft", "--packing", "true", "--packing_strategy", "wrapped"], "use bfd"),
+    ],
+)
+def test_refusals_are_one_line(
+    capsys: Any, model_folder: Path, data: Path, tmp_path: Path, flags: list[str], says: str
+) -> None:
+    capsys.readouterr()
+    code = main(["train", str(model_folder), str(data), "--output_dir", str(tmp_path), *flags])
+    errors = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
+    ]
+    assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+def test_killed_and_resumed_equals_never_stopped(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    flags = [
+        "--objective",
+        "cadft",
+        "--max_steps",
+        "60",
+        "--save_steps",
+        "10",
+        "--gradient_accumulation_steps",
+        "2",
+    ]
+    whole = trained(model_folder, data, tmp_path / "whole", *flags)
+    words = [
+        "train",
+        str(model_folder),
+        str(data),
+        "--output_dir",
+        str(tmp_path / "cut"),
+        *QUICK,
+        *flags,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advisor.cli", *words], env=environment, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    resumed = trained(
+        model_folder, data, tmp_path / "cut", *flags, "--resume_from_checkpoint", "true"
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-6)
+
+
+def test_packing_keeps_every_target(model_folder: Path, data: Path, tmp_path: Path) -> None:
+    loaded = load_model(model_folder)
+    dataset = load_dataset(str(data), loaded.tokenizer)
+    words = [
+        "--output_dir",
+        str(tmp_path),
+        "--packing",
+        "true",
+        "--max_length",
+        "30",
+        "--max_steps",
+        "1",
+    ]
+    config, _ = read_settings(words, {})
+    trainer = build_trainer(loaded, dataset, get_objective("cadft"), config)
+    packed = sum(label != -100 for row in trainer.train_dataset for label in row["labels"])
+    assert len(trainer.train_dataset) < len(dataset)
+    assert packed == dataset.counts.target_tokens
+    trainer.train()
