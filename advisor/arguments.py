@@ -17,6 +17,9 @@ from typing import Any, NoReturn
 from advisor import __version__
 from advisor.errors import InputError
 
+PASS_ON = ("train", "confirm")
+"""Commands that hand arguments they do not know on to TRL."""
+
 
 class _Parser(argparse.ArgumentParser):
     """An argument parser whose refusals are one line and name the nearest flag."""
@@ -51,6 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_recommend(commands)
     _add_validate(commands)
     _add_train(commands)
+    _add_confirm(commands)
+    _add_compare(commands)
+    _add_power(commands)
     listing = commands.add_parser("ls", help="list what there is to choose from")
     listing.add_argument("what", choices=["objectives"])
     _add_json(listing)
@@ -89,8 +95,8 @@ def _add_recommend(commands: Any) -> None:
         "--seed", type=_number(int, 0), default=0, help="of the order of examples (default: 0)"
     )
     use.add_argument(
-        "--batch_tokens", type=_number(int, 1), default=8192,
-        help="tokens the model reads at a time (default: 8192)",
+        "--batch_tokens", type=_number(int, 1),
+        help="tokens the model reads at a time (default: 8192, on a CPU 1024)",
     )  # fmt: skip
     output = _add_json(parser)
     output.add_argument(
@@ -127,6 +133,110 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument("--output_dir", required=True, help="where checkpoints and the model go")
     parser.add_argument("--eval_split", help="split of DATASET to evaluate on while training")
+
+
+def _add_confirm(commands: Any) -> None:
+    parser = commands.add_parser(
+        "confirm",
+        help="run short fine-tunes of the arms and say, with statistics, who won",
+        description="Fine-tune MODEL on DATASET with each objective, score the answers, and say which to "
+        "use and whether to fine-tune at all. Further settings of training are given as in `advisor train`. "
+        "Started again, it goes on where it stopped.",
+    )
+    _add_model_and_dataset(parser)
+    _add_weights(parser)
+    arms = parser.add_argument_group("arms")
+    arms.add_argument(
+        "--objectives",
+        nargs="+",
+        help="default: nll, neg_p, threshold, cadft and the recommended one",
+    )
+    arms.add_argument(
+        "--learning_rates",
+        nargs="+",
+        type=_number(float, 0.0),
+        help="the same grid for every objective",
+    )
+    arms.add_argument("--seeds", type=_number(int, 1), default=3, help="of each arm (default: 3)")
+    arms.add_argument("--full", action="store_true", help="run every arm on every seed: no racing")
+    arms.add_argument("--budget", help="stop starting runs after this long, for example 30m")
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument(
+        "--tasks", "-t", nargs="+", help="lm-eval tasks or YAML files (default: held-out rows)"
+    )
+    scoring.add_argument("--include_path", help="folder with lm-eval tasks of your own")
+    scoring.add_argument(
+        "--answer_regex", help="finds the final answer in a held-out row, in one group"
+    )
+    scoring.add_argument(
+        "--temperature", type=_number(float, 0.0, 10.0),
+        help="how the model will be decoded; decides (default: the model's generation config)",
+    )  # fmt: skip
+    scoring.add_argument(
+        "--repeats",
+        type=_number(int, 1),
+        default=2,
+        help="answers to a document where sampled (default: 2)",
+    )
+    scoring.add_argument("--limit", "-L", type=_number(int, 2), help="documents of each task")
+    scoring.add_argument(
+        "--margin",
+        type=_number(float, 0.0),
+        default=1.0,
+        help="points that do not matter (default: 1)",
+    )
+    output = _add_json(parser)
+    output.add_argument(
+        "--results", default="results", help="folder of the records (default: results)"
+    )
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="compare the arms of recorded runs, or of lm-eval --log_samples outputs",
+        description="Paired comparison of every arm with a baseline, task by task: difference with interval, "
+        "Holm-adjusted p, verdict. PATHs are folders of records, single records, or lm-eval output folders.",
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH")
+    parser.add_argument("--baseline", help="arm to compare with (default: nll)")
+    parser.add_argument("--task", help="one task only")
+    parser.add_argument(
+        "--temperature", type=_number(float, 0.0, 10.0), help="one temperature only"
+    )
+    parser.add_argument(
+        "--margin",
+        type=_number(float, 0.0),
+        default=1.0,
+        help="points that do not matter (default: 1)",
+    )
+    _add_json(parser)
+
+
+def _add_power(commands: Any) -> None:
+    parser = commands.add_parser(
+        "power",
+        help="what a comparison of a given size can find",
+        description="The smallest difference, in points, that a paired comparison finds with 80 % power.",
+    )
+    parser.add_argument("--documents", type=_number(int, 2), required=True, help="test documents")
+    parser.add_argument("--seeds", type=_number(int, 1), default=3, help="of each arm (default: 3)")
+    parser.add_argument(
+        "--accuracy",
+        type=_number(float, 0.0, 1.0),
+        default=0.5,
+        help="expected of both arms (default: 0.5)",
+    )
+    parser.add_argument(
+        "--seed_sd",
+        type=_number(float, 0.0),
+        default=3.0,
+        help="points that seeds differ by (default: 3)",
+    )
+    parser.add_argument(
+        "--arms", type=_number(int, 1), default=1, help="compared with the baseline (default: 1)"
+    )
+    _add_json(parser)
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> Any:
@@ -206,7 +316,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     words = [_snake(word) for word in argv]
     parser = build_parser()
     args, unknown = parser.parse_known_args(_with_config(parser, words))
-    if unknown and args.command != "train":
+    if unknown and args.command not in PASS_ON:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.settings = unknown
     return args
@@ -224,7 +334,7 @@ def _with_config(parser: argparse.ArgumentParser, words: list[str]) -> list[str]
     for name, value in _read_yaml(Path(file)).items():
         key = str(name).replace("-", "_")
         action = actions.get(key)
-        if action is None and words[0] != "train":
+        if action is None and words[0] not in PASS_ON:
             near = difflib.get_close_matches(key, actions, n=1)
             hint = f", did you mean {near[0]}?" if near else ""
             raise InputError(f"--config {file}: unknown key {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""The command line: `advisor recommend|validate|train|ls|env`. Parses, calls, prints; decides nothing.
+"""The command line. Parses, calls, prints; decides nothing.
 
 Heavy imports stand inside the commands, so that `advisor --help` needs no torch. Results go to stdout,
 progress and notes to stderr. A refused input is one line and exit code 2.
@@ -60,9 +60,11 @@ def _ladder(args: argparse.Namespace) -> None:
 
 
 def _load_model(args: argparse.Namespace) -> LoadedModel:
+    from dataclasses import replace
+
     from advisor.model import load_model
 
-    return load_model(
+    loaded = load_model(
         args.model,
         dtype=args.dtype,
         device=args.device,
@@ -71,16 +73,19 @@ def _load_model(args: argparse.Namespace) -> LoadedModel:
         trust_remote_code=args.trust_remote_code,
         allow_pickle=args.allow_pickle,
     )
+    return replace(loaded, name=args.model_name)  # ladder:strong, not where it is installed
 
 
-def _load_dataset(args: argparse.Namespace, tokenizer: Any, split: str | None = None) -> SFTDataset:
+def _load_dataset(
+    args: argparse.Namespace, tokenizer: Any, *, split: str | None = None, source: Any = None
+) -> SFTDataset:
     from advisor.data import load_dataset
     from advisor.model import context_length
 
     hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
 
     return load_dataset(
-        args.dataset,
+        args.dataset if source is None else source,
         tokenizer,
         split=split or args.split,
         config=args.dataset_config,
@@ -254,10 +259,82 @@ def _train(args: argparse.Namespace) -> None:
     display.notes((f"Trained with {trainer.objective.label}; the model is in {args.output_dir}.",))
 
 
-def _checkpoint(config: Any) -> str | bool | None:
-    """`--resume_from_checkpoint true` means the newest checkpoint of the output folder."""
+def _confirm(args: argparse.Namespace) -> None:
+    from advisor import display
+    from advisor.model import decoding_temperature
+    from advisor.prior import measure_prior
+    from advisor.recommend import is_settled, recommend
+    from harness.command import run_confirmation
+
+    _ladder(args)
+    loaded = _load_model(args)
+    dataset = _load_dataset(args, loaded.tokenizer)
+    display.notes((*loaded.notes, *dataset.info.notes))
+    if args.temperature is None:
+        args.temperature, origin = decoding_temperature(loaded.model)
+        display.notes((f"Decoding at temperature {args.temperature:g}: {origin}.",))
+    with display.progress_bar("measuring the prior") as on_progress:
+        prior = measure_prior(loaded, dataset, settled=is_settled, on_progress=on_progress)
+    advice = recommend(prior, temperature=args.temperature, kind=getattr(args, "model_kind", None))
+    run_confirmation(
+        args,
+        loaded,
+        dataset,
+        advice,
+        lambda rows: _load_rows(args, loaded.tokenizer, dataset, rows),
+    )
+
+
+def _load_rows(
+    args: argparse.Namespace, tokenizer: Any, dataset: SFTDataset, rows: Sequence[int]
+) -> SFTDataset:
+    """Some rows of a dataset as a dataset, read in the same way."""
+    part = argparse.Namespace(**vars(args))
+    part.split, part.dataset_config = None, None
+    return _load_dataset(part, tokenizer, source=[dataset.raw(row) for row in rows])
+
+
+def _checkpoint(config: Any) -> str | None:
+    """`--resume_from_checkpoint true` means the newest whole checkpoint of the output folder, if any."""
+    from harness.finetune import newest_checkpoint
+
     text: str | None = config.resume_from_checkpoint
-    return True if str(text).lower() in ("true", "1") else text
+    return newest_checkpoint(config.output_dir) if str(text).lower() in ("true", "1") else text
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from advisor import display
+    from harness.compare import compare, render
+
+    comparison = compare(
+        args.paths,
+        baseline=args.baseline,
+        margin=args.margin,
+        task=args.task,
+        temperature=args.temperature,
+    )
+    if args.json:
+        print(json.dumps(comparison.table()))
+    else:
+        render(comparison, display.out)
+
+
+def _power(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from harness.power import minimum_detectable, spread_of_accuracy
+
+    seed = args.seed_sd / 100 if args.seeds > 1 else 0.0
+    spread = replace(spread_of_accuracy(args.accuracy), seed=seed)
+    found = 100 * minimum_detectable(args.documents, args.seeds, spread, alpha=0.05 / args.arms)
+    if args.json:
+        print(json.dumps({"documents": args.documents, "seeds": args.seeds, "points": found}))
+        return
+    print(
+        f"{found:.1f} points: {args.documents} documents, {args.seeds} seeds, {args.arms} arms, 80 % power"
+    )
+    if args.seeds == 1:
+        print("With one seed that is a difference of two checkpoints, not of two objectives.")
 
 
 def _ls(args: argparse.Namespace) -> None:
@@ -295,6 +372,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "recommend": _recommend,
     "validate": _validate,
     "train": _train,
+    "confirm": _confirm,
+    "compare": _compare,
+    "power": _power,
     "ls": _ls,
     "env": _env,
 }

@@ -6,6 +6,7 @@ Text that comes from a dataset is shown with control characters spelt out and ne
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from advisor.prior import Progress as Measured
     from advisor.recommend import Recommendation
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -116,10 +117,6 @@ def recommendation(
         )
     )
     out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
-    if not answer.decided:
-        out.print(
-            "      (confirm is not in this version: train both arms below and score their answers)"
-        )
     out.print()
     out.print(_prior_table(answer.prior))
     for warning in answer.warnings:

@@ -252,7 +252,7 @@ def measure_prior(
     limit: int | None = None,
     exact: bool = False,
     seed: int = 0,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     settled: Callable[[Prior], bool] | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Prior:
@@ -264,7 +264,7 @@ def measure_prior(
         limit: measure this many examples, no fewer and no more (fixed-sample interval).
         exact: measure every example (fixed-sample interval).
         seed: of the order in which examples are drawn.
-        batch_tokens: tokens, padding included, that the model reads at a time.
+        batch_tokens: tokens, padding included, that the model reads at a time; see `Probe`.
         settled: given the prior so far, whether to stop (`advisor.recommend.is_settled`). At most 4,096
             examples are measured unless `limit` or `exact` says more.
         on_progress: called after every batch.

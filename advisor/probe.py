@@ -46,9 +46,11 @@ class Scored:
 class Probe:
     """A model ready to score examples."""
 
-    def __init__(self, loaded: LoadedModel, *, batch_tokens: int = 8192) -> None:
+    def __init__(self, loaded: LoadedModel, *, batch_tokens: int | None = None) -> None:
         """`batch_tokens` bounds what the model reads at a time, padding included."""
-        self.loaded, self.batch_tokens = loaded, batch_tokens
+        self.loaded = loaded
+        # On a CPU more in a batch is no faster, and few examples of a length are padded to the longest.
+        self.batch_tokens = batch_tokens or (1024 if loaded.device == "cpu" else 8192)
         self.head = find_head(loaded.model)
         self.vocabulary = cast(nn.Embedding, loaded.model.get_input_embeddings()).weight.shape[0]
         self.notes = (

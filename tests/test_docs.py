@@ -58,7 +58,9 @@ def test_every_file_of_the_tree_exists() -> None:
 def test_every_command_of_the_readme_parses() -> None:
     parser = build_parser()
     commands = re.findall(
-        r"^ *(?:\$ )?advisor ((?:recommend|validate|ls|env)\b[^\n#]*)", README, flags=re.M
+        r"^ *(?:\$ )?advisor ((?:recommend|validate|train|confirm|compare|power|ls|env)\b[^\n#]*)",
+        README,
+        flags=re.M,
     )
     assert len(commands) >= 3
     for command in commands:

@@ -18,7 +18,7 @@ from advisor.cli import main
 from advisor.data import load_dataset
 from advisor.model import load_model
 from advisor.objectives import get_objective
-from harness.finetune import build_trainer
+from harness.finetune import build_trainer, newest_checkpoint
 from harness.settings import read_settings
 
 QUICK = [
@@ -164,3 +164,13 @@ def test_packing_keeps_every_target(model_folder: Path, data: Path, tmp_path: Pa
     assert len(trainer.train_dataset) < len(dataset)
     assert packed == dataset.counts.target_tokens
     trainer.train()
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    assert newest_checkpoint(str(tmp_path)) is None
+    for step, text in ((5, '{"global_step": 5}'), (10, '{"global_step": 10}'), (15, "")):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        (folder / "trainer_state.json").write_text(text)
+    (tmp_path / "checkpoint-20").mkdir()
+    assert newest_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")

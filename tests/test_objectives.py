@@ -115,7 +115,9 @@ def test_the_ends_of_every_range_give_finite_weights(name: str) -> None:
                     row.with_parameters(**{key: end})
             elif abs(end) < float("inf"):
                 pair = {"low", "high"} <= set(row.parameters) and key in ("low", "high")
-                values = {"low": end, "high": end} if pair else {key: end}  # low may not exceed high
+                values = (
+                    {"low": end, "high": end} if pair else {key: end}
+                )  # low may not exceed high
                 weights = weigh(row.with_parameters(**values))
                 assert bool((weights >= 0).all() and weights.isfinite().all()), (key, end)
 

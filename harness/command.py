@@ -1,0 +1,242 @@
+"""`advisor confirm`, from its arguments to the verdict on the screen."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from advisor.data import SFTDataset
+from advisor.display import err, out
+from advisor.errors import InputError, printable
+from advisor.model import TINY, LoadedModel
+from advisor.recommend import Recommendation
+from harness.confirm import Event, Plan, confirm, default_objectives, labels_of, make_plan
+from harness.execute import Problem
+from harness.ladder import RUNGS
+from harness.problem import own_task, split_rows
+from harness.records import Results
+from harness.study import BASE, Study
+from harness.verdict import Verdict, settle
+
+LADDER = "ladder:"
+COLUMNS: dict[str, Literal["left", "right"]] = {
+    "arm": "left",
+    "score": "right",
+    "against": "left",
+    "its score": "right",
+    "difference": "right",
+    "95 % interval": "right",
+    "p (Holm)": "right",
+    "verdict": "left",
+}
+OURS = {
+    "learning_rate": "give the grid with --learning_rates",
+    "seed": "say how many with --seeds",
+    "output_dir": "models are not kept; records go to --results",
+}
+"""Settings of a training that a study decides, with how."""
+CURVE = (0.0, 0.3, 0.5, 0.7, 1.0)
+"""Temperatures at which every arm is scored where the model will be sampled."""
+TINY_RATES, RATES, ADAPTER_RATES = (3e-4, 1e-3), (1e-5, 5e-5), (1e-4, 5e-4)
+"""Grids of learning rates: models under 2M parameters, others, adapters."""
+
+
+def run_confirmation(
+    args: argparse.Namespace,
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    advice: Recommendation,
+    rows_of: Callable[[Sequence[int]], SFTDataset],
+) -> None:
+    """Plan, run what is missing, print the verdict; `rows_of` gives some rows as a dataset."""
+    results = Results(args.results)
+    results.prepare()
+    problem = _problem(args, dataset, advice, rows_of)
+    study = _study(args, loaded, dataset, advice, problem)
+    budget = seconds_of(args.budget) if args.budget else None
+    err.print("scoring the untouched model, timing a few steps ...")
+    plan = make_plan(study, problem, results)
+    _show_plan(study, plan)
+    runs, complete = confirm(study, problem, results, plan, budget=budget, on_run=_show_run)
+    verdict = settle(study, runs, margin=args.margin)
+    if args.json:
+        out.print_json(json.dumps(as_json(study, verdict, complete=complete)))
+    else:
+        show(verdict, complete=complete)
+
+
+def seconds_of(text: str) -> float:
+    """`30m`, `2h`, `90s` or `90` to seconds; InputError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if match is None:
+        raise InputError(f"--budget {text}: expected a time such as 30m, 2h or 90s")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _problem(
+    args: argparse.Namespace,
+    dataset: SFTDataset,
+    advice: Recommendation,
+    rows_of: Callable[[Sequence[int]], SFTDataset],
+) -> Problem:
+    """What is trained on and how it is scored: given tasks, the ladder's own, or held-out rows."""
+    ladder = args.dataset_name.startswith(LADDER)
+    tasks: list[Any] = list(args.tasks or ())
+    if not tasks and ladder:
+        tasks = [f"ladder_{RUNGS[args.dataset_name.removeprefix(LADDER)].skill}"]
+    train, held_out = dataset, None
+    if not tasks:
+        kept, back = split_rows(len(dataset))
+        train, held_out = rows_of(kept), rows_of(back)
+        tasks = [own_task(held_out, args.answer_regex)]
+    loading = ("dtype", "device", "revision", "trust_remote_code", "allow_pickle")
+    return Problem(
+        model=args.model,
+        loading={name: getattr(args, name) for name in loading},
+        train=train,
+        held_out=held_out,
+        tasks=tasks,
+        domain="ladder" if ladder else "user",
+        prior=advice.prior.to_dict(),
+        include_path=args.include_path,
+    )
+
+
+def _study(
+    args: argparse.Namespace,
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    advice: Recommendation,
+    problem: Problem,
+) -> Study:
+    training = _training(args.settings)
+    rates = TINY_RATES if loaded.parameters < TINY else RATES
+    rates = ADAPTER_RATES if str(training.get("use_peft", "false")).lower() == "true" else rates
+    of_use = float(args.temperature)
+    temperatures = sorted({*CURVE, of_use}) if of_use > 0 else [0.0, 1.0]
+    return Study(
+        model=args.model_name,
+        model_fingerprint=loaded.fingerprint,
+        dataset=args.dataset_name,
+        dataset_fingerprint=dataset.info.fingerprint,
+        split=args.split,
+        objectives=labels_of(args.objectives or default_objectives(advice.recommended)),
+        learning_rates=tuple(args.learning_rates or rates),
+        seeds=tuple(range(args.seeds)),
+        tasks=tuple(task if isinstance(task, str) else task["task"] for task in problem.tasks),
+        temperature=of_use,
+        training=training,
+        evaluation={
+            "temperature": of_use,
+            "temperatures": temperatures,
+            "repeats": args.repeats if of_use > 0 else 1,
+            "limit": args.limit,
+        },
+        full=args.full,
+    )
+
+
+def _training(words: Sequence[str]) -> dict[str, Any]:
+    """`--name value` words on top of the settings of a short fine-tune."""
+    settings: dict[str, Any] = {
+        "per_device_train_batch_size": "8",
+        "num_train_epochs": "1",
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": "0.1",
+        "logging_steps": "5",
+    }
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name, equals, value = word.removeprefix("--").partition("=")
+            if name in OURS:
+                raise InputError(f"--{name} cannot be set: {OURS[name]}")
+            settings[name] = value if equals else "true"
+        elif name:
+            settings[name] = word if settings[name] == "true" else f"{settings[name]} {word}"
+    return settings
+
+
+def _show_plan(study: Study, plan: Plan) -> None:
+    arms = ", ".join(study.objectives)
+    err.print(
+        f"{plan.runs} runs at most ({plan.finished} done): the untouched model; {arms} at "
+        f"{len(study.learning_rates)} learning rates, then {len(study.seeds)} seeds; nll also at a tenth\n"
+        f"about {plan.seconds / 60:.0f} min; {plan.documents} test documents of {', '.join(study.tasks)}; "
+        f"differences of {plan.detectable:.1f} points and more are found with 80 % power",
+        markup=False,
+    )
+
+
+def _show_run(event: Event) -> None:
+    spec = event.run.spec
+    of_use = spec.evaluation["temperature"]
+    scores = [
+        s.mean for s in event.run.scores if s.part == "test" and s.temperature in (of_use, None)
+    ]
+    rate = "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
+    err.print(
+        f"{event.done}/{event.at_most} {spec.objective}{rate}: {100 * sum(scores) / len(scores):.1f} "
+        f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)",
+        markup=False,
+    )
+
+
+def show(verdict: Verdict, *, complete: bool) -> None:
+    """The verdict first, then every comparison."""
+    out.print(Text(printable(verdict.headline), style="bold"))
+    if not complete:
+        out.print("The budget was spent before the study was complete: start again to go on.")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in COLUMNS.items():
+        table.add_column(name, justify=justify)
+    for row in verdict.rows:
+        low, high = row.difference.interval
+        table.add_row(
+            row.arm,
+            f"{row.score:.1f}",
+            row.baseline,
+            f"{row.baseline_score:.1f}",
+            f"{row.difference.estimate:+.1f}",
+            f"{low:+.1f} to {high:+.1f}",
+            "dropped" if row.dropped else f"{row.adjusted_p:.3f}",
+            row.verdict,
+        )
+    out.print(table)
+    temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
+    curves = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    curves.add_column("score at temperature")
+    for t in temperatures:
+        curves.add_column(f"{t:g}", justify="right")
+    for arm, curve in verdict.curve.items():
+        curves.add_row(arm, *(f"{curve[t]:.1f}" for t in temperatures))
+    out.print(curves)
+
+
+def as_json(study: Study, verdict: Verdict, *, complete: bool) -> dict[str, Any]:
+    """The verdict as plain data."""
+    return {
+        "schema": 1,
+        "model": study.model,
+        "dataset": study.dataset,
+        "tasks": list(study.tasks),
+        "temperature": study.temperature,
+        "complete": complete,
+        "headline": verdict.headline,
+        "winner": verdict.winner,
+        "fine_tune": verdict.winner != BASE,
+        "sharpening": verdict.sharpening,
+        "rows": [dataclasses.asdict(row) for row in verdict.rows],
+        "curve": {
+            arm: {str(t): value for t, value in curve.items()}
+            for arm, curve in verdict.curve.items()
+        },
+    }

@@ -1,0 +1,81 @@
+"""The machinery of a run: versions, device, and the commit of this program."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("objective-advisor", "torch", "transformers", "trl", "peft", "accelerate", "datasets",
+            "lm_eval", "numpy")  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The machinery of a run."""
+
+    versions: Mapping[str, str]
+    """Installed packages that matter."""
+    python: str
+    """Version of the interpreter."""
+    platform: str
+    """Operating system and architecture."""
+    device: str | None
+    """Where the model was."""
+    dtype: str | None
+    """Of its weights."""
+    threads: int | None
+    """Of torch, on a CPU."""
+    commit: str | None
+    """Of this program's own checkout; None where it is installed."""
+    dirty: bool
+    """Whether that checkout had changes."""
+
+    @classmethod
+    def here(cls, *, device: object = None, dtype: object = None) -> Environment:
+        """The environment of this process."""
+        torch = sys.modules.get("torch")
+        commit, dirty = _checkout()
+        return cls(
+            versions=_versions(),
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+            device=None if device is None else str(device),
+            dtype=None if dtype is None else str(dtype),
+            threads=torch.get_num_threads() if torch else None,
+            commit=commit,
+            dirty=dirty,
+        )
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    installed = {}
+    for name in PACKAGES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return installed
+
+
+@functools.cache
+def _checkout() -> tuple[str | None, bool]:
+    """Commit of the checkout that this file is tracked in, and whether it has changes."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, False

@@ -1,0 +1,389 @@
+"""Scores a model in memory on lm-eval tasks, one value per document and repeat, so that arms can be paired.
+
+The only file that knows lm-eval's keys. Greedy scores are those of `lm-eval run --seed S` with the same
+batch size, dtype and number of threads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import logging
+import math
+import random
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from advisor.errors import InputError
+from harness.answers import compile_pattern, extract_answer
+from harness.quiet import quiet, undisturbed
+from harness.records import Score
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+TASKS = Path(__file__).parent / "ladder" / "tasks"
+PARTS = ("development", "test", "all")
+DEVELOPMENT_SHARE = 0.25
+REPEAT_STRIDE = 1_000_003  # more than any study's seeds, so that no repeat is another seed's
+METRICS = ("exact_match", "acc_norm", "acc", "pass@1", "f1", "rougeL", "rouge1", "bleu", "chrf")
+"""A task's score is the first of these that it has, else its own first higher-is-better number."""
+LIKELIHOODS = ("bits_per_byte", "byte_perplexity")
+"""Metrics whose per-document value is (log-likelihood, bytes)."""
+Record = Mapping[str, Any]
+"""What lm-eval logs for one document under one filter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What does not depend on the task."""
+
+    temperature: float
+    limit: int | None
+    seed: int
+    part: str
+    num_fewshot: int | None
+    chat: bool
+
+
+def evaluate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Sequence[str | Path | Mapping[str, Any]],
+    *,
+    temperature: float,
+    repeats: int = 1,
+    limit: int | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    part: str = "test",
+    include_path: str | Path | None = None,
+    num_fewshot: int | None = None,
+    apply_chat_template: bool = False,
+) -> list[Score]:
+    """One Score per task, groups and tags spelled out; global random states are left as they were.
+
+    Args:
+        model: used where it is, and left in the mode it was in.
+        tokenizer: its own; a copy is used.
+        tasks: lm-eval names (`ladder_chain`, or `ladder` for all of them, included), paths of task
+            files, or task configurations such as `held_out_task` gives.
+        temperature: of generated answers; 0 is greedy. Sampling is from the whole distribution unless
+            the task or the model's generation config sets top_k or top_p. Multiple-choice and
+            likelihood tasks do not depend on it: their Score has temperature None.
+        repeats: generated answers per document, each with its own seed and each scored.
+        limit: the first so many documents of the part.
+        batch_size: documents at a time; padding makes it part of the last digits.
+        seed: of few-shot examples and sampling.
+        part: "test", "development" or "all". The validation split is the development part where lm-eval
+            evaluates another; elsewhere it is a fixed quarter of the documents, chosen by their content,
+            "test" the others and "all" what lm-eval evaluates.
+        include_path: folder with task files of the user's own.
+        num_fewshot: None: as the task says.
+        apply_chat_template: prompts as chats, few-shot examples as turns of them.
+
+    Raises:
+        InputError: an unknown task, one whose data cannot be had, or one without a score per document.
+    """
+    from lm_eval.models.huggingface import HFLM
+
+    if part not in PARTS:
+        raise InputError(f"part {part!r}: not one of {', '.join(PARTS)}")
+    settings = _Settings(
+        temperature=temperature,
+        limit=limit,
+        seed=seed,
+        part=part,
+        num_fewshot=num_fewshot,
+        chat=apply_chat_template,
+    )
+    with undisturbed(model), quiet():
+        lm = HFLM(
+            pretrained=model,
+            tokenizer=deepcopy(tokenizer),
+            batch_size=batch_size,
+            backend="causal",
+        )
+        # Once made, it speaks of truncated prompts alone.
+        logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
+        scores = []
+        for spec in tasks:
+            runs = _repeats(lm, spec, include_path, settings, repeats if temperature > 0 else 1)
+            for name, (task, records) in runs.items():
+                heat = temperature if _generates(task) else None
+                scores.append(_score(name, records, task.higher_is_better(), heat, part))
+    return scores
+
+
+def held_out_task(
+    rows: Sequence[tuple[str, str]],
+    *,
+    answer_pattern: str,
+    name: str = "held_out",
+    until: Sequence[str] = (),
+    max_gen_toks: int = 256,
+) -> dict[str, Any]:
+    """A task for `evaluate` of (prompt, reference completion) rows: exact match of the final answer.
+
+    Args:
+        rows: the end-of-sequence token need not be in the reference.
+        answer_pattern: regular expression, applied to prediction and reference alike: the first group of
+            its last match is the answer, compared after `answers.normalise`.
+        name: of the task in the records.
+        until: strings that end an answer, beside the end-of-sequence token.
+        max_gen_toks: longest answer in tokens.
+
+    Raises:
+        InputError: a broken pattern, or a reference in which it finds nothing.
+    """
+    from datasets import Dataset
+
+    pattern = compile_pattern(answer_pattern)
+    for number, (_, reference) in enumerate(rows):
+        if extract_answer(reference, pattern) is None:
+            raise InputError(
+                f"--answer_regex {answer_pattern}: finds no answer in the completion of held-out row {number}"
+            )
+    documents = [{"prompt": prompt, "reference": reference} for prompt, reference in rows]
+
+    def compare(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
+        wanted = extract_answer(document["reference"], pattern)
+        return {"exact_match": float(extract_answer(results[0], pattern) == wanted)}
+
+    return {
+        "task": name,
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(documents)},
+        "test_split": "test",
+        "fewshot_split": "test",  # lm-eval leaves the document itself out
+        "output_type": "generate_until",
+        "doc_to_text": "prompt",
+        "doc_to_target": "reference",
+        "target_delimiter": "",
+        "generation_kwargs": {"until": list(until), "max_gen_toks": max_gen_toks},
+        "process_results": compare,
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }
+
+
+def read_samples(path: Path) -> Score:
+    """Reads a `samples_TASK_TIME.jsonl` that `lm-eval run --log_samples` wrote elsewhere.
+
+    Raises:
+        InputError: not such a file.
+    """
+    try:
+        # lm-eval leaves line separators such as U+2028 inside its strings: only \n ends a record.
+        records = [
+            json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line
+        ]
+        decoding = records[0]["arguments"]["gen_args_0"].get("arg_1")
+        temperature = None  # a likelihood's second argument is the continuation
+        if isinstance(decoding, dict):
+            given = decoding.get("temperature")
+            sampled = decoding.get("do_sample", (given or 0) > 0)  # as lm-eval reads it
+            temperature = (1.0 if given is None else given) if sampled else 0.0
+        task = re.sub(r"^samples_|_\d{4}-\d\d-\d\dT[^_]*$", "", path.stem)
+        return _score(task, [records], {}, temperature, "all")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: not what lm-eval's --log_samples writes ({error!r})") from error
+
+
+def primary_metric(record: Record, higher_is_better: Mapping[str, bool]) -> str | None:
+    """Which metric is a task's score, as lm-eval's results name it: "acc,none"; None: none can be.
+
+    The filter, after the comma, is the record's; lm-eval logs those of a task's first filter first.
+    """
+    usable = [
+        metric
+        for metric in record["metrics"]
+        if _value(record, metric) is not None
+        and (metric in LIKELIHOODS or higher_is_better.get(metric, metric != "perplexity"))
+    ]
+    known = [metric for metric in METRICS if metric in usable]
+    return f"{(known or usable)[0]},{record['filter']}" if usable else None
+
+
+def document_ids(records: Sequence[Record]) -> tuple[str, ...]:
+    """Hashes of the documents' content, in lm-eval's order; copies of a document are numbered."""
+    seen: Counter[str] = Counter()
+    ids = []
+    for record in records:
+        name = record["doc_hash"][:16]
+        seen[name] += 1
+        ids.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return tuple(ids)
+
+
+def _of_filter(records: Sequence[Record], metric: str) -> list[Record]:
+    return [record for record in records if record["filter"] == metric.rpartition(",")[2]]
+
+
+def _values(records: Sequence[Record], metric: str) -> list[float]:
+    name = metric.rpartition(",")[0]
+    values = [_value(record, name) for record in _of_filter(records, metric)]
+    return [math.nan if value is None else value for value in values]
+
+
+def _value(record: Record, metric: str) -> float | None:
+    """A document's value, log-likelihood per byte where lm-eval keeps both; None: not a number."""
+    value = record.get(metric)
+    if metric in LIKELIHOODS:
+        return float(value[0] / value[1]) if value else None
+    return float(value) if isinstance(value, int | float | np.number | np.bool_) else None
+
+
+def _score(
+    task: str,
+    runs: Sequence[Sequence[Record]],
+    higher_is_better: Mapping[str, bool],
+    temperature: float | None,
+    part: str,
+) -> Score:
+    metric = primary_metric(runs[0][0], higher_is_better)
+    if metric is None:
+        raise InputError(
+            f"task {task}: none of its metrics is a higher-is-better number per document"
+        )
+    documents = document_ids(_of_filter(runs[0], metric))
+    values = zip(*(_values(records, metric) for records in runs), strict=True)
+    return Score(
+        task=task,
+        metric=metric,
+        temperature=temperature,
+        part=part,
+        documents=documents,
+        values=tuple(values),
+    )
+
+
+def _generates(task: Any) -> bool:
+    return bool(task.OUTPUT_TYPE == "generate_until")
+
+
+def _repeats(
+    lm: Any, spec: Any, include_path: str | Path | None, settings: _Settings, repeats: int
+) -> dict[str, tuple[Any, list[list[Record]]]]:
+    """Task name to the task and its records of every repeat; only generated answers are repeated."""
+    import torch
+
+    runs: dict[str, tuple[Any, list[list[Record]]]] = {}
+    for repeat in range(repeats):
+        random.seed(settings.seed)  # before loading, as lm-eval does
+        np.random.seed(settings.seed)  # noqa: NPY002  # what lm-eval's tasks draw from
+        for name, task in _load(spec, include_path).items():
+            if repeat == 0 or _generates(task):
+                # For every task anew, so that its answers do not hang on what else is asked.
+                torch.manual_seed(settings.seed + REPEAT_STRIDE * repeat)
+                records = _run(lm, task, settings)
+                runs.setdefault(name, (task, []))[1].append(records)
+    return runs
+
+
+def _run(lm: Any, task: Any, settings: _Settings) -> list[Record]:
+    """What lm-eval's `simple_evaluate` does with one task, less its calls of git, pip and the hub."""
+    from lm_eval.evaluator import evaluate as lm_evaluate
+
+    _configure(lm, task, settings)
+    chosen = _choose_documents(task, settings)
+    try:
+        results: Any = lm_evaluate(
+            lm,
+            {"tasks": {task.task_name: task}},
+            limit=settings.limit if chosen is None else None,
+            samples=None if chosen is None else {task.task_name: chosen},
+            bootstrap_iters=0,
+            apply_chat_template=settings.chat,
+            fewshot_as_multiturn=settings.chat,
+        )
+    except (AssertionError, TypeError, ValueError) as error:  # what a task's own code raises too
+        raise InputError(f"task {task.task_name}: {_one_line(error)}") from error
+    records: list[Record] = results["samples"][task.task_name]
+    return records
+
+
+def _configure(lm: Any, task: Any, settings: _Settings) -> None:
+    own = task.get_config("num_fewshot")
+    if own is None or (settings.num_fewshot is not None and own != 0):  # 0 is a task's veto
+        task.set_config("num_fewshot", settings.num_fewshot or 0)
+    task.set_fewshot_seed(settings.seed)
+    if not _generates(task):
+        return
+    decoding = {"do_sample": settings.temperature > 0, "temperature": float(settings.temperature)}
+    if settings.temperature > 0 and lm.model.generation_config.top_k is None:
+        # Without a word from anyone transformers samples from the 50 likeliest tokens.
+        decoding["top_k"] = (task.get_config("generation_kwargs") or {}).get("top_k", 0)
+    task.set_config("generation_kwargs", decoding, update=True)
+
+
+def _choose_documents(task: Any, settings: _Settings) -> list[int] | None:
+    """Numbers of the part's documents; None: all that lm-eval evaluates."""
+    development, test = task.get_config("validation_split"), task.get_config("test_split")
+    if settings.part == "all":
+        return None
+    if development and test and development != test:
+        if settings.part == "development":
+            task.set_config("test_split", development)  # so that few-shot examples leave it out too
+        return None
+    wanted = settings.part == "development"
+    chosen = [i for i, doc in enumerate(task.eval_docs) if _is_development(doc) == wanted]
+    if not chosen:
+        raise InputError(f"task {task.task_name}: no document falls into its {settings.part} part")
+    return chosen[: settings.limit]
+
+
+def _is_development(document: Any) -> bool:
+    content = json.dumps(document, sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).digest()[0] < 256 * DEVELOPMENT_SHARE
+
+
+def _load(spec: Any, include_path: str | Path | None) -> dict[str, Any]:
+    """Task name to task, for one name, path or configuration; freshly made, since running changes them."""
+    manager = _manager_for(spec, str(include_path) if include_path else None)
+    asked = spec["task"] if isinstance(spec, Mapping) else spec
+    try:
+        loaded = manager.load([deepcopy(dict(spec)) if isinstance(spec, Mapping) else str(spec)])
+    except Exception as error:  # a task file may run any code and ask for any data
+        raise InputError(f"task {asked}: cannot be loaded ({_one_line(error)})") from error
+    tasks: dict[str, Any] = loaded["tasks"]
+    return tasks
+
+
+def _manager_for(spec: Any, include_path: str | None) -> Any:
+    """lm-eval's index of tasks, without its own where they are not asked for: reading those takes seconds."""
+    local = _manager(include_path, False)
+    if isinstance(spec, Mapping) or str(spec) in {*local.all_subtasks, *local.all_tags}:
+        return local
+    file = Path(spec)
+    if file.is_file() and not re.search("^group:", file.read_text(encoding="utf-8"), re.MULTILINE):
+        return local
+    full = _manager(include_path, True)
+    if str(spec) not in full.all_tasks and not file.is_file():
+        near = difflib.get_close_matches(str(spec), full.all_tasks, n=1)
+        hint = f"did you mean {near[0]}?" if near else "`lm-eval ls tasks` lists lm-eval's"
+        raise InputError(
+            f"task {spec}: neither a task of lm-eval or --include_path nor a file: {hint}"
+        )
+    return full
+
+
+@lru_cache
+def _manager(include_path: str | None, defaults: bool) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    if include_path and not Path(include_path).is_dir():
+        raise InputError(f"--include_path {include_path}: no such folder")
+    folders: list[str | Path] = [TASKS, *([include_path] if include_path else [])]
+    return TaskManager(include_path=folders, include_defaults=defaults)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,41 @@
+"""Fresh problems for the ladder's lm-eval tasks (`tasks/*.yaml`), the same on every call.
+
+`day` is no task: it has 210 problems, too few for two parts without a common one.
+"""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from datasets import Dataset
+
+from harness.ladder import RUNGS, demonstrations_file
+from harness.ladder.skills import SKILLS, render
+
+PARTS = {"development": 100, "test": 300}
+
+
+def problem_sets(skill: str, **_: Any) -> dict[str, Dataset]:
+    """Parts of distinct problems with `prompt`, `completion` and `answer`.
+
+    No problem is in both parts or in the demonstrations that are installed with the package. What
+    else lm-eval passes, the task file's metadata, is ignored.
+    """
+    rows: list[dict[str, str]] = []
+    seen, rng = _demonstrated(), Random(f"problems {skill}")
+    while len(rows) < sum(PARTS.values()):
+        problem = SKILLS[skill](rng)
+        prompt = f"{problem.prompt}|"
+        if prompt not in seen:
+            seen.add(prompt)
+            rows.append({"prompt": prompt, "completion": render(problem), "answer": problem.answer})
+    first = PARTS["development"]
+    return {"development": Dataset.from_list(rows[:first]), "test": Dataset.from_list(rows[first:])}
+
+
+def _demonstrated() -> set[str]:
+    package = Path(__file__).parent
+    files = [demonstrations_file(package, rung) for rung in RUNGS]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return {json.loads(line)["prompt"] for line in lines}

@@ -1,0 +1,64 @@
+"""Contexts in which a library may do its work without leaving a trace: on the screen or in global state."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@contextmanager
+def undisturbed(model: PreTrainedModel) -> Iterator[None]:
+    """Gives back global random states and the model's mode as they were."""
+    import torch
+
+    python, legacy, training = random.getstate(), np.random.get_state(), model.training  # noqa: NPY002
+    devices = [model.device] if model.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        model.train(training)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No bars or remarks of lm-eval and what it uses; what a task prints goes to stderr."""
+    from tqdm import tqdm
+    from transformers.utils import logging as transformers_logging
+
+    start = tqdm.__init__
+
+    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **{**kwargs, "disable": True})
+
+    verbosity = transformers_logging.get_verbosity()
+    loggers = [logging.getLogger(name) for name in ("lm_eval", "lm_eval.models.huggingface")]
+    levels = [logger.level for logger in loggers]
+    try:
+        transformers_logging.set_verbosity_error()
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with (
+            redirect_stdout(sys.stderr),
+            patch.object(tqdm, "__init__", silent),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,208 @@
+"""What the runs of a study say: every arm against NLL and against the untouched base, in points.
+
+Pure. Differences are paired by document and seed; Holm's adjustment is over the arms of one baseline, where
+an arm that racing dropped has p = 1, and is "worse" where the racing bound (5 % for all arms and looks)
+says so against that baseline. Where
+the model will be sampled, NLL at its own best temperature is a control: a gain over NLL at the temperature
+of use that this closes is sharpening, which costs nothing at decoding time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.records import Run
+from harness.statistics import Difference, holm, paired_difference, still_in_the_race, verdict
+from harness.study import BASE, NLL, SEED_SD, Arm, Study, arm_scores, chosen_arms
+
+POINTS = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One arm against one baseline."""
+
+    arm: str
+    """Label of the arm."""
+    baseline: str
+    """Label of what it is compared with."""
+    temperature: float
+    """At which the arm was decoded."""
+    score: float
+    """The arm's mean score, points."""
+    baseline_score: float
+    """The baseline's, points."""
+    difference: Difference
+    """Arm less baseline, points."""
+    adjusted_p: float
+    """Holm over the arms against this baseline."""
+    verdict: str
+    """"better", "worse", "equivalent" or "not resolved"."""
+    dropped: bool
+    """Whether racing dropped the arm, so that it has fewer seeds and p = 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The answer of a confirmation."""
+
+    headline: str
+    """One sentence."""
+    winner: str
+    """Label of the arm to use; "base" is "do not fine-tune", `nll` where nothing is better."""
+    sharpening: bool
+    """Whether NLL decoded at its best temperature does as well as the winner."""
+    rows: tuple[Row, ...]
+    """Every comparison."""
+    curve: Mapping[str, Mapping[float, float]]
+    """Per arm, mean test score in points by temperature."""
+
+
+def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict:
+    """Compare the arms of a study; `margin` is the difference in points that does not matter."""
+    done = {run.spec.id: run for run in runs}
+    arms = [arm for arm in chosen_arms(study, runs) if _seeds(study, arm, done)]
+    nll = next(arm for arm in arms if arm.objective == NLL and not arm.tenth)
+    base = next(arm for arm in arms if arm.objective == BASE)
+    others = [arm for arm in arms if arm not in (nll, base)]
+    against_nll = _against(study, done, others, nll, margin)
+    against_base = _against(study, done, [arm for arm in arms if arm != base], base, margin)
+    curve = {arm.label: _curve(study, arm, done) for arm in arms}
+    control = _against_sharpened(study, done, others, nll, curve[nll.label], margin)
+    winner = _winner(arms, against_nll, against_base)
+    closes = [row for row in control if row.arm == winner]
+    sharpening = winner != NLL and bool(closes) and closes[0].verdict != "better"
+    return Verdict(
+        headline=_headline(winner, against_nll, against_base, control, sharpening=sharpening),
+        winner=winner,
+        sharpening=sharpening,
+        rows=(*against_nll, *control, *against_base),
+        curve=curve,
+    )
+
+
+def _seeds(study: Study, arm: Arm, done: Mapping[str, Run]) -> list[int]:
+    """The seeds on which an arm has run, in order."""
+    if arm.objective == BASE:
+        return list(study.seeds)
+    return [seed for seed in study.seeds if study.spec(arm, seed).id in done]
+
+
+def _against(
+    study: Study, done: Mapping[str, Run], arms: Sequence[Arm], baseline: Arm, margin: float,
+    *, temperature: float | None = None, name: str | None = None,
+) -> list[Row]:  # fmt: skip
+    """Arms at the temperature of use against a baseline, at another temperature if given."""
+    found = []
+    for arm in arms:
+        seeds = [s for s in _seeds(study, arm, done) if s in _seeds(study, baseline, done)]
+        ours = arm_scores(study, arm, done, seeds)
+        theirs = arm_scores(study, baseline, done, seeds, temperature)
+        found.append((arm, ours, theirs, paired_difference(ours, theirs)))
+    most = max((difference.seeds for *_, difference in found), default=0)
+    # An arm that racing dropped enters with p = 1: the family keeps its size (see `statistics.holm`).
+    adjusted = holm([d.p_value if d.seeds == most else 1.0 for *_, d in found])
+    return [
+        Row(
+            arm=arm.label,
+            baseline=name or baseline.label,
+            temperature=study.temperature,
+            score=POINTS * _mean(ours),
+            baseline_score=POINTS * _mean(theirs),
+            difference=_in_points(difference),
+            adjusted_p=float(p),
+            dropped=difference.seeds < most,
+            verdict="worse"
+            if difference.seeds < most and _behind(study, difference, len(found))
+            else verdict(difference, float(p), margin / POINTS),
+        )
+        for (arm, ours, theirs, difference), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _against_sharpened(
+    study: Study, done: Mapping[str, Run], arms: Sequence[Arm], nll: Arm, curve: Mapping[float, float],
+    margin: float,
+) -> list[Row]:  # fmt: skip
+    """Arms against NLL at the temperature that suits NLL best; none where that is the one of use."""
+    best = max(curve, key=lambda temperature: curve[temperature])
+    if study.temperature == 0 or best == study.temperature:
+        return []
+    name = f"nll at temperature {best:g}"
+    return _against(study, done, arms, nll, margin, temperature=best, name=name)
+
+
+def _curve(study: Study, arm: Arm, done: Mapping[str, Run]) -> dict[float, float]:
+    seeds = _seeds(study, arm, done)
+    temperatures: Sequence[float] = study.evaluation["temperatures"]
+    return {t: POINTS * _mean(arm_scores(study, arm, done, seeds, t)) for t in temperatures}
+
+
+def _behind(study: Study, difference: Difference, rivals: int) -> bool:
+    """Whether the bound that dropped an arm from the race holds against this baseline too."""
+    looks = max(1, len(study.seeds) - 1)
+    return not still_in_the_race(difference, looks=looks, rivals=rivals, seed_sd=SEED_SD)
+
+
+def _in_points(difference: Difference) -> Difference:
+    """The statistics are made for scores from 0 to 1; points are for readers."""
+    low, high = difference.interval
+    low_90, high_90 = difference.interval_90
+    return replace(
+        difference,
+        estimate=POINTS * difference.estimate,
+        interval=(POINTS * low, POINTS * high),
+        interval_90=(POINTS * low_90, POINTS * high_90),
+        standard_error=POINTS * difference.standard_error,
+        document_error=POINTS * difference.document_error,
+    )
+
+
+def _mean(scores: NDArray[np.float64]) -> float:
+    return float(scores.mean())
+
+
+def _winner(arms: Sequence[Arm], against_nll: Sequence[Row], against_base: Sequence[Row]) -> str:
+    """The best arm that is better than NLL, else NLL; the base where not even that is better than it."""
+    better = [row for row in against_nll if row.verdict == "better"]
+    best = max(better, key=lambda row: row.score).arm if better else NLL
+    over_base = next(row for row in against_base if row.arm == best)
+    return best if over_base.verdict == "better" else BASE
+
+
+def _headline(
+    winner: str, against_nll: Sequence[Row], against_base: Sequence[Row], control: Sequence[Row],
+    *, sharpening: bool,
+) -> str:  # fmt: skip
+    """The verdict in one sentence."""
+    if winner == BASE:
+        harmful = all(row.verdict == "worse" for row in against_base)
+        return "Do not fine-tune: " + (
+            "every objective makes the model worse."
+            if harmful
+            else "no objective is shown to be better than the untouched model."
+        )
+    over_base = next(row for row in against_base if row.arm == winner)
+    gain = f"{over_base.difference.estimate:+.1f} points over the untouched model"
+    if winner == NLL:
+        control_arm = Arm(objective=NLL, tenth=True).label
+        rest = {row.verdict for row in against_nll if row.arm != control_arm}
+        tie = (
+            "the others are worse"
+            if rest == {"worse"}
+            else "no other objective is shown to be better"
+        )
+        return f"Use nll: {tie} ({gain})."
+    row = next(row for row in against_nll if row.arm == winner)
+    low, high = row.difference.interval
+    text = (
+        f"Use {winner}: {row.difference.estimate:+.1f} points over nll "
+        f"(95 % interval {low:+.1f} to {high:+.1f}; {gain})."
+    )
+    if sharpening:
+        text += f" It is sharpening: {control[0].baseline} does as well."
+    return text

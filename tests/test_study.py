@@ -1,0 +1,142 @@
+"""What a study runs next, and what its runs say: pure functions on made-up records."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.environment import Environment
+from harness.records import Run, RunSpec, Score
+from harness.study import Study, chosen_arms, next_runs
+from harness.verdict import settle
+
+DOCUMENTS = 300
+HERE = Environment.here()
+
+
+def study_of(**changes: Any) -> Study:
+    settings: dict[str, Any] = {
+        "model": "m", "model_fingerprint": "f", "dataset": "d", "dataset_fingerprint": "g",
+        "objectives": ("nll", "neg_p", "threshold(0.2)"), "learning_rates": (1e-4, 1e-3), "seeds": (0, 1, 2),
+        "tasks": ("t",), "temperature": 1.0,
+        "evaluation": {"temperature": 1.0, "temperatures": [0.0, 0.5, 1.0], "repeats": 1},
+    }  # fmt: skip
+    return Study(**{**settings, **changes})
+
+
+def run_of(spec: RunSpec, accuracy: dict[float, float]) -> Run:
+    """A run whose documents score 1 with these probabilities at these temperatures."""
+    rng = np.random.default_rng(int(spec.id, 16))
+    difficulty = np.random.default_rng(0).random(DOCUMENTS)
+
+    def score(part: str, temperature: float) -> Score:
+        noisy = 0.7 * difficulty + 0.3 * rng.random(DOCUMENTS)
+        right = noisy < np.quantile(0.7 * difficulty + 0.15, accuracy[temperature])
+        documents = tuple(f"{part}{i}" for i in range(DOCUMENTS))
+        return Score(task="t", metric="exact_match", temperature=temperature, part=part,
+                     documents=documents, values=tuple((float(x),) for x in right))  # fmt: skip
+
+    scores = [score("development", spec.evaluation["temperature"])]
+    scores += [score("test", t) for t in spec.evaluation["temperatures"]]
+    return Run(spec=spec, environment=HERE, domain="user", prior=None, steps=(), held_out={},
+               scores=tuple(scores), seconds=1.0, tokens=0, peak_memory_bytes=0)  # fmt: skip
+
+
+def play(study: Study, truth: Any) -> list[Run]:
+    """Run a study to its end against `truth(objective, learning_rate) -> accuracy by temperature`."""
+    runs: list[Run] = []
+    while specs := next_runs(study, runs):
+        assert not {spec.id for spec in specs} & {run.spec.id for run in runs}, "nothing runs twice"
+        runs += [run_of(spec, truth(spec.objective, spec.learning_rate)) for spec in specs]
+    return runs
+
+
+def flat(accuracy: float) -> dict[float, float]:
+    return {0.0: accuracy, 0.5: accuracy, 1.0: accuracy}
+
+
+def prior_leaning_wins(objective: str, rate: float | None) -> dict[float, float]:
+    if objective == "base":
+        return flat(0.3)
+    if objective == "nll":
+        return flat(0.55 if rate == 1e-4 else 0.5)
+    return flat(0.8 if rate == 1e-3 else 0.6) if objective == "neg_p" else flat(0.2)
+
+
+def test_every_arm_gets_the_same_grid_and_keeps_its_best_rate() -> None:
+    study = study_of()
+    runs = play(study, prior_leaning_wins)
+    tried = {(run.spec.objective, run.spec.learning_rate) for run in runs if run.spec.seed == 0}
+    assert set(itertools.product(study.objectives, study.learning_rates)) <= tried
+    rates = {arm.label: arm.learning_rate for arm in chosen_arms(study, runs)}
+    assert rates["neg_p"] == 1e-3 and rates["nll"] == 1e-4
+    assert rates["nll, lr/10"] == pytest.approx(1e-5) and rates["base"] is None
+
+
+def test_racing_spares_runs_of_arms_that_are_clearly_behind() -> None:
+    raced, whole = (
+        play(study_of(), prior_leaning_wins),
+        play(study_of(full=True), prior_leaning_wins),
+    )
+    assert len(raced) < len(whole)
+    seeds = [run.spec.seed for run in raced if run.spec.objective == "threshold(0.2)"]
+    assert max(seeds) == 0
+    assert {run.spec.seed for run in raced if run.spec.objective == "nll"} == {0, 1, 2}
+
+
+def test_a_killed_study_goes_on_where_it_stopped() -> None:
+    study = study_of()
+    runs = play(study, prior_leaning_wins)
+    for cut in range(len(runs)):
+        left = {spec.id for spec in next_runs(study, runs[:cut])}
+        assert left and not left & {run.spec.id for run in runs[:cut]}
+        assert left <= {run.spec.id for run in runs}
+
+
+def test_the_better_arm_wins_with_its_gain() -> None:
+    verdict = settle(study_of(), play(study_of(), prior_leaning_wins))
+    row = next(row for row in verdict.rows if (row.arm, row.baseline) == ("neg_p", "nll"))
+    assert verdict.winner == "neg_p" and row.verdict == "better"
+    assert row.difference.estimate == pytest.approx(row.score - row.baseline_score)
+    assert 15 < row.difference.estimate < 35
+    assert not verdict.sharpening and "Use neg_p" in verdict.headline
+
+
+def test_a_gain_that_a_lower_temperature_closes_is_called_sharpening() -> None:
+    def truth(objective: str, rate: float | None) -> dict[float, float]:
+        if objective == "nll":
+            return {0.0: 0.8, 0.5: 0.78, 1.0: 0.5}
+        return flat(0.3) if objective == "base" else flat(0.78 if objective == "neg_p" else 0.5)
+
+    verdict = settle(study_of(), play(study_of(), truth))
+    assert verdict.winner == "neg_p" and verdict.sharpening
+    assert "sharpening" in verdict.headline and "nll at temperature 0" in verdict.headline
+
+
+def test_do_not_fine_tune() -> None:
+    harmful = settle(
+        study_of(), play(study_of(), lambda o, rate: flat(0.6 if o == "base" else 0.3))
+    )
+    assert harmful.winner == "base" and "makes the model worse" in harmful.headline
+    useless = settle(study_of(), play(study_of(), lambda o, rate: flat(0.5)))
+    assert useless.winner == "base" and "no objective is shown to be better" in useless.headline
+
+
+def test_nll_where_nothing_is_better() -> None:
+    verdict = settle(
+        study_of(), play(study_of(), lambda o, rate: flat(0.3 if o == "base" else 0.6))
+    )
+    assert verdict.winner == "nll" and "no other objective" in verdict.headline
+    worse = settle(
+        study_of(), play(study_of(), lambda o, rate: flat({"base": 0.2, "nll": 0.8}.get(o, 0.4)))
+    )
+    assert worse.winner == "nll" and "the others are worse" in worse.headline
+
+
+def test_a_spec_is_named_by_everything_in_it() -> None:
+    study = study_of()
+    first = next_runs(study, [])
+    other = next_runs(study_of(training={"num_train_epochs": "2"}), [])
+    assert first[0].id == other[0].id  # the base is not trained
+    assert not {spec.id for spec in first[1:]} & {spec.id for spec in other[1:]}
