@@ -362,11 +362,14 @@ def _manager_for(spec: Any, include_path: str | None) -> Any:
     local = _manager(include_path, False)
     if isinstance(spec, Mapping) or str(spec) in {*local.all_subtasks, *local.all_tags}:
         return local
-    file = Path(spec)
-    if file.is_file() and not re.search("^group:", file.read_text(encoding="utf-8"), re.MULTILINE):
+    if Path(spec).is_file():
+        if re.search("^group:", Path(spec).read_text(encoding="utf-8"), re.MULTILINE):
+            raise InputError(
+                f"task {spec}: a group: give its name, and its folder with --include_path"
+            )
         return local
     full = _manager(include_path, True)
-    if str(spec) not in full.all_tasks and not file.is_file():
+    if str(spec) not in full.all_tasks:
         near = difflib.get_close_matches(str(spec), full.all_tasks, n=1)
         hint = f"did you mean {near[0]}?" if near else "`lm-eval ls tasks` lists lm-eval's"
         raise InputError(

@@ -446,6 +446,9 @@ def test_other_refusals(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no document falls into its (development|test) part"):
         for part in ("development", "test"):
             evaluate(model, tokenizer, [single], temperature=0.0, part=part)
+    (tmp_path / "group.yaml").write_text("group: mine\ntask: [ladder_add]\n")
+    with pytest.raises(InputError, match="a group: give its name"):
+        evaluate(model, tokenizer, [tmp_path / "group.yaml"], temperature=0.0)
     (tmp_path / "other.jsonl").write_text('{"prompt": "a"}\n')
     with pytest.raises(InputError, match="not what lm-eval's --log_samples writes"):
         read_samples(tmp_path / "other.jsonl")
