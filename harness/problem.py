@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from advisor.data import Example, SFTDataset
 from advisor.errors import InputError
-from harness.answers import ANSWER_PATTERNS
+from harness.answers import find_answer_pattern
 from harness.evaluate import held_out_task
 
 HELD_OUT = 0.2
@@ -39,9 +38,8 @@ def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
 
 def find_pattern(references: Sequence[str]) -> str:
     """The known pattern that finds an answer in every reference; InputError where none does."""
-    for pattern in ANSWER_PATTERNS.values():
-        if references and all(re.search(pattern, text, flags=re.M) for text in references):
-            return pattern
+    if pattern := find_answer_pattern(references):
+        return pattern
     raise InputError(
         "no benchmark: the completions end in no answer of a known form; give --tasks (lm-eval names or a "
         "YAML file), or --answer_regex with one group that finds the final answer"
