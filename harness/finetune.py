@@ -23,6 +23,7 @@ from advisor.model import LoadedModel
 from advisor.objectives import Objective
 from advisor.prior import Prior
 from advisor.probe import Probe
+from harness.attention import attend_within_documents
 from harness.train import ObjectiveTrainer
 
 Row = dict[str, list[Any]]
@@ -66,6 +67,8 @@ def build_trainer(
     if config.padding_free and not config.packing:
         config.max_length = None  # TRL would insist on cutting; the rows are cut already
     frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
+    if config.packing or config.padding_free:
+        attend_within_documents(loaded.model)
     try:
         return ObjectiveTrainer(
             objective=objective,

@@ -19,6 +19,7 @@ from trl.trainer.utils import add_fused_lm_head
 
 from advisor.backbone import add_objective_head
 from advisor.objectives import get_objective
+from harness.attention import attend_within_documents
 from harness.bench import measure
 from harness.bench.goals import Goal, aligned
 from harness.bench.measure import Conditions, WrongNumbers, ratio
@@ -83,6 +84,7 @@ def run_case(
     exact_model = copy.deepcopy(model).double()
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     add_objective_head(model)
+    attend_within_documents(model)  # as `advisor train --padding_free` does; padded rows keep SDPA
     prompt, completion = MEDIANS[dtype]
     number = BATCH * BATCHES
     pairs = make_pairs(number, vocabulary, conditions.seed, prompt=prompt, completion=completion)
