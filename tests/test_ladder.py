@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from advisor.errors import InputError
 from harness import ladder
-from harness.ladder import RUNGS, pretrain, resolve, skills
+from harness.ladder import RUNGS, invented, pretrain, resolve, skills
 from harness.ladder.__main__ import MINIATURE
 from harness.ladder.build import build, write_demonstrations
 from harness.ladder.card import card_table, read_card
@@ -65,8 +65,21 @@ SOLVERS = {
     "sort": lambda prompt: "".join(sorted(prompt.removeprefix("sort:"))),
     "kv": solve_kv,
     "day": solve_day,
-    "nov": lambda prompt: left_to_right(prompt, lambda a, _, b: skills.TABLE[a][b]),
-    "say": lambda prompt: " ".join(skills.WORDS[int(digit)] for digit in prompt[4:]),
+    "nov": lambda prompt: left_to_right(prompt, lambda a, _, b: invented.TABLE[a][b]),
+    "say": lambda prompt: " ".join(invented.WORDS[int(digit)] for digit in prompt[4:]),
+    "pair": lambda prompt: " ".join(
+        invented.WORDS[int(units)] + invented.TENS[int(tens)]
+        for tens, units in re.findall(r"(\d)(\d)", prompt)
+    ),
+    "tag": lambda prompt: "".join(str(invented.CODE[letter]) for letter in prompt[4:]),
+    "alt": lambda prompt: "".join(sorted(prompt[4:], key=lambda c: invented.ORDER.index(int(c)))),
+    "sev": lambda prompt: str(sum(map(int, prompt[4:].split())) % 7),
+    **{
+        name: lambda prompt, name=name: left_to_right(
+            prompt, lambda a, _, b: invented.make_table(name)[a][b]
+        )
+        for name in invented.SIGNS
+    },
 }
 
 
@@ -105,9 +118,23 @@ def test_text_is_in_the_alphabet_and_fits_the_context():
 
 
 def test_the_operator_table_is_not_arithmetic():
-    cells = [(a, b, skills.TABLE[a][b]) for a in range(10) for b in range(10)]
+    cells = [(a, b, invented.TABLE[a][b]) for a in range(10) for b in range(10)]
     for rule in (lambda a, b: a + b, lambda a, b: a * b, lambda a, b: a - b):
         assert sum(rule(a, b) % 10 == c for a, b, c in cells) < 30
+    assert all(len(set(row)) > 3 for row in invented.TABLE)  # the right digit matters
+    assert all(len(set(column)) > 3 for column in zip(*invented.TABLE, strict=True))
+
+
+@pytest.mark.parametrize(("name", "share"), [("op25", 0.25), ("op50", 0.5), ("op75", 0.75)])
+def test_the_text_has_a_part_of_a_graded_operator(name, share):
+    def cells(skill):
+        steps = [step for i in range(3000) for step in skill(Random(i)).steps]
+        return {(int(step[0]), int(step[2])) for step in steps}
+
+    part = cells(skills.PRETRAINED[name])
+    assert len(part) <= 100 * share
+    assert len(part) > 80 * share  # some cells are reached from no other
+    assert len(cells(skills.SKILLS[name])) == 100
 
 
 def test_noise_comes_at_its_rate_and_leaves_the_prompts():
@@ -158,6 +185,24 @@ def test_systematic_annotators_follow_their_wrong_rule():
         assert row["completion"].rpartition("#")[2] == wrong
     for row in rows("unit", 100, "systematic", 1.0):
         assert row["completion"].rpartition("#")[2] == solve_unit(row["prompt"][:-1], hour=100)
+    for row in rows("sort", 100, "systematic", 1.0):
+        down = "".join(sorted(row["prompt"][5:-1], reverse=True))
+        assert row["completion"].rpartition("#")[2] == down
+    for row in rows("lin", 100, "systematic", 1.0):
+        a, b, c = map(int, re.findall(r"\d+", row["prompt"]))
+        assert row["completion"].rpartition("#")[2] == str((c + b) // a)
+    for row in rows("add", 100, "systematic", 1.0):
+        left, right_ = row["prompt"][:-1].split("+")
+        pairs = [(int(a), int(b)) for a, b in zip(left, right_, strict=True)]
+        dry = sum(pairs[0]) * 100 + sum(pairs[1]) % 10 * 10 + sum(pairs[2]) % 10
+        assert row["completion"].rpartition("#")[2] == str(dry)
+
+
+@pytest.mark.parametrize("noise", ["notation", "styles"])
+@pytest.mark.parametrize("skill", ["chain", "kv", "rev"])
+def test_other_manners_keep_the_answer(skill, noise):
+    assert all(right(skill, row) for row in rows(skill, 100, noise, 1.0))
+    assert all(a != b for a, b in zip(rows(skill, 50, noise, 1.0), rows(skill, 50), strict=True))
 
 
 def test_tokenizer_round_trip(tmp_path):

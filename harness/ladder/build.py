@@ -5,11 +5,12 @@ the layout of this package.
 """
 
 import hashlib
+import itertools
 import json
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -48,12 +49,18 @@ def build(rungs: Mapping[str, Rung], recipe: Recipe, *, seed: int, output_dir: P
     logger.info("built in %.1f min\n%s", minutes, card_table(read_card(output_dir)))
 
 
-def write_demonstrations(path: Path, rung: Rung, seed: int) -> None:
-    """Writes a rung's demonstrations as JSON lines with `prompt` and `completion`."""
+def write_demonstrations(
+    path: Path, rung: Rung, seed: int, *, avoid: Container[str] = frozenset()
+) -> None:
+    """Writes a rung's demonstrations as JSON lines with `prompt` and `completion`.
+
+    Problems whose prompt is in `avoid`, those that will be scored, are passed over.
+    """
     rng = Random(f"demonstrations {rung.skill} {seed}")
-    rows = [
-        demonstration(rung.skill, rng, noise=rung.noise, rate=rung.rate) for _ in range(rung.rows)
-    ]
+    drawn = (
+        demonstration(rung.skill, rng, noise=rung.noise, rate=rung.rate) for _ in itertools.count()
+    )
+    rows = itertools.islice((row for row in drawn if row["prompt"] not in avoid), rung.rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 

@@ -11,7 +11,8 @@ from random import Random
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from harness.ladder.skills import KNOWN, SKILLS, Problem, render, with_slip, with_wrong_answer
+from harness.ladder.known import Problem
+from harness.ladder.skills import KNOWN, PRETRAINED, render, with_slip, with_wrong_answer
 from harness.ladder.tokenizer import TERMINATOR, build_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -141,12 +142,12 @@ def schedule(step: int, steps: int) -> float:
 
 
 def _draw(recipe: Recipe, rng: Random) -> Problem:
-    skill, seed = rng.choice(recipe.skills), rng.getrandbits(32)
+    skill, seed = PRETRAINED[rng.choice(recipe.skills)], rng.getrandbits(32)
     if rng.random() >= recipe.wrong:
-        return SKILLS[skill](Random(seed))
+        return skill(Random(seed))
     if rng.random() < 0.5:
         return with_slip(skill, seed, rng)
-    return with_wrong_answer(SKILLS[skill](Random(seed)), rng)
+    return with_wrong_answer(skill(Random(seed)), rng)
 
 
 def _row(recipe: Recipe, rng: Random) -> str:

@@ -3,7 +3,7 @@
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from harness.ladder.skills import DIGITS, LETTERS
+from harness.ladder.known import DIGITS, LETTERS
 
 TERMINATOR = "$"
 ALPHABET = DIGITS + LETTERS + "|#+-*/%=,:?@<>. "
