@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from advisor import __version__
+from advisor.config_file import with_config
 from advisor.errors import InputError
 
 PASS_ON = ("train", "confirm")
@@ -56,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_confirm(commands)
     _add_compare(commands)
+    _add_report(commands)
     _add_power(commands)
     listing = commands.add_parser("ls", help="list what there is to choose from")
     listing.add_argument("what", choices=["objectives"])
@@ -70,8 +70,8 @@ def _add_recommend(commands: Any) -> None:
         "recommend",
         help="measure the model's prior over the dataset and recommend an objective",
         description="Measure how much probability MODEL already gives the targets of DATASET, with "
-        "forward passes only, and recommend the fine-tuning objective. `advisor recommend "
-        "ladder:strong` needs no data of yours.",
+        "forward passes only unless --depth deep is given, and recommend the fine-tuning objective. "
+        "`advisor recommend ladder:strong` needs no data of yours.",
     )
     _add_model_and_dataset(parser)
     weights = _add_weights(parser)
@@ -85,6 +85,14 @@ def _add_recommend(commands: Any) -> None:
     use.add_argument(
         "--temperature", type=_number(float, 0.0, 10.0), help="how the fine-tuned model will be decoded; "
         "0 is greedy (default: the model's generation config)",
+    )  # fmt: skip
+    use.add_argument(
+        "--depth", choices=["quick", "deep"], default="quick",
+        help="deep adds a short NLL run on up to 480 rows, gradients and sampled answers (default: quick)",
+    )  # fmt: skip
+    use.add_argument(
+        "--deep_steps", type=_number(int, 1), default=60,
+        help="optimiser steps of that run, 8 rows each (default: 60)",
     )  # fmt: skip
     size = use.add_mutually_exclusive_group()
     size.add_argument(
@@ -149,7 +157,8 @@ def _add_confirm(commands: Any) -> None:
     arms.add_argument(
         "--objectives",
         nargs="+",
-        help="default: nll, neg_p, threshold, cadft and the recommended one",
+        help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
+        "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own",
     )
     arms.add_argument(
         "--learning_rates",
@@ -160,6 +169,12 @@ def _add_confirm(commands: Any) -> None:
     arms.add_argument("--seeds", type=_number(int, 1), default=3, help="of each arm (default: 3)")
     arms.add_argument("--full", action="store_true", help="run every arm on every seed: no racing")
     arms.add_argument("--budget", help="stop starting runs after this long, for example 30m")
+    arms.add_argument(
+        "--executor",
+        choices=["local", "ray"],
+        default="local",
+        help="where runs are executed: here, or in parallel on Ray (default: local)",
+    )
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
         "--tasks", "-t", nargs="+", help="lm-eval tasks or YAML files (default: held-out rows)"
@@ -211,6 +226,25 @@ def _add_compare(commands: Any) -> None:
         help="points that do not matter (default: 1)",
     )
     _add_json(parser)
+
+
+def _add_report(commands: Any) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="write one HTML page of recorded runs: verdict, plots, tables, how it was measured",
+        description="Write one self-contained HTML page of everything recorded under RESULTS, a folder that "
+        "`advisor confirm` has written, or one with lm-eval's logged samples.",
+    )
+    parser.add_argument("results", metavar="RESULTS")
+    parser.add_argument(
+        "--output_path", "-o", metavar="FILE", help="the page (default: RESULTS/report.html)"
+    )
+    parser.add_argument(
+        "--margin",
+        type=_number(float, 0.0),
+        default=1.0,
+        help="points that do not matter (default: 1)",
+    )
 
 
 def _add_power(commands: Any) -> None:
@@ -315,58 +349,21 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a whole command line; what `train` hands on to TRL stands in `settings`."""
     words = [_snake(word) for word in argv]
     parser = build_parser()
-    args, unknown = parser.parse_known_args(_with_config(parser, words))
+    args, unknown = parser.parse_known_args(_configured(parser, words))
     if unknown and args.command not in PASS_ON:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.settings = unknown
     return args
 
 
-def _with_config(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
-    """The words with those of the YAML file put before the flags, which so win."""
+def _configured(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
     finder = _Parser(add_help=False)
     finder.add_argument("--config", "-C")
     file = finder.parse_known_args(words)[0].config
-    if file is None or words[0] not in _subparsers(parser):
+    commands = _subparsers(parser)
+    if file is None or words[0] not in commands:
         return words
-    given: list[str] = []
-    actions = {action.dest: action for action in _subparsers(parser)[words[0]]._actions}
-    for name, value in _read_yaml(Path(file)).items():
-        key = str(name).replace("-", "_")
-        action = actions.get(key)
-        if action is None and words[0] not in PASS_ON:
-            near = difflib.get_close_matches(key, actions, n=1)
-            hint = f", did you mean {near[0]}?" if near else ""
-            raise InputError(f"--config {file}: unknown key {name!r}{hint}")
-        if key in ("help", "config") or (action is not None and not action.option_strings):
-            raise InputError(f"--config {file}: {name} belongs on the command line")
-        given += _as_words(key, value, switch=action is not None and action.nargs == 0)
-    return [words[0], *given, *words[1:]]
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"--config {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"--config {path}: expected `name: value` lines")
-    return settings
-
-
-def _as_words(key: str, value: Any, *, switch: bool) -> list[str]:
-    """`key: value` of a YAML file as the words of a flag."""
-    if value is None:
-        return []
-    if switch:
-        if not isinstance(value, bool):
-            raise InputError(f"{key}: expected true or false, got {value!r}")
-        return [f"--{key}"] if value else []
-    if isinstance(value, list):
-        return [f"--{key}", *map(str, value)]
-    return [f"--{key}={json.dumps(value) if isinstance(value, dict | bool) else value}"]
+    return with_config(file, commands[words[0]], words, open_keys=words[0] in PASS_ON)
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

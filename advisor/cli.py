@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -17,21 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.arguments import parse
 from advisor.errors import InputError, printable
+from advisor.inputs import DATA_FLAGS, pair_of, read_dataset, read_model, read_rows
 from advisor.record import record_path, write_record
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
-    from advisor.model import LoadedModel
+    from advisor.deep import Deep
     from advisor.prior import Prior
     from advisor.recommend import Recommendation
 
 LADDER = "ladder:"
-DATA_FLAGS = (
-    "dataset_config", "split", "prompt_field", "completion_field", "chat_template", "eos_token", "max_length",
-)  # fmt: skip
 SETTINGS = (
     *DATA_FLAGS, "revision", "trust_remote_code", "dtype", "device", "device_map", "allow_pickle",
-    "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens",
+    "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens", "depth", "deep_steps",
 )  # fmt: skip
 DISTRIBUTIONS = (
     "objective-advisor",
@@ -59,45 +56,6 @@ def _ladder(args: argparse.Namespace) -> None:
         args.dataset = str(resolve(args.dataset.removeprefix(LADDER))[1])
 
 
-def _load_model(args: argparse.Namespace) -> LoadedModel:
-    from dataclasses import replace
-
-    from advisor.model import load_model
-
-    loaded = load_model(
-        args.model,
-        dtype=args.dtype,
-        device=args.device,
-        device_map=getattr(args, "device_map", None),
-        revision=args.revision,
-        trust_remote_code=args.trust_remote_code,
-        allow_pickle=args.allow_pickle,
-    )
-    return replace(loaded, name=args.model_name)  # ladder:strong, not where it is installed
-
-
-def _load_dataset(
-    args: argparse.Namespace, tokenizer: Any, *, split: str | None = None, source: Any = None
-) -> SFTDataset:
-    from advisor.data import load_dataset
-    from advisor.model import context_length
-
-    hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
-
-    return load_dataset(
-        args.dataset if source is None else source,
-        tokenizer,
-        split=split or args.split,
-        config=args.dataset_config,
-        prompt_field=args.prompt_field,
-        completion_field=args.completion_field,
-        chat_template=args.chat_template,
-        max_length=args.max_length,
-        eos_token=args.eos_token,
-        context_length=context_length(args.model, **hub),
-    )
-
-
 def _recommend(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.export import export
@@ -107,23 +65,24 @@ def _recommend(args: argparse.Namespace) -> None:
 
     path = record_path(args.output_path) if args.output_path else None
     _ladder(args)
-    loaded = _load_model(args)
-    dataset = _load_dataset(args, loaded.tokenizer)
+    loaded = read_model(args)
+    dataset = read_dataset(args, loaded.tokenizer)
     display.notes((*loaded.notes, *dataset.info.notes))
     temperature, origin = args.temperature, "--temperature"
     if temperature is None:
         temperature, origin = decoding_temperature(loaded.model)
     prior = _measure(args, loaded, dataset)
-    recommendation = recommend(prior, temperature=temperature, kind=args.model_kind)
+    deep = _measure_deep(args, loaded, dataset, temperature) if args.depth == "deep" else None
+    recommendation = recommend(prior, deep, temperature=temperature, kind=args.model_kind)
     settings = export(recommendation.recommended, OBJECTIVES[recommendation.recommended].settings)
     answer = _answer(args, recommendation, settings)
     if path:
         settings_given = {name: value for name, value in vars(args).items() if name in SETTINGS}
-        write_record(path, answer, f"advisor recommend {_pair(args)}", settings_given)
+        write_record(path, answer, f"advisor recommend {pair_of(args)}", settings_given)
     if args.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
-        display.recommendation(recommendation, settings, pair=_pair(args), origin=origin)
+        display.recommendation(recommendation, settings, pair=pair_of(args), origin=origin)
 
 
 def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prior:
@@ -144,6 +103,24 @@ def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prio
         )
 
 
+def _measure_deep(
+    args: argparse.Namespace, loaded: Any, dataset: SFTDataset, temperature: float
+) -> Deep:
+    from advisor.display import counter
+    from harness.deep import measure_deep
+
+    return measure_deep(
+        loaded,
+        dataset,
+        lambda rows: read_rows(args, loaded.tokenizer, [dataset.raw(row) for row in rows]),
+        temperature=temperature,
+        seed=args.seed,
+        limit=args.limit,
+        steps=args.deep_steps,
+        on_progress=lambda title, done, total: counter(title)(done, total),
+    )
+
+
 def _answer(
     args: argparse.Namespace, recommendation: Recommendation, settings: Sequence[Any]
 ) -> dict[str, Any]:
@@ -154,21 +131,10 @@ def _answer(
         **recommendation.to_dict(),
         "model": args.model_name,
         "dataset": args.dataset_name,
-        "next": recommendation.next_command(_pair(args)),
+        "next": recommendation.next_command(pair_of(args)),
         "settings": [asdict(setting) for setting in settings],
         "versions": _versions(),
     }
-
-
-def _pair(args: argparse.Namespace) -> str:
-    """MODEL DATASET and the flags that say how to read it, as a shell takes them."""
-    words = [args.model_name]
-    if args.dataset_name != args.model_name:
-        words.append(args.dataset_name)
-    for name in DATA_FLAGS:
-        if getattr(args, name) is not None:
-            words += [f"--{name}", str(getattr(args, name))]
-    return shlex.join(words)
 
 
 def _versions() -> dict[str, str]:
@@ -191,7 +157,7 @@ def _validate(args: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(
         args.model, revision=args.revision, trust_remote_code=args.trust_remote_code
     )
-    dataset = _load_dataset(args, tokenizer)
+    dataset = read_dataset(args, tokenizer)
     rows = range(min(len(dataset), args.limit or len(dataset)))
     if not 0 <= args.example < len(dataset):
         raise InputError(f"--example {args.example}: the dataset has rows 0 to {len(dataset) - 1}")
@@ -234,10 +200,10 @@ def _train(args: argparse.Namespace) -> None:
     if args.max_length:
         fixed["max_length"] = args.max_length
     config, peft_config = read_settings(args.settings, fixed)
-    loaded = _load_model(args)
-    dataset = _load_dataset(args, loaded.tokenizer)
+    loaded = read_model(args)
+    dataset = read_dataset(args, loaded.tokenizer)
     evaluation = (
-        _load_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
+        read_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
     )
     display.notes((*loaded.notes, *dataset.info.notes))
     with display.progress_bar("measuring the prior") as on_progress:
@@ -266,9 +232,11 @@ def _confirm(args: argparse.Namespace) -> None:
     from advisor.recommend import is_settled, recommend
     from harness.command import run_confirmation
 
+    # As in `train`: names that TRL and PEFT still use, which the user cannot mend.
+    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
     _ladder(args)
-    loaded = _load_model(args)
-    dataset = _load_dataset(args, loaded.tokenizer)
+    loaded = read_model(args)
+    dataset = read_dataset(args, loaded.tokenizer)
     display.notes((*loaded.notes, *dataset.info.notes))
     if args.temperature is None:
         args.temperature, origin = decoding_temperature(loaded.model)
@@ -281,17 +249,8 @@ def _confirm(args: argparse.Namespace) -> None:
         loaded,
         dataset,
         advice,
-        lambda rows: _load_rows(args, loaded.tokenizer, dataset, rows),
+        lambda rows: read_rows(args, loaded.tokenizer, rows),
     )
-
-
-def _load_rows(
-    args: argparse.Namespace, tokenizer: Any, dataset: SFTDataset, rows: Sequence[int]
-) -> SFTDataset:
-    """Some rows of a dataset as a dataset, read in the same way."""
-    part = argparse.Namespace(**vars(args))
-    part.split, part.dataset_config = None, None
-    return _load_dataset(part, tokenizer, source=[dataset.raw(row) for row in rows])
 
 
 def _checkpoint(config: Any) -> str | None:
@@ -317,6 +276,15 @@ def _compare(args: argparse.Namespace) -> None:
         print(json.dumps(comparison.table()))
     else:
         render(comparison, display.out)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from harness.report import write_report
+
+    report = write_report(args.results, args.output_path, margin=args.margin)
+    for headline in report.headlines:
+        print(printable(headline))
+    print(report.path)
 
 
 def _power(args: argparse.Namespace) -> None:
@@ -374,6 +342,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "confirm": _confirm,
     "compare": _compare,
+    "report": _report,
     "power": _power,
     "ls": _ls,
     "env": _env,

@@ -20,11 +20,13 @@ from advisor.errors import printable
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
+    from advisor.deep import Deep
     from advisor.export import TrainerSettings
     from advisor.objectives import Objective
     from advisor.prior import Prior
     from advisor.prior import Progress as Measured
     from advisor.recommend import Recommendation
+    from advisor.sequential import Interval
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -119,6 +121,9 @@ def recommendation(
     out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
     out.print()
     out.print(_prior_table(answer.prior))
+    if answer.deep is not None:
+        out.print(_deep_table(answer.deep))
+        notes(answer.deep.notes)
     for warning in answer.warnings:
         out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
     _settings(answer.recommended, settings)
@@ -159,6 +164,50 @@ def _prior_table(prior: Prior) -> Table:
         table.add_column(name, justify="right" if name == "value" else "left")
     for row in rows:
         table.add_row(*row)
+    return table
+
+
+def _deep_table(deep: Deep) -> Table:
+    """The deep probe; a number that there is none of is a dash."""
+
+    def cells(value: float | None, interval: Interval | None) -> tuple[str, str]:
+        if value is None or interval is None:
+            return "-", ""
+        return f"{value:.2f}", f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}; "
+
+    rows = (
+        (
+            "recovery of p < 0.1",
+            *cells(deep.recovery, deep.recovery_interval),
+            f"{deep.improbable:,} held-out targets",
+        ),
+        (
+            "coherence of p < 0.1",
+            *cells(deep.coherence, deep.coherence_interval),
+            f"{deep.coherence_examples} gradients of {deep.coherence_parameters} parameters",
+        ),
+        (
+            "answers as demonstrated",
+            *cells(deep.accuracy, deep.accuracy_interval),
+            f"{deep.answers} at temperature {deep.temperature:g}, before the run",
+        ),
+        (
+            "held-out NLL",
+            f"{deep.nll_before:.2f} > {deep.nll_after:.2f}",
+            "",
+            "nats, before and after the run",
+        ),
+        ("p < 0.1 looks like", deep.reading or "-", "", "not calibrated"),
+    )
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = (
+        f"Deep probe: nll on {deep.training_rows} rows, {deep.steps} steps at {deep.learning_rate:g} "
+        f"({deep.trained}), {deep.held_out_rows} rows held out, {deep.seconds:.1f} s"
+    )
+    for name in ("statistic", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for name, value, interval, basis in rows:
+        table.add_row(name, value, interval + basis)
     return table
 
 

@@ -124,7 +124,9 @@ def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | Non
         )
     assert prompt is not None and completion is not None
     if (prompt, completion) == ("prompt", "completion"):
-        return Format(name="prompt/completion", read=_prompt_completion, uses=(prompt, completion))
+        return Format(
+            name="prompt/completion", read=_prompt_and("completion"), uses=(prompt, completion)
+        )
     if prompt == completion:
         raise InputError(f"--prompt_field and --completion_field both name {prompt!r}")
     return _pair(f"fields {prompt}/{completion}", prompt, completion, set(columns))
@@ -177,11 +179,16 @@ def _talk(column: str) -> Callable[[Row], Conversation]:
     return read
 
 
-def _prompt_completion(row: Row) -> Content:
-    prompt, completion = row["prompt"], row["completion"]
-    if _is_messages(prompt) or _is_messages(completion):
-        return _two_parts(row, prompt, completion)
-    return Passage(prompt=as_text(row, "prompt"), completion=as_text(row, "completion"))
+def _prompt_and(column: str) -> Callable[[Row], Content]:
+    """Reads a prompt and a completion, each of them text or messages."""
+
+    def read(row: Row) -> Content:
+        prompt, completion = row["prompt"], row[column]
+        if _is_messages(prompt) or _is_messages(completion):
+            return _two_parts(row, prompt, completion)
+        return Passage(prompt=as_text(row, "prompt"), completion=as_text(row, column))
+
+    return read
 
 
 def _two_parts(row: Row, prompt: object, completion: object) -> Conversation:
@@ -371,7 +378,9 @@ _TABLE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], Callable[[Row], Conte
     ("messages", ("messages",), ("tools", OPTIONS), _talk("messages")),
     ("conversations", ("conversations",), ("system", "tools", OPTIONS), _talk("conversations")),
     ("conversation", ("conversation",), ("system", "tools", OPTIONS), _talk("conversation")),
-    ("prompt/completion", ("prompt", "completion"), ("tools", OPTIONS), _prompt_completion),
+    ("prompt/completion", ("prompt", "completion"), ("tools", OPTIONS), _prompt_and("completion")),
+    ("preference", ("prompt", "chosen", "rejected"), ("tools", OPTIONS), _prompt_and("chosen")),
+    ("preference", ("chosen", "rejected"), ("tools", OPTIONS), _talk("chosen")),
     (
         "alpaca",
         ("instruction", "output"),

@@ -25,9 +25,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from advisor.cautions import HETEROGENEOUS, MEASURED_SIZES, UNLIKELY, Caution, cautions
 from advisor.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
+    from advisor.deep import Deep, Reading
     from advisor.prior import Prior
     from advisor.sequential import Interval
 
@@ -40,32 +42,14 @@ SAMPLED = 0.5
 """Temperature from which decoding counts as sampled."""
 QUIET_TAIL = 0.01
 """Share of improbable tokens below which the objectives have nothing to disagree about."""
-HETEROGENEOUS = 0.15
-"""Standard deviation of mean p between examples from which the data count as a mixture."""
-UNLIKELY = 0.05
-"""Mean p of the turn terminator or template tokens below which a weight of p hardly trains them."""
 KNOWN_WEAK = 0.1
 """Mean p below which published cells lie (.01 to .07) and nll is decided; none lies from there to .50."""
 KNOWN_MIDDLE = 0.5
 """Mean p from which published intermediate cells lie."""
-MEASURED_SIZES = (1.4e9, 8.2e9)
-"""Parameters of the models whose mean p was published."""
 MEASURED_EXAMPLES = 10_000
 """Training examples of the smallest set on which a prior-leaning objective won at the strong end."""
-FEW_EXAMPLES = 500
-"""Examples below which a comparison of objectives is hard to resolve."""
 
 STRONG_REGIME, MIDDLE_REGIME, WEAK_REGIME = "model-strong", "model-intermediate", "model-weak"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caution:
-    """Something the user should know before acting."""
-
-    code: str
-    """Stable identifier."""
-    text: str
-    """One sentence, with the remedy where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +92,8 @@ class Recommendation:
     """What may make it wrong."""
     prior: Prior
     """What was measured."""
+    deep: Deep | None = None
+    """What the deep probe found, where it was run."""
 
     def next_command(self, pair: str) -> str:
         """The command that uses the answer, or that would settle it; `pair` is MODEL DATASET [flags]."""
@@ -127,6 +113,7 @@ class Recommendation:
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         own["ranking"] = [asdict(arm) for arm in self.ranking]
         own["warnings"] = [asdict(warning) for warning in self.warnings]
+        own["deep"] = self.deep.to_dict() if self.deep else None
         return {**answer, **own, "prior": self.prior.to_dict()}
 
 
@@ -166,6 +153,13 @@ class _Case:
     kind: str
     measured: bool
     """Whether published results cover such a model and dataset."""
+    improbable: Reading | None = None
+    """What the deep probe says of the improbable targets."""
+
+    @property
+    def may_lean(self) -> bool:
+        """Whether leaning on the prior ever won where a model is used so."""
+        return self.sampled and self.kind != "instruct"
 
 
 @dataclass(frozen=True)
@@ -198,6 +192,10 @@ _WHY = {
     "which looks like noise; published cells of this kind, decoded greedily, are near-ties",
     "half known": "the model knows about half of it; published cells of this kind are near-ties, "
     "and nll is the safe side",
+    "half learnable": "the model knows about half of it, and a short run carried the improbable targets over "
+    "to held-out examples: they can be learned, and nll learns them",
+    "half noisy": "the model knows about half of it, and a short run carried few of the improbable targets "
+    "over to held-out examples: they look like noise, which leaning on the prior ignores in sampled answers",
     "all known": "the model already expects nearly every target, so the objectives have nothing to "
     "disagree about: expect a tie",
     "instruct": "the model is strong on the data, but instruct and thinking models lost from "
@@ -219,9 +217,20 @@ def _choose(reading: _Reading, case: _Case) -> _Choice:
         return _Choice(WEAK_REGIME, _LEARNING, known, "unknown" if known else "rather unknown")
     if reading.regime == STRONG_REGIME:
         return _choose_strong(reading, case)
+    return _choose_middle(reading, case)
+
+
+def _choose_middle(reading: _Reading, case: _Case) -> _Choice:
+    """Between the ends nothing is decided; what the improbable targets are tips the balance."""
+    if case.improbable == "learnable":
+        return _Choice(MIDDLE_REGIME, _CAUTIOUS, False, "half learnable")
+    # Free text reads as noise too: what could be said in many ways carries over to no other example. The
+    # model is unsure there; where it is sure of something else, the target is the odd one.
+    if case.improbable == "noise" and case.may_lean and reading.contradicts:
+        return _Choice(MIDDLE_REGIME, _leaning(reading), False, "half noisy")
     if reading.mean_p < KNOWN_MIDDLE:
         return _Choice(MIDDLE_REGIME, _CAUTIOUS, False, "rather unknown")
-    if case.sampled and case.kind != "instruct" and reading.contradicts:
+    if case.may_lean and reading.contradicts:
         return _Choice(MIDDLE_REGIME, _leaning(reading), False, "half noise")
     return _Choice(MIDDLE_REGIME, _CAUTIOUS, False, "half known")
 
@@ -252,15 +261,23 @@ def _reading(prior: Prior) -> _Reading:
     return _Reading(**{field.name: getattr(prior, field.name) for field in fields(_Reading)})
 
 
-def _choices(prior: Prior, *, temperature: float, kind: str) -> tuple[_Choice, set[str]]:
-    """The choice at the estimate, and in what the corners of the joint interval differ from it."""
+def _case(prior: Prior, *, temperature: float, kind: str, deep: Deep | None = None) -> _Case:
     low, high = MEASURED_SIZES
     measured = (
         kind == "base"
         and low <= prior.model["parameters"] <= high
         and prior.dataset["rows"] >= MEASURED_EXAMPLES
     )
-    case = _Case(sampled=temperature >= SAMPLED, kind=kind, measured=measured)
+    return _Case(
+        sampled=temperature >= SAMPLED,
+        kind=kind,
+        measured=measured,
+        improbable=deep.reading if deep else None,
+    )
+
+
+def _choices(prior: Prior, case: _Case) -> tuple[_Choice, set[str]]:
+    """The choice at the estimate, and in what the corners of the joint interval differ from it."""
     here = _choose(_reading(prior), case)
     other: set[str] = set()
     for corner in (_choose(reading, case) for reading in _corners(prior)):
@@ -270,28 +287,42 @@ def _choices(prior: Prior, *, temperature: float, kind: str) -> tuple[_Choice, s
     return here, other
 
 
+def _disagrees(choice: _Choice, case: _Case) -> bool:
+    """Whether the deep probe contradicts the side that mean p chose."""
+    if choice.order[0] != "nll":
+        return case.improbable == "learnable"
+    return case.improbable == "noise" and case.may_lean and choice.why != "all known"
+
+
 def is_settled(prior: Prior, kind: str | None = None) -> bool:
     """Whether more examples would change nothing, greedy or sampled."""
     kind = kind or prior.model["kind"]
-    return not any(_choices(prior, temperature=t, kind=kind)[1] for t in (0.0, 1.0))
+    cases = (_case(prior, temperature=t, kind=kind) for t in (0.0, 1.0))
+    return not any(_choices(prior, case)[1] for case in cases)
 
 
-def recommend(prior: Prior, *, temperature: float, kind: str | None = None) -> Recommendation:
+def recommend(
+    prior: Prior, deep: Deep | None = None, *, temperature: float, kind: str | None = None
+) -> Recommendation:
     """Rank the objectives for a measured prior.
+
+    The deep probe tips the balance in the intermediate regime; elsewhere it can only take a decision back.
 
     Args:
         prior: what `measure_prior` found.
+        deep: what `harness.deep.measure_deep` found, if it was run.
         temperature: how the fine-tuned model will be decoded, 0 for greedy.
         kind: "base" or "instruct"; by default what the model's name says.
     """
     kind = kind or prior.model["kind"]
-    choice, other = _choices(prior, temperature=temperature, kind=kind)
-    settled = not other
-    decided = choice.decided and settled
+    case = _case(prior, temperature=temperature, kind=kind, deep=deep)
+    choice, other = _choices(prior, case)
+    settled, disagrees = not other, _disagrees(choice, case)
+    found = cautions(prior, deep, kind=kind, regime=choice.regime, other=other, disagrees=disagrees)
     return Recommendation(
         regime=choice.regime,
         recommended=choice.order[0],
-        decided=decided,
+        decided=choice.decided and settled and not disagrees,
         settled=settled,
         temperature=temperature,
         kind=kind,
@@ -300,83 +331,7 @@ def recommend(prior: Prior, *, temperature: float, kind: str | None = None) -> R
             for name in choice.order
         ),
         reason=f"Mean p is {prior.mean_p:.2f}: {_WHY[choice.why]}.",
-        warnings=tuple(_cautions(prior, choice, other=other, kind=kind)),
+        warnings=tuple(found),
         prior=prior,
+        deep=deep,
     )
-
-
-def _cautions(prior: Prior, choice: _Choice, *, other: set[str], kind: str) -> Iterator[Caution]:
-    yield from _cautions_about_evidence(prior, choice, other=other, kind=kind)
-    if prior.p_eos is None:
-        yield Caution(
-            code="no_terminator",
-            text="No target ends a turn: whatever the objective, the model will not learn when to stop.",
-        )
-    elif prior.p_eos < UNLIKELY:
-        yield Caution(
-            code="terminator_unlikely",
-            text=f"The model gives the end of a turn p = {prior.p_eos:.2g}: an objective weighted by p "
-            "hardly trains it, and the model may never learn to stop. " + _REMEDY,
-        )
-    if prior.p_template is not None and prior.p_template < UNLIKELY:
-        yield Caution(
-            code="template_unlikely",
-            text=f"The model gives the template's own tokens p = {prior.p_template:.2g}: an objective "
-            "weighted by p hardly trains them. " + _REMEDY,
-        )
-    yield from _cautions_about_data(prior)
-
-
-_REMEDY = (
-    "Remedies: a weight with a floor (objective floored_dft), some steps of nll first, or a template "
-    "whose tokens the model knows."
-)
-
-
-def _cautions_about_evidence(
-    prior: Prior, choice: _Choice, *, other: set[str], kind: str
-) -> Iterator[Caution]:
-    if other:
-        everything = prior.examples + prior.dropped >= prior.dataset["rows"]
-        yield Caution(
-            code="not_settled",
-            text=f"Within the sampling error of {prior.examples} example(s) the answer could also be "
-            f"{' or '.join(sorted(other))}: "
-            + ("the dataset is too small to tell." if everything else "measure more with --exact."),
-        )
-    low, high = MEASURED_SIZES
-    size = prior.model["parameters"]
-    if not low <= size <= high:
-        yield Caution(
-            code="outside_evidence",
-            text="Mean p was published for models of 1.5 to 8 billion parameters; "
-            f"this one has {size:,}: the cut-offs may not carry over.",
-        )
-    if kind == "unknown" and choice.regime != WEAK_REGIME:
-        yield Caution(
-            code="kind_unknown",
-            text="The name does not say whether the model is a base or an instruct model, "
-            "which matters here: say --model_kind base or instruct.",
-        )
-
-
-def _cautions_about_data(prior: Prior) -> Iterator[Caution]:
-    if prior.dispersion >= HETEROGENEOUS:
-        yield Caution(
-            code="heterogeneous",
-            text=f"Examples differ widely (standard deviation of their mean p {prior.dispersion:.2f}): "
-            "the data may be a mixture, for which one answer is an average.",
-        )
-    rows = prior.dataset["rows"]
-    if rows < FEW_EXAMPLES:
-        yield Caution(
-            code="few_examples",
-            text=f"{rows} examples are few: differences between objectives will be hard to see.",
-        )
-    seen = prior.examples + prior.dropped
-    if prior.truncated > 0.05 * seen:
-        yield Caution(
-            code="truncated",
-            text=f"{prior.truncated} of {seen} examples were cut at {prior.dataset['max_length']} tokens, "
-            f"{prior.dropped} lost all their targets: raise --max_length where the model's context allows.",
-        )

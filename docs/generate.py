@@ -1,6 +1,7 @@
 """Writes the generated documentation: `python docs/generate.py`. A test checks that it is current.
 
-Figures from the published cells and the table of objectives, and `objectives.md` from the table.
+Figures from the published cells and the table of objectives, `objectives.md` from the table, `speed.md`
+from the records of the benches.
 """
 
 import csv
@@ -13,6 +14,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from speed import speed_page
 
 from advisor.objectives import OBJECTIVES, Objective, TokenStats, get_objective
 from advisor.recommend import STRONG, WEAK
@@ -267,6 +269,7 @@ def main(folder: Path = HERE) -> None:
     continuum(folder / "continuum.svg")
     weight_figure(folder / "weights.svg")
     (folder / "objectives.md").write_text(objectives_page(), encoding="utf-8")
+    (folder / "speed.md").write_text(speed_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

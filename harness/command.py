@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from rich import box
@@ -16,13 +16,19 @@ from rich.text import Text
 from advisor.data import SFTDataset
 from advisor.display import err, out
 from advisor.errors import InputError, printable
+from advisor.inputs import DATA_FLAGS
 from advisor.model import TINY, LoadedModel
 from advisor.recommend import Recommendation
-from harness.confirm import Event, Plan, confirm, default_objectives, labels_of, make_plan
-from harness.execute import Problem
+from harness.confirm import Plan, confirm, finished_runs, make_plan
+from harness.executor import EXECUTORS
+from harness.fit import Problem
 from harness.ladder import RUNGS
+from harness.live import reporting
+from harness.methods import default_objectives, labels_of, read_method
+from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
+from harness.samples import answers_of
 from harness.study import BASE, Study
 from harness.verdict import Verdict, settle
 
@@ -43,6 +49,8 @@ OURS = {
     "output_dir": "models are not kept; records go to --results",
 }
 """Settings of a training that a study decides, with how."""
+LARGEST = 50.0
+"""Points; a comparison that finds only larger differences finds none."""
 CURVE = (0.0, 0.3, 0.5, 0.7, 1.0)
 """Temperatures at which every arm is scored where the model will be sampled."""
 TINY_RATES, RATES, ADAPTER_RATES = (3e-4, 1e-3), (1e-5, 5e-5), (1e-4, 5e-4)
@@ -54,23 +62,33 @@ def run_confirmation(
     loaded: LoadedModel,
     dataset: SFTDataset,
     advice: Recommendation,
-    rows_of: Callable[[Sequence[int]], SFTDataset],
+    read: Callable[[Sequence[Mapping[str, Any]]], SFTDataset],
 ) -> None:
-    """Plan, run what is missing, print the verdict; `rows_of` gives some rows as a dataset."""
+    """Plan, run what is missing, print the verdict; `read` makes source rows a dataset, as `dataset` is."""
     results = Results(args.results)
     results.prepare()
-    problem = _problem(args, dataset, advice, rows_of)
+    problem = _problem(args, dataset, advice, read)
     study = _study(args, loaded, dataset, advice, problem)
     budget = seconds_of(args.budget) if args.budget else None
     err.print("scoring the untouched model, timing a few steps ...")
     plan = make_plan(study, problem, results)
     _show_plan(study, plan)
-    runs, complete = confirm(study, problem, results, plan, budget=budget, on_run=_show_run)
-    verdict = settle(study, runs, margin=args.margin)
+    with reporting(study, finished_runs(study, results), err) as reporter:
+        outcome = confirm(
+            study,
+            problem,
+            results,
+            plan,
+            executor=EXECUTORS[args.executor],
+            budget=budget,
+            on_start=reporter.start,
+            on_run=reporter.report,
+        )
+    verdict = settle(outcome.study, outcome.runs, margin=args.margin)
     if args.json:
-        out.print_json(json.dumps(as_json(study, verdict, complete=complete)))
+        out.print_json(json.dumps(as_json(outcome.study, verdict, complete=outcome.complete)))
     else:
-        show(verdict, complete=complete)
+        show(verdict, complete=outcome.complete)
 
 
 def seconds_of(text: str) -> float:
@@ -85,7 +103,7 @@ def _problem(
     args: argparse.Namespace,
     dataset: SFTDataset,
     advice: Recommendation,
-    rows_of: Callable[[Sequence[int]], SFTDataset],
+    read: Callable[[Sequence[Mapping[str, Any]]], SFTDataset],
 ) -> Problem:
     """What is trained on and how it is scored: given tasks, the ladder's own, or held-out rows."""
     ladder = args.dataset_name.startswith(LADDER)
@@ -95,7 +113,7 @@ def _problem(
     train, held_out = dataset, None
     if not tasks:
         kept, back = split_rows(len(dataset))
-        train, held_out = rows_of(kept), rows_of(back)
+        train, held_out = (read([dataset.raw(i) for i in part]) for part in (kept, back))
         tasks = [own_task(held_out, args.answer_regex)]
     loading = ("dtype", "device", "revision", "trust_remote_code", "allow_pickle")
     return Problem(
@@ -107,7 +125,34 @@ def _problem(
         domain="ladder" if ladder else "user",
         prior=advice.prior.to_dict(),
         include_path=args.include_path,
+        rejected=rejected_side(train, read),
+        answer_pattern=answers_of(train, args.answer_regex),
     )
+
+
+def _objectives(
+    args: argparse.Namespace, advice: Recommendation, problem: Problem
+) -> tuple[str, ...]:
+    """Labels of the arms.
+
+    Raises:
+        InputError: an arm that this dataset does not allow.
+    """
+    pairs = problem.rejected is not None
+    labels = labels_of(args.objectives or default_objectives(advice.recommended, pairs=pairs))
+    for label in labels:
+        targets = read_method(label).targets
+        if targets == "pairs" and not pairs:
+            raise InputError(
+                f"--objectives {label}: {args.dataset_name} has no pairs: needed are columns chosen and "
+                "rejected that differ, and targets read from chosen (--completion_field chosen)"
+            )
+        if targets == "own" and problem.answer_pattern is None:
+            raise InputError(
+                f"--objectives {label}: the completions end in no answer of a known form; give "
+                "--answer_regex with one group that finds it"
+            )
+    return labels
 
 
 def _study(
@@ -122,13 +167,16 @@ def _study(
     rates = ADAPTER_RATES if str(training.get("use_peft", "false")).lower() == "true" else rates
     of_use = float(args.temperature)
     temperatures = sorted({*CURVE, of_use}) if of_use > 0 else [0.0, 1.0]
+    if all(isinstance(task, dict) and "choice" in task["output_type"] for task in problem.tasks):
+        temperatures = [of_use]  # nothing is generated
     return Study(
         model=args.model_name,
         model_fingerprint=loaded.fingerprint,
         dataset=args.dataset_name,
         dataset_fingerprint=dataset.info.fingerprint,
         split=args.split,
-        objectives=labels_of(args.objectives or default_objectives(advice.recommended)),
+        reading=_reading(args),
+        objectives=_objectives(args, advice, problem),
         learning_rates=tuple(args.learning_rates or rates),
         seeds=tuple(range(args.seeds)),
         tasks=tuple(task if isinstance(task, str) else task["task"] for task in problem.tasks),
@@ -142,6 +190,12 @@ def _study(
         },
         full=args.full,
     )
+
+
+def _reading(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The flags that say how the dataset is read; a split has a field of its own."""
+    given = {name: getattr(args, name) for name in DATA_FLAGS if name != "split"}
+    return {name: value for name, value in given.items() if value is not None} or None
 
 
 def _training(words: Sequence[str]) -> dict[str, Any]:
@@ -167,25 +221,16 @@ def _training(words: Sequence[str]) -> dict[str, Any]:
 
 def _show_plan(study: Study, plan: Plan) -> None:
     arms = ", ".join(study.objectives)
+    found = (
+        f"differences of {plan.detectable:.1f} points and more are found with 80 % power"
+        if plan.detectable < LARGEST
+        else "too few seeds or documents to find any difference with 80 % power"
+    )
     err.print(
         f"{plan.runs} runs at most ({plan.finished} done): the untouched model; {arms} at "
         f"{len(study.learning_rates)} learning rates, then {len(study.seeds)} seeds; nll also at a tenth\n"
         f"about {plan.seconds / 60:.0f} min; {plan.documents} test documents of {', '.join(study.tasks)}; "
-        f"differences of {plan.detectable:.1f} points and more are found with 80 % power",
-        markup=False,
-    )
-
-
-def _show_run(event: Event) -> None:
-    spec = event.run.spec
-    of_use = spec.evaluation["temperature"]
-    scores = [
-        s.mean for s in event.run.scores if s.part == "test" and s.temperature in (of_use, None)
-    ]
-    rate = "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
-    err.print(
-        f"{event.done}/{event.at_most} {spec.objective}{rate}: {100 * sum(scores) / len(scores):.1f} "
-        f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)",
+        f"{found}",
         markup=False,
     )
 

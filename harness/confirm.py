@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from advisor.errors import InputError
-from harness.execute import Problem, execute, trial
+from harness.execute import execute, refusal, trial
+from harness.executor import Executor, one_by_one
+from harness.fit import Problem
 from harness.power import minimum_detectable, spread_of_accuracy
 from harness.records import Results, Run, RunSpec
-from harness.study import BASE, NLL, Arm, Study, chosen_arms, next_runs, part_values
+from harness.study import BASE, NLL, Arm, Study, chosen_arms, next_runs, part_values, steps_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Event:
-    """A run that has finished."""
+    """A run that has ended."""
 
     run: Run
     """Its record."""
@@ -46,12 +48,30 @@ class Event:
     """Runs planned."""
     seconds_left: float
     """Estimated."""
+    refused: str | None = None
+    """Why the arm cannot be run on this problem: the study goes on without it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a confirmation has come to."""
+
+    study: Study
+    """Less the arms that were refused."""
+    runs: list[Run]
+    """Finished."""
+    complete: bool
+    """Whether nothing is left to run."""
 
 
 def score_base(study: Study, problem: Problem, results: Results) -> Run:
     """The run of the untouched model: from its record, or now."""
     spec = study.spec(Arm(objective=BASE), study.seeds[0])
-    return results.find(spec) or _run(spec, problem, results)
+    if (found := results.find(spec)) is not None:
+        return found
+    run = execute(spec, problem)
+    _keep(run, results)
+    return run
 
 
 def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
@@ -60,11 +80,12 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     documents = sum(len(values) for values in part_values(study, base, "test").values())
     grid = len(study.objectives) * len(study.learning_rates)
     runs = 1 + grid + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
-    finished = len(_finished(study, results))
+    done = finished_runs(study, results)
+    left = runs - len(done) if next_runs(study, done) else 0
     return Plan(
         runs=runs,
-        finished=finished,
-        seconds=(runs - finished) * _seconds_of_a_run(study, problem, documents),
+        finished=len(done),
+        seconds=left * _seconds_of_a_run(study, problem, documents) if left else 0.0,
         documents=documents,
         detectable=100 * _detectable(study, documents),
     )
@@ -84,47 +105,55 @@ def confirm(
     results: Results,
     plan: Plan,
     *,
+    executor: Executor = one_by_one,
     budget: float | None = None,
+    on_start: Callable[[RunSpec], None] = lambda spec: None,
     on_run: Callable[[Event], None] = lambda event: None,
-) -> tuple[list[Run], bool]:
+) -> Outcome:
     """Run what is missing, until the study is done or the budget, in seconds, is spent.
-
-    Returns:
-        The finished runs of the study, and whether it is complete.
 
     Raises:
         InputError: a run failed; its record is in `failed/`, and starting again goes on from there.
     """
     start = time.monotonic()
-    durations: list[float] = []
-    while specs := next_runs(study, _finished(study, results)):
+    done = {run.spec.id: run for run in finished_runs(study, results)}
+    found, longest, refused, spent = len(done), 0.0, set[str](), False
+
+    def due(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
+        nonlocal spent
         for spec in specs:
-            expected = max(durations, default=0.0)
-            if (
-                budget is not None
-                and time.monotonic() - start + expected > budget
-                and _enough(study, results)
-            ):
-                return _finished(study, results), False
-            run = _run(spec, problem, results)
-            durations.append(run.seconds)
-            done = len(_finished(study, results))
-            left = (plan.runs - done) * sum(durations) / len(durations)
-            on_run(Event(run, done, plan.runs, left))
-    return _finished(study, results), True
+            late = budget is not None and time.monotonic() - start + longest > budget
+            if spent := late and _enough(study, done):
+                return
+            if spec.objective not in refused:
+                on_start(spec)
+                yield spec
+
+    while not spent and (specs := next_runs(study, list(done.values()))):
+        for run in executor(due(specs), problem):
+            if reason := _keep(run, results):
+                refused.add(run.spec.objective)
+            else:
+                done[run.spec.id] = run
+            longest = max(longest, run.seconds)
+            each = (time.monotonic() - start) / max(1, len(done) - found)
+            on_run(Event(run, len(done), plan.runs, (plan.runs - len(done)) * each, reason))
+        study = study.without(refused)
+    return Outcome(study=study, runs=list(done.values()), complete=not spent)
 
 
-def _run(spec: RunSpec, problem: Problem, results: Results) -> Run:
-    run = execute(spec, problem)
-    path = results.write(run)
-    if run.error is not None:
-        raise InputError(f"{spec.objective} failed ({run.error}); its record is {path}")
-    return run
+def _keep(run: Run, results: Results) -> str | None:
+    """Write a run; why its arm is refused, if it is; InputError where it failed."""
+    path, reason = results.write(run), refusal(run)
+    if run.error is not None and reason is None:
+        raise InputError(f"{run.spec.objective} failed ({run.error}); its record is {path}")
+    return reason
 
 
-def _finished(study: Study, results: Results) -> list[Run]:
+def finished_runs(study: Study, results: Results) -> list[Run]:
     """The finished runs that belong to a study, by what identifies its problem."""
-    keys = ("model", "model_fingerprint", "dataset_fingerprint", "split", "tasks", "evaluation")
+    keys = ("model", "model_fingerprint", "dataset_fingerprint", "split", "tasks", "evaluation",
+            "reading")  # fmt: skip
     wanted = dataclasses.asdict(study)
     return [run for run in results.runs() if all(_same(run.spec, key, wanted[key]) for key in keys)]
 
@@ -134,14 +163,13 @@ def _same(spec: RunSpec, key: str, value: object) -> bool:
     return (dict(found) == dict(value)) if isinstance(value, dict) else found == value
 
 
-def _enough(study: Study, results: Results) -> bool:
+def _enough(study: Study, done: Mapping[str, Run]) -> bool:
     """Whether the runs so far can be settled at all: the grid is complete."""
-    runs = _finished(study, results)
     try:
-        chosen_arms(study, runs)
+        chosen_arms(study, list(done.values()))
     except KeyError:
         return False
-    return study.spec(Arm(objective=BASE), study.seeds[0]).id in {run.spec.id for run in runs}
+    return study.spec(Arm(objective=BASE), study.seeds[0]).id in done
 
 
 def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
@@ -149,28 +177,5 @@ def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
     spec = study.spec(Arm(objective=NLL, learning_rate=study.learning_rates[0]), study.seeds[0])
     found = trial(spec, problem)
     answers = documents * (len(study.evaluation["temperatures"]) + study.evaluation["repeats"])
-    steps = steps_of(study, len(problem.train))
+    steps = steps_of(study.training, len(problem.train))
     return float(found.loading + found.step * steps + found.answer * answers)
-
-
-def steps_of(study: Study, rows: int) -> int:
-    """Optimiser steps of a run."""
-    training = study.training
-    if int(training.get("max_steps", -1)) > 0:
-        return int(training["max_steps"])
-    size = int(training.get("per_device_train_batch_size", 8))
-    size *= int(training.get("gradient_accumulation_steps", 1))
-    return max(1, round(-(-rows // size) * float(training.get("num_train_epochs", 1))))
-
-
-def default_objectives(recommended: str) -> tuple[str, ...]:
-    """The arms of a confirmation: NLL, -p, the threshold, CADFT, and what was recommended."""
-    return tuple(dict.fromkeys((NLL, "neg_p", "threshold", "cadft", recommended)))
-
-
-def labels_of(objectives: Sequence[str]) -> tuple[str, ...]:
-    """Objectives as the user typed them to labels, each once, `nll` first: aliases are one arm."""
-    from advisor.objectives import get_objective
-
-    labels = [get_objective(text).label for text in objectives]
-    return tuple(dict.fromkeys((NLL, *labels)))

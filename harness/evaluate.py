@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.errors import InputError
-from harness.answers import compile_pattern, extract_answer
 from harness.quiet import quiet, undisturbed
 from harness.records import Score
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-TASKS = Path(__file__).parent / "ladder" / "tasks"
+TASKS = tuple(Path(__file__).parent / name / "tasks" for name in ("ladder", "gym"))
+"""Folders of the task files that come with the package."""
 PARTS = ("development", "test", "all")
 DEVELOPMENT_SHARE = 0.25
 REPEAT_STRIDE = 1_000_003  # more than any study's seeds, so that no repeat is another seed's
@@ -53,6 +53,7 @@ class _Settings:
     part: str
     num_fewshot: int | None
     chat: bool
+    generated_only: bool
 
 
 def evaluate(
@@ -69,14 +70,15 @@ def evaluate(
     include_path: str | Path | None = None,
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
+    generated_only: bool = False,
 ) -> list[Score]:
     """One Score per task, groups and tags spelled out; global random states are left as they were.
 
     Args:
         model: used where it is, and left in the mode it was in.
         tokenizer: its own; a copy is used.
-        tasks: lm-eval names (`ladder_chain`, or `ladder` for all of them, included), paths of task
-            files, or task configurations such as `held_out_task` gives.
+        tasks: lm-eval names, with our `ladder_chain`, ... and `gym_gcd`, ... (`ladder` and `gym` are all
+            of them); paths of task files; or task configurations such as `held_out.py` makes.
         temperature: of generated answers; 0 is greedy. Sampling is from the whole distribution unless
             the task or the model's generation config sets top_k or top_p. Multiple-choice and
             likelihood tasks do not depend on it: their Score has temperature None.
@@ -90,6 +92,7 @@ def evaluate(
         include_path: folder with task files of the user's own.
         num_fewshot: None: as the task says.
         apply_chat_template: prompts as chats, few-shot examples as turns of them.
+        generated_only: leave out tasks whose Score would have temperature None: for a second temperature.
 
     Raises:
         InputError: an unknown task, one whose data cannot be had, or one without a score per document.
@@ -105,6 +108,7 @@ def evaluate(
         part=part,
         num_fewshot=num_fewshot,
         chat=apply_chat_template,
+        generated_only=generated_only,
     )
     with undisturbed(model), quiet():
         lm = HFLM(
@@ -122,56 +126,6 @@ def evaluate(
                 heat = temperature if _generates(task) else None
                 scores.append(_score(name, records, task.higher_is_better(), heat, part))
     return scores
-
-
-def held_out_task(
-    rows: Sequence[tuple[str, str]],
-    *,
-    answer_pattern: str,
-    name: str = "held_out",
-    until: Sequence[str] = (),
-    max_gen_toks: int = 256,
-) -> dict[str, Any]:
-    """A task for `evaluate` of (prompt, reference completion) rows: exact match of the final answer.
-
-    Args:
-        rows: the end-of-sequence token need not be in the reference.
-        answer_pattern: regular expression, applied to prediction and reference alike: the first group of
-            its last match is the answer, compared after `answers.normalise`.
-        name: of the task in the records.
-        until: strings that end an answer, beside the end-of-sequence token.
-        max_gen_toks: longest answer in tokens.
-
-    Raises:
-        InputError: a broken pattern, or a reference in which it finds nothing.
-    """
-    from datasets import Dataset
-
-    pattern = compile_pattern(answer_pattern)
-    for number, (_, reference) in enumerate(rows):
-        if extract_answer(reference, pattern) is None:
-            raise InputError(
-                f"--answer_regex {answer_pattern}: finds no answer in the completion of held-out row {number}"
-            )
-    documents = [{"prompt": prompt, "reference": reference} for prompt, reference in rows]
-
-    def compare(document: Mapping[str, str], results: Sequence[str]) -> dict[str, float]:
-        wanted = extract_answer(document["reference"], pattern)
-        return {"exact_match": float(extract_answer(results[0], pattern) == wanted)}
-
-    return {
-        "task": name,
-        "custom_dataset": lambda **_: {"test": Dataset.from_list(documents)},
-        "test_split": "test",
-        "fewshot_split": "test",  # lm-eval leaves the document itself out
-        "output_type": "generate_until",
-        "doc_to_text": "prompt",
-        "doc_to_target": "reference",
-        "target_delimiter": "",
-        "generation_kwargs": {"until": list(until), "max_gen_toks": max_gen_toks},
-        "process_results": compare,
-        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
-    }
 
 
 def read_samples(path: Path) -> Score:
@@ -280,7 +234,7 @@ def _repeats(
         random.seed(settings.seed)  # before loading, as lm-eval does
         np.random.seed(settings.seed)  # noqa: NPY002  # what lm-eval's tasks draw from
         for name, task in _load(spec, include_path).items():
-            if repeat == 0 or _generates(task):
+            if _generates(task) or (repeat == 0 and not settings.generated_only):
                 # For every task anew, so that its answers do not hang on what else is asked.
                 torch.manual_seed(settings.seed + REPEAT_STRIDE * repeat)
                 records = _run(lm, task, settings)
@@ -384,7 +338,7 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 
     if include_path and not Path(include_path).is_dir():
         raise InputError(f"--include_path {include_path}: no such folder")
-    folders: list[str | Path] = [TASKS, *([include_path] if include_path else [])]
+    folders: list[str | Path] = [*TASKS, *([include_path] if include_path else [])]
     return TaskManager(include_path=folders, include_defaults=defaults)
 
 

@@ -3,53 +3,22 @@
 from __future__ import annotations
 
 import resource
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from transformers.trainer_callback import PrinterCallback
-
-from advisor.data import SFTDataset
 from advisor.model import LoadedModel, load_model
-from advisor.objectives import get_objective
 from harness.environment import Environment
 from harness.evaluate import evaluate
-from harness.finetune import build_trainer
+from harness.fit import Fitted, Problem, fit
+from harness.memory import largest_that_fits
 from harness.records import Run, RunSpec, Score
-from harness.settings import read_settings
-from harness.study import BASE
+from harness.samples import ArmRefused
 
-STEPS_KEPT = 200
-LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
-          "effective_sample_size", "share_p_below_0.1", "p_eos")  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What all runs of a study have in common."""
-
-    model: str
-    """Folder or hub id to load before every run."""
-    loading: Mapping[str, Any]
-    """Keyword arguments of `load_model`."""
-    train: SFTDataset
-    """Demonstrations to train on."""
-    held_out: SFTDataset | None
-    """Demonstrations kept back: their NLL is recorded, and never the referee."""
-    tasks: Sequence[Any]
-    """lm-eval tasks, by name or as objects."""
-    domain: str
-    """"ladder" or "user"."""
-    prior: Mapping[str, Any] | None = None
-    """What was measured before training."""
-    include_path: str | None = None
-    """Folder with task files of the user's own."""
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    """More keyword arguments of `evaluate`: few-shot examples, chat template, batch size."""
+DOCUMENTS_AT_A_TIME = 64
 
 
 def execute(spec: RunSpec, problem: Problem) -> Run:
@@ -57,12 +26,11 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
     start = time.monotonic()
     environment = Environment.here()
     scores: list[Score] = []
-    found: dict[str, Any] = {}
+    found = Fitted()
     error = None
     try:
-        loaded = load_model(problem.model, **problem.loading)
+        loaded, found = fit(spec, problem)
         environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
-        found = {} if spec.objective == BASE else _train(spec, problem, loaded)
         scores = _score(spec, problem, loaded)
     except (RuntimeError, ValueError, OSError) as failure:
         error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
@@ -70,15 +38,21 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
         spec=spec,
         environment=environment,
         domain=problem.domain,
-        prior=problem.prior,
-        steps=tuple(found.get("steps", ())),
-        held_out=found.get("held_out", {}),
+        prior=_prior(problem, found),
+        steps=tuple(found.steps),
+        held_out=found.held_out,
         scores=tuple(scores),
         seconds=time.monotonic() - start,
-        tokens=int(found.get("tokens", 0)),
+        tokens=found.tokens,
         peak_memory_bytes=_peak_memory(),
         error=error,
     )
+
+
+def refusal(run: Run) -> str | None:
+    """Why an arm cannot be run on this problem at all; None where the run is whole or may be tried again."""
+    name, _, reason = (run.error or "").partition(": ")
+    return reason if name == ArmRefused.__name__ else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,54 +74,23 @@ def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 3
     of_use = settings["temperature"]
     short = replace(short, evaluation={**settings, "temperatures": [of_use]})
     times = [time.monotonic()]
-    loaded = load_model(problem.model, **problem.loading)
+    load_model(problem.model, **problem.loading)
     times.append(time.monotonic())
-    _train(short, replace(problem, held_out=None), loaded)
+    loaded, _ = fit(short, replace(problem, held_out=None))
     times.append(time.monotonic())
     answers = sum(len(score.documents) for score in _score(short, problem, loaded))
     times.append(time.monotonic())
     loading, training, scoring = (b - a for a, b in pairwise(times))
-    return Trial(loading=loading, step=training / steps, answer=scoring / max(1, answers))
+    return Trial(
+        loading=loading, step=max(0.0, training - loading) / steps, answer=scoring / max(1, answers)
+    )
 
 
-def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> dict[str, Any]:
-    """Fine-tune the loaded model in place; returns its step log, held-out measures and tokens."""
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {**spec.training, "learning_rate": spec.learning_rate, "seed": spec.seed}
-        words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
-        fixed = {
-            "output_dir": str(Path(folder)),
-            "save_strategy": "no",
-            "report_to": "none",
-            "disable_tqdm": True,
-        }
-        config, peft_config = read_settings(words, fixed)
-        trainer = build_trainer(
-            loaded,
-            problem.train,
-            get_objective(spec.objective),
-            config,
-            eval_dataset=problem.held_out,
-            peft_config=peft_config,
-        )
-        trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
-        trainer.train()
-        held_out = trainer.evaluate() if problem.held_out is not None else {}
-    loaded.model.eval()
-    log = [
-        {key: entry[key] for key in ("step", *LOGGED) if key in entry}
-        for entry in trainer.state.log_history
-    ]
-    log = [entry for entry in log if "loss" in entry]
-    stride = max(1, -(-len(log) // STEPS_KEPT))
-    measures = ("nll", "mean_p", "entropy", "p_eos")
-    return {
-        "steps": log[::stride],
-        "held_out": {
-            name: held_out[f"eval_{name}"] for name in measures if f"eval_{name}" in held_out
-        },
-        "tokens": sum(len(e.input_ids) for e in problem.train) * config.num_train_epochs,
-    }
+def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
+    """What was measured on the untouched model: its own answers were, too."""
+    return (
+        {**(problem.prior or {}), "own_answers": found.sampled} if found.sampled else problem.prior
+    )
 
 
 def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
@@ -162,7 +105,8 @@ def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
                 if part == "test" and temperature == of_use and of_use > 0
                 else 1
             )
-            scores += evaluate(
+            score = partial(
+                evaluate,
                 loaded.model,
                 loaded.tokenizer,
                 problem.tasks,
@@ -172,9 +116,17 @@ def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
                 seed=spec.seed,
                 part=part,
                 include_path=problem.include_path,
-                **problem.evaluation,
+                generated_only=temperature != temperatures[0],  # the others do not depend on it
             )
+            scores += _in_batches(score, problem)
     return scores
+
+
+def _in_batches(score: Callable[..., list[Score]], problem: Problem) -> list[Score]:
+    """Scores from the largest batches of documents that fit into memory."""
+    more = dict(problem.evaluation)
+    largest = more.pop("batch_size", DOCUMENTS_AT_A_TIME)
+    return largest_that_fits(lambda size: score(batch_size=size, **more), largest)
 
 
 def _peak_memory() -> int:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from advisor.data import Example, SFTDataset
-from advisor.errors import InputError
 from harness.answers import find_answer_pattern
-from harness.evaluate import held_out_task
+from harness.held_out import choice_task, held_out_task
 
 HELD_OUT = 0.2
 """Share of the demonstrations that becomes a task where no other task is given."""
@@ -25,33 +24,45 @@ def split_rows(rows: int, *, seed: int = 0) -> tuple[list[int], list[int]]:
 
 
 def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
-    """The kept-back rows of the user's data as a task: exact match of the final answer.
+    """The kept-back rows of the user's data as a task.
+
+    Exact match of the final answer where a pattern finds one, the user's or a known one, in every row that
+    was not cut off: those have lost theirs. Else a choice among completions (`held_out.choice_task`).
 
     Raises:
-        InputError: no pattern finds an answer in them.
+        InputError: the user's pattern fails, or there is nothing to choose from.
     """
-    pairs = [_texts(dataset, example) for example in dataset if example.target_tokens]
-    pattern = answer_regex or find_pattern([reference for _, reference in pairs])
-    longest = max(example.target_tokens for example in dataset)
-    return held_out_task(pairs, answer_pattern=pattern, max_gen_toks=longest + 16)
-
-
-def find_pattern(references: Sequence[str]) -> str:
-    """The known pattern that finds an answer in every reference; InputError where none does."""
-    if pattern := find_answer_pattern(references):
-        return pattern
-    raise InputError(
-        "no benchmark: the completions end in no answer of a known form; give --tasks (lm-eval names or a "
-        "YAML file), or --answer_regex with one group that finds the final answer"
+    examples = [example for example in dataset if example.target_tokens]
+    whole = [example for example in examples if not example.truncated] or examples
+    answered = [_texts(dataset, example) for example in whole]
+    pattern = answer_regex or find_answer_pattern([reference for _, reference in answered])
+    if pattern is None:
+        return choice_task([_texts(dataset, example) for example in examples])
+    return held_out_task(
+        answered,
+        answer_pattern=pattern,
+        max_gen_toks=_answer_length(whole, dataset.info.max_length),
     )
+
+
+def _answer_length(examples: Sequence[Example], context: int) -> int:
+    """A little more tokens than the longest reference, but half the context or what prompts leave of it."""
+    longest = max(example.target_tokens for example in examples)
+    prompt = max(next(i for i, x in enumerate(example.labels) if x != -100) for example in examples)
+    return min(longest + 16, max(context - prompt - 1, context // 2))
 
 
 def _texts(dataset: SFTDataset, example: Example) -> tuple[str, str]:
     """(prompt, completion) of an example, as the model reads them: the first target begins the completion."""
+    ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
     first = next(i for i, label in enumerate(example.labels) if label != -100)
+    end = example.terminators[0] if example.terminators else len(ids)
+    if special.issuperset(ids[:first]):  # lm-eval itself puts what begins a sequence before a text
+        begin = next((i for i in range(first, end) if ids[i] not in special), end)
+        return "", _decoded(dataset, ids[begin:end])
+    return _decoded(dataset, ids[:first]), _decoded(dataset, ids[first:end])
+
+
+def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:
     decode: Callable[..., Any] = dataset.tokenizer.decode
-    end = example.terminators[0] if example.terminators else len(example.input_ids)
-    prompt, completion = example.input_ids[:first], example.input_ids[first:end]
-    return str(decode(prompt, clean_up_tokenization_spaces=False)), str(
-        decode(completion, clean_up_tokenization_spaces=False)
-    )
+    return str(decode(ids, clean_up_tokenization_spaces=False))

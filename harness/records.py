@@ -57,6 +57,8 @@ class RunSpec:
     """Names of lm-eval tasks."""
     evaluation: Mapping[str, Any]
     """Temperatures, repeats, limit, few-shot examples."""
+    reading: Mapping[str, Any] | None = None
+    """How the dataset was read, where that was said: its columns, template, longest sequence."""
 
     @property
     def id(self) -> str:

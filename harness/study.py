@@ -12,8 +12,8 @@ there is nothing left. So a study that was killed goes on where it stopped, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Arm:
     """One thing that is compared: an objective at a learning rate, or the untouched base."""
 
     objective: str
-    """Label in the table of objectives, or "base"."""
+    """Label in the table of objectives, of a method, or "base"."""
     learning_rate: float | None = None
     """None for the base."""
     tenth: bool = False
@@ -58,7 +58,7 @@ class Study:
     dataset_fingerprint: str
     """Of the content."""
     objectives: tuple[str, ...]
-    """Labels; `nll` is always among them."""
+    """Labels, also of what is no objective of the table (`methods.py`); `nll` is always among them."""
     learning_rates: tuple[float, ...]
     """The same grid for every objective."""
     seeds: tuple[int, ...]
@@ -73,6 +73,8 @@ class Study:
     """Temperatures, repeats, limits."""
     split: str | None = None
     """Of the dataset."""
+    reading: Mapping[str, Any] | None = None
+    """How the dataset is read, where that was said."""
     full: bool = False
     """Run every arm on every seed: no racing."""
 
@@ -90,7 +92,12 @@ class Study:
             training={} if arm.objective == BASE else dict(self.training),
             tasks=self.tasks,
             evaluation=dict(self.evaluation),
+            reading=self.reading,
         )
+
+    def without(self, refused: Collection[str]) -> Study:
+        """The study less some objectives."""
+        return replace(self, objectives=tuple(x for x in self.objectives if x not in refused))
 
 
 def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
@@ -129,6 +136,15 @@ def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
         if name == NLL and best.learning_rate is not None:
             arms.append(Arm(objective=NLL, learning_rate=best.learning_rate / 10, tenth=True))
     return arms
+
+
+def steps_of(training: Mapping[str, Any], rows: int) -> int:
+    """Optimiser steps of a run over so many rows."""
+    if int(training.get("max_steps", -1)) > 0:
+        return int(training["max_steps"])
+    size = int(training.get("per_device_train_batch_size", 8))
+    size *= int(training.get("gradient_accumulation_steps", 1))
+    return max(1, round(-(-rows // size) * float(training.get("num_train_epochs", 1))))
 
 
 def part_mean(study: Study, run: Run, part: str) -> float:

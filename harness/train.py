@@ -104,6 +104,8 @@ class ObjectiveLoss(_Mixed):
     ) -> Any:
         """Sum of weight * NLL over this micro-batch, divided by the step's number of targets."""
         inputs = dict(inputs)
+        if "step" in self.objective.needs and "token_weights" not in inputs:  # in evaluation
+            inputs["token_weights"] = self._step_weights([inputs])[0]
         terminator = inputs.pop("terminator", None)
         call = self._head_call(inputs)
         labels, mask = inputs["labels"], inputs.get("attention_mask")

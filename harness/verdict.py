@@ -129,7 +129,7 @@ def _against_sharpened(
     margin: float,
 ) -> list[Row]:  # fmt: skip
     """Arms against NLL at the temperature that suits NLL best; none where that is the one of use."""
-    best = max(curve, key=lambda temperature: curve[temperature])
+    best = max(curve, key=lambda t: (curve[t], t == study.temperature))
     if study.temperature == 0 or best == study.temperature:
         return []
     name = f"nll at temperature {best:g}"

@@ -3,18 +3,18 @@
 import itertools
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from byte_tokens import byte_tokenizer
 
 from advisor.cli import main
+from advisor.data import load_dataset
 from harness.command import seconds_of
-from harness.problem import find_pattern, split_rows
+from harness.problem import own_task, split_rows
 from harness.records import Results
 
 QUICK = [
@@ -57,32 +57,34 @@ def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
 
 
-def test_killed_it_goes_on_where_it_stopped(capsys: Any, tmp_path: Path) -> None:
-    words = ["confirm", *QUICK, "--json", "--results", str(tmp_path / "killed")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    kept: dict[Path, int] = {}
-    for enough in (1, 2, 3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "advisor.cli", *words], env=environment, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        deadline = time.monotonic() + 120
-        while (
-            len(list((tmp_path / "killed" / "runs").glob("*.json"))) < enough
-            and process.poll() is None
-        ):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for path, stamp in kept.items():
-            assert path.stat().st_mtime_ns == stamp, "a finished run ran again"
-        kept = {
-            path: path.stat().st_mtime_ns for path in (tmp_path / "killed" / "runs").glob("*.json")
-        }
-        Results(tmp_path / "killed").runs()  # none is broken
-    whole = confirmed(capsys, "--results", str(tmp_path / "whole"))
-    assert confirmed(capsys, "--results", str(tmp_path / "killed"))["rows"] == whole["rows"]
+@pytest.mark.slow
+def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    words = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
+    script = Path(__file__).with_name("killed.py")
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "confirm", *words, "--json"],
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killed, whole = (
+        {run.spec.id: run for run in Results(tmp_path / name).runs()}
+        for name in ("killed", "whole")
+    )  # reading refuses a broken record
+    assert killed.keys() == whole.keys() and len(whole) == 12
+    assert all(killed[key].scores == whole[key].scores for key in whole)
+    journal = (tmp_path / "killed" / "journal").read_text().splitlines()
+    assert journal.count("kill") == 10
+    begun: set[str] = set()
+    kept: set[str] = set()
+    interrupted = 0
+    for line, after in itertools.pairwise([*journal, "end"]):
+        word, _, key = line.partition(" ")
+        assert not (word == "begin" and key in kept), "a finished run was executed again"
+        (kept if word == "kept" else begun if word == "begin" else set()).add(key)
+        interrupted += word == "begin" and after == "kill"
+    assert begun == whole.keys() and kept <= whole.keys() and interrupted >= 5
 
 
 def test_a_users_own_data_become_a_task(
@@ -96,8 +98,6 @@ def test_a_users_own_data_become_a_task(
     flags = ["--learning_rates", "1e-3", "--seeds", "1", "--objectives", "nll", "--max_steps", "1"]
     words = ["confirm", str(model_folder), str(data), *flags, "--results", str(tmp_path), "--json"]
     capsys.readouterr()
-    assert main([*words, "--temperature", "0"]) == 2
-    assert "--answer_regex" in capsys.readouterr().err
     assert main([*words, "--temperature", "0", "--answer_regex", "([c-h])"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["tasks"] == ["held_out"] and not answer["fine_tune"]
@@ -112,9 +112,69 @@ def test_held_out_rows_are_fixed_and_kept_back() -> None:
     assert len(split_rows(10_000)[1]) == 400
 
 
+@pytest.mark.parametrize("plain", [False, True])
+def test_without_answers_the_completions_become_a_choice(
+    capsys: Any, model_folder: Path, write: Any, tmp_path: Path, plain: bool
+) -> None:
+    stories = list(
+        itertools.product(itertools.permutations("abcd"), itertools.permutations("efgh", 3))
+    )[::5]
+    rows = [{"prompt": " ".join(a) + " ", "completion": " ".join(b)} for a, b in stories]
+    rows = [{"text": row["prompt"] + row["completion"]} for row in rows] if plain else rows
+    data = write("d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--learning_rates", "1e-3", "--seeds", "1", "--objectives", "nll", "--max_steps", "1"]
+    words = ["confirm", str(model_folder), str(data), *flags, "--results", str(tmp_path), "--json"]
+    capsys.readouterr()
+    assert main([*words, "--temperature", "0.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"] == ["held_out_choice"]
+    for run in Results(tmp_path).runs():
+        parts = [(score.part, score.temperature, score.metric) for score in run.scores]
+        assert parts == [("development", None, "acc_norm,none"), ("test", None, "acc_norm,none")]
+
+
+def own_rows(rows: list[tuple[str, str]], **settings: Any) -> dict[str, Any]:
+    source = [{"prompt": prompt, "completion": completion} for prompt, completion in rows]
+    return own_task(load_dataset(source, byte_tokenizer(**settings)), None)
+
+
 def test_known_answers_are_found() -> None:
-    assert find_pattern(["so\n#### 12", "#### -3"]).startswith("####")
-    assert "boxed" in find_pattern([r"thus \boxed{7}"])
+    for marked in (["so\n#### 12", "#### -3"], [r"thus \boxed{7}", r"\boxed{8}"]):
+        task = own_rows([("a", text) for text in marked])
+        assert task["output_type"] == "generate_until"
+        assert task["process_results"]({"reference": marked[0]}, [marked[0]]) == {
+            "exact_match": 1.0
+        }
+        assert task["process_results"]({"reference": marked[0]}, [marked[1]]) == {
+            "exact_match": 0.0
+        }
+    assert own_rows([("a", "#### 1"), ("a", "none")])["output_type"] == "multiple_choice"
+
+
+def test_rows_that_are_cut_off_have_no_answer_but_can_be_chosen() -> None:
+    rows = [("a", "so #### 1"), ("b", "so #### 2"), ("c", "c" * 600 + "#### 3")]
+    documents = own_rows(rows)["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == ["a", "b"]
+    documents = own_rows([*rows[:1], ("b", "so"), rows[2]])["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == ["a", "b", "c"]
+    assert own_rows([("c", f"{i}" * 600) for i in range(3)])["output_type"] == "multiple_choice"
+
+
+def test_answers_leave_room_for_prompts() -> None:
+    def longest(prompt: int, completion: int) -> int:
+        rows = [("p" * prompt, "#### 1"), ("p", "c" * (completion - 6) + "#### 1")]
+        return int(own_rows(rows)["generation_kwargs"]["max_gen_toks"])
+
+    assert longest(20, 40) == 41 + 16  # with the end of the sequence
+    assert longest(100, 405) == 512 - 100 - 1
+    assert longest(400, 405) == 256
+
+
+def test_what_begins_a_sequence_is_no_prompt() -> None:
+    source = [{"text": f"It was day {i}. They ran {i} miles."} for i in range(5)]
+    task = own_task(load_dataset(source, byte_tokenizer(bos=True)), None)
+    documents = task["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == [f"It was day {i}. " for i in range(5)]
+    assert documents[0]["choices"][documents[0]["gold"]] == "They ran 0 miles."
 
 
 @pytest.mark.parametrize(

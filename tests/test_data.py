@@ -56,6 +56,13 @@ GOLDEN = [
         {"prompt": TALK[:3], "completion": TALK[3:]},
         "User: hi\nAssistant: yo</s>\nUser: ok\nAssistant:« bye</s>»",
     ),
+    ("preference", {"prompt": "ab", "chosen": "cd", "rejected": "ef"}, "ab«cd</s>»"),
+    (
+        "preference",
+        {"prompt": TALK[:3], "chosen": TALK[3:], "rejected": TALK[1:2]},
+        "User: hi\nAssistant: yo</s>\nUser: ok\nAssistant:« bye</s>»",
+    ),
+    ("preference", {"chosen": TALK, "rejected": TALK[:2]}, TALKED),
     ("prompt/response", {"prompt": "ab", "response": "cd", "sep": " "}, "ab\n«cd</s>»"),
     ("alpaca", {"instruction": "i", "input": "x", "output": "o"}, "i\nx\n«o</s>»"),
     ("alpaca", {"instruction": "i", "input": "", "output": "o"}, "i\n«o</s>»"),
@@ -254,7 +261,6 @@ def test_describe_example() -> None:
 BAD_ROWS = [
     ({"qestion": "q", "reply": "a"}, {}, "columns qestion, reply; name them with --prompt_field"),
     ({"Question": "q", "Answer": 5.0}, {}, "--prompt_field Question --completion_field Answer"),
-    ({"prompt": "p", "chosen": "c", "rejected": "r"}, {}, "--completion_field chosen"),
     (
         {"instruction": "i", "instances": [{"input": "x", "output": "o"}]},
         {},

@@ -19,14 +19,15 @@ from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from harness import evaluate as module
 from harness.answers import ANSWER_PATTERNS, extract_answer, find_answer_pattern
-from harness.evaluate import evaluate, held_out_task, read_samples
+from harness.evaluate import evaluate, read_samples
+from harness.held_out import choice_task, held_out_task, split_text
 from harness.ladder import RUNGS, resolve
 from harness.ladder.problems import problem_sets
 from harness.ladder.score import greedy_answers
 from harness.ladder.skills import SKILLS
 from harness.ladder.tokenizer import build_tokenizer
 
-LADDER = sorted(path.stem for path in module.TASKS.glob("*.yaml"))
+LADDER = sorted(path.stem for path in module.TASKS[0].glob("*.yaml"))
 GENERATION = {
     "task": "mine_generated", "dataset_path": "json", "test_split": "test", "fewshot_split": "train",
     "doc_to_text": "prompt", "doc_to_target": "answer", "target_delimiter": "", "fewshot_delimiter": "$",
@@ -369,6 +370,143 @@ def test_an_answer_is_the_first_group_or_the_whole_match() -> None:
     assert extract_answer("x=1 y=2", re.compile(r"(?:x=(\d))|(?:y=(\d))")) == "2"
     assert find_answer_pattern(["#### 1", "no number"]) is None
     assert find_answer_pattern([]) is None
+
+
+ANIMALS = [
+    "The cat sat.",
+    "The dogs ran away.",
+    "A fish swam by.",
+    "My bird sang on.",
+    "Six ants marched off.",
+]
+
+
+def likelihoods_given(
+    monkeypatch: pytest.MonkeyPatch, likes: Callable[[str, str], float]
+) -> list[tuple[str, str]]:
+    """Puts a model with known preferences in the model's place; the list fills with what it is asked."""
+    from lm_eval.models.huggingface import HFLM
+
+    asked: list[tuple[str, str]] = []
+
+    def loglikelihood(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[Any]:
+        asked.extend(request.args for request in requests)
+        return [(likes(*request.args), False) for request in requests]
+
+    monkeypatch.setattr(HFLM, "loglikelihood", loglikelihood)
+    return asked
+
+
+def chosen(rows: list[tuple[str, str]], **settings: Any) -> Any:
+    (score,) = evaluate(
+        tiny_model(), tiny_tokenizer(), [choice_task(rows)], temperature=1.0, part="all", **settings
+    )
+    return score
+
+
+def test_a_choice_is_right_where_the_rows_own_completion_is_likeliest_per_character(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(f"story {i}: ", text) for i, text in enumerate(ANIMALS)]
+    own = dict(rows)
+    asked = likelihoods_given(
+        monkeypatch, lambda prompt, text: -1.0 if own[prompt] == text else -9.0
+    )
+    score = chosen(rows, repeats=3)
+    assert (score.task, score.metric, score.temperature) == (
+        "held_out_choice",
+        "acc_norm,none",
+        None,
+    )
+    assert score.values == ((1.0,),) * 5
+    assert len(asked) == 4 * 5 == len(set(asked))  # its own and three others, all different
+    likelihoods_given(monkeypatch, lambda prompt, text: -9.0 if own[prompt] == text else -1.0)
+    assert chosen(rows).mean == 0.0
+    # As likely per character everywhere, but for the shorter ones in sum: one more character decides.
+    likelihoods_given(
+        monkeypatch, lambda prompt, text: -2.0 * len(text) + 1.5 * (own[prompt] == text)
+    )
+    assert chosen(rows).mean == 1.0
+
+
+def test_what_makes_all_completions_likelier_per_character_changes_no_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [(f"story {i}: ", text) for i, text in enumerate(ANIMALS)]
+    taste = {
+        (prompt, text): -2.0 + (text == own) * (-1) ** i + random.Random(text).random() / 10
+        for i, (prompt, own) in enumerate(rows)
+        for text in ANIMALS
+    }
+    likelihoods_given(monkeypatch, lambda prompt, text: len(text) * taste[prompt, text])
+    before = chosen(rows)
+    likelihoods_given(monkeypatch, lambda prompt, text: len(text) * (taste[prompt, text] + 0.7))
+    assert chosen(rows) == before
+    assert [value for (value,) in before.values] == [1.0, 0.0, 1.0, 0.0, 1.0]
+
+
+def test_choices_are_of_similar_length_and_cut_at_a_word() -> None:
+    long = "one two three four five six seven eight nine ten"
+    texts = [f"{number} {long}" for number in range(6)] + ["a" * n for n in (1, 2, 3, 4)]
+    rows = choice_task([("p", text) for text in texts])["custom_dataset"]()["test"].to_list()
+    for row, text in zip(rows, texts, strict=True):
+        own = row["choices"][row["gold"]]
+        assert text.startswith(own) and len(row["choices"]) == 4 == len(set(row["choices"]))
+        assert len(own) <= 32
+    assert rows[0]["choices"][rows[0]["gold"]] == "0 one two three four five six"
+    assert all(len(choice) > 20 for choice in rows[0]["choices"])
+    assert all(len(choice) <= 4 for choice in rows[-1]["choices"])
+    assert len({row["gold"] for row in rows}) > 2
+    again = choice_task([("p", text) for text in texts])["custom_dataset"]()["test"].to_list()
+    assert rows == again
+
+
+def test_labels_are_chosen_among_all_labels() -> None:
+    rows = [("a", "yes"), ("b", "no"), ("c", "yes"), ("d", "maybe")]
+    documents = choice_task(rows)["custom_dataset"]()["test"].to_list()
+    assert [sorted(row["choices"]) for row in documents] == [["maybe", "no", "yes"]] * 4
+    assert [row["choices"][row["gold"]] for row in documents] == ["yes", "no", "yes", "maybe"]
+    with pytest.raises(InputError, match="no two different completions"):
+        choice_task([("a", "yes"), ("b", "yes")])
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "One day it rained. Tom ran home. He slept.",
+            ("One day it rained. ", "Tom ran home. He slept."),
+        ),
+        ('He said "go." Then he left', ('He said "go." ', "Then he left")),
+        ("first line\nsecond line", ("first line\n", "second line")),
+        ("no end of a sentence here", ("no end of a ", "sentence here")),
+        ("abcdef", ("abc", "def")),
+    ],
+)
+def test_a_plain_text_is_split_near_its_middle(text: str, parts: tuple[str, str]) -> None:
+    assert split_text(text) == parts
+
+
+def test_a_plain_text_becomes_context_and_continuation(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"It was day {i}. {animal}" for i, animal in enumerate(ANIMALS)]
+    asked = likelihoods_given(monkeypatch, lambda prompt, text: float(texts[3] == prompt + text))
+    assert chosen([("", text) for text in texts]).values[3] == (1.0,)
+    assert {prompt for prompt, _ in asked} == {f"It was day {i}. " for i in range(5)}
+
+
+def test_for_a_second_temperature_only_generated_answers_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generated = held_out_task([("a", "#1"), ("b", "#2")], answer_pattern="#(.*)")
+    rows = [(f"story {i}: ", text) for i, text in enumerate(ANIMALS)]
+    asked = likelihoods_given(monkeypatch, lambda prompt, text: -1.0)
+    prompts_given(monkeypatch, lambda prompt: "#1")
+    scores = evaluate(
+        tiny_model(), tiny_tokenizer(), [generated, choice_task(rows)], temperature=0.5, part="all",
+        generated_only=True,
+    )  # fmt: skip
+    assert [(score.task, score.temperature) for score in scores] == [("held_out", 0.5)]
+    assert not asked
 
 
 def test_repeated_documents_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from advisor.arguments import parse
 from advisor.errors import InputError
 from harness import ladder
 from harness.ladder import RUNGS, invented, pretrain, resolve, skills
 from harness.ladder.__main__ import MINIATURE
+from harness.ladder.__main__ import main as ladder_main
 from harness.ladder.build import build, write_demonstrations
 from harness.ladder.card import card_table, read_card
 from harness.ladder.score import demonstration_prior, greedy_accuracy, greedy_answers
@@ -264,11 +266,51 @@ def test_same_seed_same_weights_also_after_a_kill(tmp_path, monkeypatch):
 
 
 def _only_after(first, batch):
-    def checked(recipe, seed, step, tokenizer):
+    def checked(recipe, seed, step, tokenizer, stories):
         assert step > first
-        return batch(recipe, seed, step, tokenizer)
+        return batch(recipe, seed, step, tokenizer, stories)
 
     return checked
+
+
+def test_stories_are_half_of_what_is_read():
+    text = pretrain.readable("Once upon a time,\n\nThere was a FOX. " * 20 + "\u00e9!")
+    assert set(text) <= set(ALPHABET)
+    recipe = replace(pretrain.LARGE, rows=400)
+    tokenizer = build_tokenizer()
+    ids = pretrain.batch(recipe, 0, 1, tokenizer, text)
+    read = [tokenizer.decode(row) in text for row in ids]
+    assert sum(read) / len(read) == pytest.approx(0.5, abs=0.1)
+    assert ids.shape == (400, recipe.length)
+
+
+def test_a_large_model_has_50_million_parameters():
+    with torch.device("meta"):
+        model = pretrain.new_model(pretrain.LARGE, 0, build_tokenizer())
+    assert 45e6 < model.num_parameters() < 55e6
+
+
+@pytest.mark.parametrize("words", [[], ["--stories", "nowhere.txt"], ["--stories", "short.txt"]])
+def test_a_large_build_without_stories_is_refused_in_one_line(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short.txt").write_text("once")
+    monkeypatch.setattr("sys.argv", ["ladder", "build", "--size", "50M", *words])
+    with pytest.raises(SystemExit) as stopped:
+        ladder_main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_build_command_with_stories_in_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.txt").write_text("once upon a time " * 20)
+    monkeypatch.setitem(MINIATURE, "miniature", replace(MINIATURE["miniature"], step=5))
+    words = ["ladder", "build", "--miniature", "--stories", "s.txt", "--output_dir", "out"]
+    monkeypatch.setattr("sys.argv", words)
+    ladder_main()
+    card = read_card(tmp_path / "out")["miniature"]
+    assert card["recipe"]["stories"] == 0.5
+    assert (tmp_path / "out/models/miniature/model.safetensors").is_file()
 
 
 def test_miniature_build_learns(tmp_path):
@@ -388,3 +430,13 @@ def test_a_rows_first_token_hardly_matters():
 
 def test_readme_has_the_cards_table():
     assert card_table(CARD) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["50m-strong", "50m-weak"])
+def test_the_studies_of_the_large_ladder_are_understood(name):
+    rung = name.partition("-")[2]
+    args = parse(["confirm", "M", "D", "-C", str(ROOT / "studies" / f"{name}.yaml")])
+    assert args.tasks == [f"ladder_{RUNGS[rung].skill}"]
+    assert args.results == f"results/confirm/{name}"
+    assert args.seeds == 3
+    assert all(isinstance(rate, float) for rate in args.learning_rates)

@@ -26,7 +26,9 @@ def test_the_core_never_imports_the_harness(path: Path) -> None:
         assert "harness" not in imported(path)
 
 
-@pytest.mark.parametrize("name", ["objectives", "recommend", "sequential", "export", "errors"])
+@pytest.mark.parametrize(
+    "name", ["objectives", "recommend", "deep", "cautions", "sequential", "export", "errors"]
+)
 def test_deciding_imports_no_torch(name: str) -> None:
     tree = ast.parse((ROOT / "advisor" / f"{name}.py").read_text(encoding="utf-8"))
     outside = [

@@ -236,3 +236,12 @@ def test_own_loop_in_three_lines() -> None:
     (-kept.exp()).mean().backward()  # -p, whose gradient DFT's is
     for one, other in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["cadft", "infosft", "dft"])
+def test_evaluation_works_for_objectives_of_the_step(tmp_path: Path, objective: str) -> None:
+    trainer = build(tmp_path, objective)
+    found = trainer.evaluate()
+    nll = build(tmp_path, "nll").evaluate()
+    assert found["eval_nll"] == pytest.approx(nll["eval_nll"], rel=1e-5)
+    assert found["eval_loss"] != pytest.approx(nll["eval_loss"], rel=1e-3)

@@ -14,13 +14,16 @@ def checkpoint(folder: Path, cell: Cell) -> Path:
     return folder / cell.family / f"step-{cell.step}"
 
 
-def pretrain_family(folder: Path, size: str, seed: int) -> None:
+def pretrain_family(output_dir: Path, size: str, seed: int) -> None:
     """Train one model of the study and keep it at its steps."""
-    root = folder / f"{size}-{seed}"
+    root = output_dir / f"{size}-{seed}"
     stops = CHECKPOINTS[size][seed]
-    # A checkpoint is complete once its weights are under their final name.
-    if all((root / f"step-{step}" / "model.safetensors").exists() for step in stops):
+    if all((root / f"step-{step}").exists() for step in stops):
         return
     root.mkdir(parents=True, exist_ok=True)
     for step, model in pretrain(SIZES[size], seed=seed, stops=stops, folder=root):
-        save_model(model, root / f"step-{step}")
+        folder = root / f"step-{step}"
+        if not folder.exists():  # a killed pretraining passes its last checkpoints again
+            part = root / f"part-{step}"
+            save_model(model, part)
+            part.rename(folder)

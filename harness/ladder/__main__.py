@@ -3,7 +3,9 @@
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from harness.ladder import RUNGS, Rung
 
@@ -19,6 +21,16 @@ def main() -> None:
     build.add_argument("--output_dir", "--output-dir", type=Path, default=Path("outputs/ladder"))
     build.add_argument("--seed", type=int, default=0)
     build.add_argument("--rungs", nargs="+", choices=list(RUNGS), default=list(RUNGS))
+    build.add_argument(
+        "--size",
+        choices=["0.8M", "50M"],
+        default="0.8M",
+        help="50M is for a GPU and needs --stories",
+    )
+    build.add_argument(
+        "--stories", type=Path, help="text that is half of what a 50M model reads, e.g. TinyStories"
+    )
+    build.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     build.add_argument("--miniature", action="store_true", help="a tiny model in seconds instead")
     arguments = parser.parse_args()
     logging.basicConfig(
@@ -37,10 +49,35 @@ def _build(arguments: argparse.Namespace) -> None:
     disable_progress_bar()
 
     rungs = {name: RUNGS[name] for name in arguments.rungs}
-    recipe = pretrain.Recipe()
+    recipe = pretrain.LARGE if arguments.size == "50M" else pretrain.Recipe()
+    stories = ""
     if arguments.miniature:
         rungs, recipe = MINIATURE, pretrain.MINIATURE
-    build(rungs, recipe, seed=arguments.seed, output_dir=arguments.output_dir)
+    if arguments.stories:
+        stories = pretrain.readable(_text(arguments.stories))
+        recipe = replace(recipe, stories=pretrain.LARGE.stories)
+    if recipe.stories and len(stories) <= recipe.length:
+        _refuse("--size 50M needs --stories FILE with text to read")
+    build(
+        rungs,
+        recipe,
+        seed=arguments.seed,
+        output_dir=arguments.output_dir,
+        stories=stories,
+        device=arguments.device,
+    )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        _refuse(f"--stories {path}: {error.strerror}")
+
+
+def _refuse(text: str) -> NoReturn:
+    sys.stderr.write(f"harness.ladder: error: {text}\n")
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -32,13 +32,23 @@ logger = logging.getLogger(__name__)
 PROBLEMS = 200
 
 
-def build(rungs: Mapping[str, Rung], recipe: Recipe, *, seed: int, output_dir: Path) -> None:
+def build(
+    rungs: Mapping[str, Rung],
+    recipe: Recipe,
+    *,
+    seed: int,
+    output_dir: Path,
+    stories: str = "",
+    device: str = "cpu",
+) -> None:
     """Writes models, demonstrations and card of `rungs`; a killed build goes on where it was."""
     began = time.monotonic()
     for name, rung in rungs.items():
         write_demonstrations(demonstrations_file(output_dir, name), rung, seed)
     stops = sorted({rung.step for rung in rungs.values()})
-    for step, model in pretrain(recipe, seed=seed, stops=stops, folder=output_dir):
+    for step, model in pretrain(
+        recipe, seed=seed, stops=stops, folder=output_dir, stories=stories, device=device
+    ):
         for name in (name for name, rung in rungs.items() if rung.step == step):
             save_model(model, model_folder(output_dir, name))
             logger.info("wrote %s", model_folder(output_dir, name))

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from harness.ladder.known import Problem
 from harness.ladder.skills import KNOWN, PRETRAINED, render, with_slip, with_wrong_answer
-from harness.ladder.tokenizer import TERMINATOR, build_tokenizer
+from harness.ladder.tokenizer import ALPHABET, TERMINATOR, build_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,12 @@ class Recipe:
     """Share of documents that answer without steps."""
     wrong: float = 0.1
     """Share of documents with a wrong step or answer."""
+    stories: float = 0.0
+    """Share of rows that are a piece of the text given beside the recipe."""
 
 
+LARGE = Recipe(hidden=512, layers=16, intermediate=1376, rows=64, lr=6e-4, stories=0.5)
+"""50M parameters, for a GPU."""
 MINIATURE = Recipe(
     hidden=32,
     layers=2,
@@ -65,27 +69,36 @@ CONTEXT = 128
 
 
 def pretrain(
-    recipe: Recipe, *, seed: int, stops: Sequence[int], folder: Path
+    recipe: Recipe,
+    *,
+    seed: int,
+    stops: Sequence[int],
+    folder: Path,
+    stories: str = "",
+    device: str = "cpu",
 ) -> Iterator[tuple[int, LlamaForCausalLM]]:
     """Trains from random weights and gives (step, model) at each stop.
 
     `folder` keeps the state of the run every 250 steps; a killed run with the same arguments goes
-    on from there.
+    on from there. `stories` is text in the tokenizer's alphabet, for a recipe that mixes it in. On a
+    GPU the forward pass is in bfloat16.
     """
-    torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
+    if device == "cpu":
+        torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
     tokenizer = build_tokenizer()
-    model = new_model(recipe, seed, tokenizer)
+    model = new_model(recipe, seed, tokenizer).to(device)  # type: ignore[arg-type]
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True
     )
-    state = folder / f"state-{_fingerprint(recipe, seed, stops)}.pt"
+    state = folder / f"state-{_fingerprint(recipe, seed, stops, stories)}.pt"
     first = _resume(state, model, optimizer)
     losses: list[float] = []
     began = time.monotonic()
     for step in range(first + 1, max(stops) + 1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * schedule(step, recipe.steps)
-        losses.append(_update(model, optimizer, batch(recipe, seed, step, tokenizer)))
+        ids = batch(recipe, seed, step, tokenizer, stories)
+        losses.append(_update(model, optimizer, ids.to(device)))
         if step % REPORT_EVERY == 0:
             left = (time.monotonic() - began) / (step - first) * (max(stops) - step) / 60
             loss = sum(losses[-REPORT_EVERY:]) / len(losses[-REPORT_EVERY:])
@@ -121,13 +134,20 @@ def new_model(recipe: Recipe, seed: int, tokenizer: PreTrainedTokenizerFast) -> 
     return model
 
 
-def batch(recipe: Recipe, seed: int, step: int, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Token ids [rows, length] of one step, a function of seed and step alone."""
+def batch(
+    recipe: Recipe, seed: int, step: int, tokenizer: PreTrainedTokenizerFast, stories: str = ""
+) -> torch.Tensor:
+    """Token ids [rows, length] of one step, a function of seed, step and stories alone."""
     rng = Random(f"pretrain {seed} {step}")
-    texts = [_row(recipe, rng) for _ in range(recipe.rows)]
+    texts = [_row(recipe, rng, stories) for _ in range(recipe.rows)]
     encoded = tokenizer(texts, truncation=True, max_length=recipe.length, return_tensors="pt")
     ids: torch.Tensor = encoded["input_ids"]
     return ids
+
+
+def readable(text: str) -> str:
+    """A text as the tokenizer can read it: lower case, what is not in the alphabet left out."""
+    return "".join(char for char in " ".join(text.lower().split()) if char in ALPHABET)
 
 
 def document(recipe: Recipe, rng: Random) -> str:
@@ -150,7 +170,10 @@ def _draw(recipe: Recipe, rng: Random) -> Problem:
     return with_wrong_answer(skill(Random(seed)), rng)
 
 
-def _row(recipe: Recipe, rng: Random) -> str:
+def _row(recipe: Recipe, rng: Random, stories: str) -> str:
+    if recipe.stories and rng.random() < recipe.stories:
+        start = rng.randrange(max(1, len(stories) - recipe.length))
+        return stories[start : start + recipe.length]
     # Half of the rows start with <bos>, so that a prompt scores alike with and without it.
     text = "<bos>" if rng.random() < 0.5 else ""
     while len(text) < recipe.length + len("<bos>"):
@@ -160,7 +183,8 @@ def _row(recipe: Recipe, rng: Random) -> str:
 
 def _update(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, ids: torch.Tensor) -> float:
     model.train()
-    loss: torch.Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=ids.device.type == "cuda"):
+        loss: torch.Tensor = model(input_ids=ids, labels=ids, use_cache=False).loss
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -168,8 +192,8 @@ def _update(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, ids: torc
     return loss.item()
 
 
-def _fingerprint(recipe: Recipe, seed: int, stops: Sequence[int]) -> str:
-    return hashlib.sha256(repr((recipe, seed, sorted(stops))).encode()).hexdigest()[:12]
+def _fingerprint(recipe: Recipe, seed: int, stops: Sequence[int], stories: str) -> str:
+    return hashlib.sha256(repr((recipe, seed, sorted(stops), stories)).encode()).hexdigest()[:12]
 
 
 def _resume(state: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer) -> int:

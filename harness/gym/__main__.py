@@ -1,0 +1,49 @@
+"""`python -m harness.gym write GENERATOR` writes demonstrations of a reasoning-gym problem as JSON lines."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from advisor.errors import InputError
+from harness.gym import GENERATORS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parses the command line and writes; returns 2 where that is refused."""
+    parser = argparse.ArgumentParser(prog="python -m harness.gym", description=__doc__)
+    write = parser.add_subparsers(dest="command", required=True).add_parser(
+        "write", help="demonstrations to fine-tune on; no problem of the tasks is among them"
+    )
+    write.add_argument("generator", choices=list(GENERATORS))
+    write.add_argument("--rows", type=int, default=2000)
+    write.add_argument("--seed", type=int, default=0)
+    write.add_argument("--output_path", "--output-path", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    try:
+        _write(arguments)
+    except InputError as error:
+        print(f"python -m harness.gym: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _write(arguments: argparse.Namespace) -> None:
+    # Imported here so that --help needs no datasets.
+    from harness.gym.problems import demonstrations
+
+    if arguments.rows < 1:
+        raise InputError(f"--rows {arguments.rows}: at least 1")
+    rows = demonstrations(arguments.generator, arguments.rows, seed=arguments.seed)
+    text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
+    try:
+        arguments.output_path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"--output_path {arguments.output_path}: cannot be written ({error.strerror})"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What a study does while it runs: a live table on a terminal, a line per event elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from advisor.errors import printable
+from harness.confirm import Event
+from harness.records import Run, RunSpec
+from harness.study import BASE, NLL, Arm, Study
+
+COLUMNS = ("arm", "learning rate", "seeds done", "score", "state", "seconds")
+Key = tuple[str, float | None]
+
+
+@dataclass(kw_only=True)
+class Line:
+    """One arm at one learning rate."""
+
+    seeds: list[int] = field(default_factory=list)
+    """Finished."""
+    scores: list[float] = field(default_factory=list)
+    """Of the finished seeds, points."""
+    seconds: float = 0.0
+    """Of the finished seeds, together."""
+    running: list[int] = field(default_factory=list)
+    """Seeds on the way."""
+    refused: str = ""
+    """Why it cannot be run."""
+
+    @property
+    def state(self) -> str:
+        """One or two words."""
+        if self.refused:
+            return "refused"
+        if self.running:
+            return "seed " + ", ".join(map(str, self.running))
+        return "done" if self.seeds else "waiting"
+
+
+def score_of(run: Run) -> float:
+    """Mean test score of a run at the temperature of use, points."""
+    of_use = run.spec.evaluation["temperature"]
+    decisive = [s for s in run.scores if s.part == "test" and s.temperature in (of_use, None)]
+    return 100 * fmean(score.mean for score in decisive)
+
+
+class Board:
+    """The state of every arm, from what is reported to it."""
+
+    def __init__(self, study: Study, finished: Sequence[Run]) -> None:
+        grid = [(name, rate) for name in study.objectives for rate in study.learning_rates]
+        self.lines: dict[Key, Line] = {key: Line() for key in [(BASE, None), *grid]}
+        self.grid = set(study.learning_rates)
+        self.caption = ""
+        self.until = 0.0
+        for run in finished:
+            self._add(run)
+
+    def start(self, spec: RunSpec) -> None:
+        """A run has begun."""
+        self._line(spec).running.append(spec.seed)
+
+    def report(self, event: Event) -> None:
+        """A run has ended."""
+        line = self._line(event.run.spec)
+        if event.run.spec.seed in line.running:
+            line.running.remove(event.run.spec.seed)
+        if event.refused:
+            line.refused = event.refused
+        else:
+            self._add(event.run)
+        self.caption = f"{event.done} of at most {event.at_most} runs"
+        self.until = time.monotonic() + event.seconds_left
+
+    def _add(self, run: Run) -> None:
+        line = self._line(run.spec)
+        line.seeds.append(run.spec.seed)
+        line.scores.append(score_of(run))
+        line.seconds += run.seconds
+
+    def _line(self, spec: RunSpec) -> Line:
+        return self.lines.setdefault((spec.objective, spec.learning_rate), Line())
+
+    def label(self, key: Key) -> str:
+        """How an arm is called: a rate that is not of the grid is the control's."""
+        name, rate = key
+        tenth = name == NLL and rate not in self.grid
+        return Arm(objective=name, learning_rate=rate, tenth=tenth).label
+
+    def __rich__(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in COLUMNS:
+            table.add_column(name, justify="left" if name in ("arm", "state") else "right")
+        for key, line in self.lines.items():
+            score = f"{fmean(line.scores):.1f}" if line.scores else ""
+            seeds = ", ".join(map(str, sorted(line.seeds))) if key[0] != BASE else ""
+            table.add_row(
+                Text(printable(self.label(key))),
+                "" if key[1] is None else f"{key[1]:g}",
+                seeds,
+                score,
+                line.state,
+                f"{line.seconds:.0f}" if line.seeds else "",
+            )
+        if self.caption:
+            left = max(0.0, self.until - time.monotonic()) / 60
+            table.caption = f"{self.caption}; at most {left:.0f} min left"
+        return table
+
+
+class Reporter:
+    """Told what happens; prints it or shows it."""
+
+    def __init__(self, board: Board, console: Console, *, lines: bool) -> None:
+        self.board, self.console, self.lines = board, console, lines
+
+    def start(self, spec: RunSpec) -> None:
+        """A run has begun."""
+        self.board.start(spec)
+
+    def report(self, event: Event) -> None:
+        """A run has ended."""
+        self.board.report(event)
+        spec = event.run.spec
+        if event.refused:
+            text = f"{spec.objective} is left out: {event.refused}"
+        elif self.lines:
+            rate = (
+                "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
+            )
+            text = (
+                f"{event.done}/{event.at_most} {spec.objective}{rate}: {score_of(event.run):.1f} "
+                f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
+            )
+        else:
+            return
+        self.console.print(Text(printable(text)))
+
+
+@contextmanager
+def reporting(study: Study, finished: Sequence[Run], console: Console) -> Iterator[Reporter]:
+    """A live table where the console is a terminal, lines where it is not."""
+    board = Board(study, finished)
+    if not console.is_terminal:
+        yield Reporter(board, console, lines=True)
+        return
+    with Live(board, console=console, refresh_per_second=2):
+        yield Reporter(board, console, lines=False)

@@ -1,0 +1,201 @@
+"""How a study was measured, in words: model, data, decoding, machinery, and the command.
+
+Pure: records in, texts out.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from advisor.recommend import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from harness.records import Run
+from harness.studies import Evidence
+
+HELD_OUT = "held_out"
+"""Task made of rows of the user's own dataset, see `harness.problem`."""
+HOUR, MINUTE = 3600, 60
+Fact = tuple[str, str]
+
+
+def decoding(temperature: float) -> str:
+    """How answers are decoded, as the end of a title."""
+    return "greedy decoding" if temperature == 0 else f"sampled at temperature {temperature:g}"
+
+
+def command(evidence: Evidence) -> str:
+    """The `advisor confirm` that would do the study again, a line per flag, as a shell takes it."""
+    study = evidence.study
+    names = (study.model,) if study.dataset == study.model else (study.model, study.dataset)
+    flags: dict[str, Sequence[object]] = {
+        "split": (study.split,),
+        "tasks": () if study.tasks == (HELD_OUT,) else study.tasks,
+        "objectives": study.objectives,
+        "learning_rates": [f"{rate:g}" for rate in study.learning_rates],
+        "seeds": (len(study.seeds),),
+        "temperature": (f"{study.temperature:g}",),
+        "repeats": (study.evaluation.get("repeats"),),
+        "limit": (study.evaluation.get("limit"),),
+        **{name: (value,) for name, value in study.training.items()},
+    }
+    lines = [
+        shlex.join((f"--{name}", *map(str, values)))
+        for name, values in flags.items()
+        if values and values[0] is not None
+    ]
+    return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def measured(evidence: Evidence) -> list[Fact]:
+    """Name and text of everything that a reader needs to judge the study or to do it again."""
+    study, runs = evidence.study, evidence.runs
+    prior = prior_of(runs)
+    facts = [
+        ("Model", _named(study.model, study.model_fingerprint, _of_model(prior))),
+        ("Dataset", _named(study.dataset, study.dataset_fingerprint, _of_dataset(prior))),
+        ("Split", study.split or ""),
+        ("Prior", _of_prior(prior)),
+        ("Tasks", "; ".join(_of_tasks(runs)) or ", ".join(study.tasks)),
+        ("Decoding", _of_decoding(evidence)),
+        ("Learning rates", ", ".join(f"{rate:g}" for rate in study.learning_rates)),
+        ("Seeds", ", ".join(map(str, study.seeds))),
+        ("Runs", _of_runs(evidence)),
+        ("Training", ", ".join(f"{name} {value}" for name, value in study.training.items())),
+        ("Cost", _cost(runs)),
+        ("Device", _distinct(_device(run) for run in runs)),
+        ("Software", "; ".join(_versions(runs))),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def prior_of(runs: Sequence[Run]) -> Mapping[str, Any]:
+    """What was measured before training, by any of the runs; empty where none was."""
+    return next((run.prior for run in runs if run.prior), {})
+
+
+def duration(seconds: float) -> str:
+    """`1 h 02 min`, `3 min 07 s` or `4.5 s`."""
+    if seconds < MINUTE:
+        return f"{seconds:.1f} s"
+    unit, names = (HOUR, ("h", "min")) if seconds >= HOUR else (MINUTE, ("min", "s"))
+    whole, rest = divmod(round(seconds / (unit / 60)), 60)
+    return f"{whole} {names[0]} {rest:02d} {names[1]}"
+
+
+def size(count: float) -> str:
+    """Bytes as MiB or GiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _named(name: str, fingerprint: str, more: Sequence[str]) -> str:
+    return ", ".join([name, f"fingerprint {fingerprint}", *more])
+
+
+def _of_model(prior: Mapping[str, Any]) -> list[str]:
+    parameters = prior.get("model", {}).get("parameters")
+    return [f"{parameters:,} parameters"] if parameters else []
+
+
+def _of_dataset(prior: Mapping[str, Any]) -> list[str]:
+    info = prior.get("dataset", {})
+    rows = [f"{info['rows']:,} rows"] if "rows" in info else []
+    wanted = {"format": "format", "template": "template", "max_length": "at most {} tokens"}
+    words = {name: text for name, text in wanted.items() if info.get(name) is not None}
+    return rows + [
+        text.format(info[name]) if "{" in text else f"{text} {info[name]}"
+        for name, text in words.items()
+    ]
+
+
+def _of_prior(prior: Mapping[str, Any]) -> str:
+    if "mean_p" not in prior:
+        return ""
+    mean = prior["mean_p"]
+    regime = STRONG_REGIME if mean >= STRONG else WEAK_REGIME if mean < WEAK else MIDDLE_REGIME
+    parts = [f"mean p {mean:.3f} ({regime})"]
+    if "mean_p_interval" in prior:
+        low, high = prior["mean_p_interval"]
+        parts.append(f"95 % interval {low:.3f} to {high:.3f}")
+    if "median_p" in prior:
+        parts.append(f"median p {prior['median_p']:.3f}")
+    if "conflict_share" in prior:
+        parts.append(f"{prior['conflict_share']:.1%} of the target tokens contradict the model")
+    if "target_tokens" in prior:
+        parts.append(
+            f"measured on {prior['target_tokens']:,} target tokens of {prior['examples']:,} examples"
+        )
+    return ", ".join(parts)
+
+
+def _of_tasks(runs: Sequence[Run]) -> list[str]:
+    """Metric and sizes of each task, of the first run."""
+    found: dict[str, dict[str, int]] = {}
+    metrics: dict[str, str] = {}
+    for score in runs[0].scores if runs else ():
+        found.setdefault(score.task, {})[score.part] = len(score.documents)
+        metrics[score.task] = score.metric
+    return [
+        f"{task} ({metrics[task]}): "
+        + ", ".join(f"{n} {part} documents" for part, n in parts.items())
+        for task, parts in found.items()
+    ]
+
+
+def _of_decoding(evidence: Evidence) -> str:
+    settings = evidence.study.evaluation
+    if "temperature" not in settings:
+        return ""
+    text = f"{decoding(evidence.study.temperature)}, which decides"
+    if settings.get("repeats", 1) > 1:
+        text += f", {settings['repeats']} answers to each test document"
+    others = [t for t in settings.get("temperatures", ()) if t != evidence.study.temperature]
+    if others:
+        text += f"; also scored at {', '.join(f'{t:g}' for t in others)}, with one answer"
+    return text
+
+
+def _of_runs(evidence: Evidence) -> str:
+    text = f"{len(evidence.runs)} finished"
+    if evidence.obstacle() is not None:
+        return text
+    full = len(evidence.study.seeds)
+    arms = [arm for arm in evidence.arms() if arm.learning_rate is not None]
+    fewer = [
+        f"{arm.label} {len(evidence.seeds(arm))}" for arm in arms if len(evidence.seeds(arm)) < full
+    ]
+    if fewer:
+        return f"{text}; fewer than {full} seeds: {', '.join(fewer)}"
+    return f"{text}; every arm on every seed"
+
+
+def _cost(runs: Sequence[Run]) -> str:
+    if not runs:
+        return ""
+    return (
+        f"{duration(sum(run.seconds for run in runs))} in all, {sum(run.tokens for run in runs):,} tokens "
+        f"trained on, peak memory {size(max(run.peak_memory_bytes for run in runs))}"
+    )
+
+
+def _device(run: Run) -> str:
+    here = run.environment
+    threads = f"{here.threads} threads" if here.threads and here.device == "cpu" else ""
+    parts = (here.device, here.dtype, threads.replace("1 threads", "1 thread"), here.platform)
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _versions(runs: Sequence[Run]) -> list[str]:
+    """`torch 2.13.0`, each version where runs differ."""
+    names = dict.fromkeys(name for run in runs for name in run.environment.versions)
+    found = [f"python {_distinct(run.environment.python for run in runs)}"] if runs else []
+    return found + [
+        f"{name} {_distinct(run.environment.versions.get(name, 'none') for run in runs)}"
+        for name in names
+    ]
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    """The one text, or all of them said to differ."""
+    found = sorted(set(texts))
+    return found[0] if len(found) == 1 else " / ".join(found) + (" (runs differ)" if found else "")

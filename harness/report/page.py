@@ -1,0 +1,247 @@
+"""From a folder of records to a page: reads, judges, renders, writes; the effects of `advisor report`."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from advisor import __version__
+from advisor.errors import InputError, printable
+from harness.compare import Comparison, compare
+from harness.plots import Gain, arm_style
+from harness.records import Run, read_run
+from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
+from harness.report.section import Section, comparison_section, study_section
+from harness.studies import Evidence, belongs, evidence_of, studies_of
+from harness.verdict import Verdict, settle
+
+TEMPLATE = Path(__file__).with_name("page.html")
+PUBLISHED = "published.csv"
+"""Cells of published tables, looked for in the folder and the two above it."""
+MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration)
+"""What records that `advisor confirm` did not write may lead to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A page that has been written."""
+
+    path: Path
+    """Of the page."""
+    headlines: tuple[str, ...]
+    """One sentence per study, after its title where there are several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What lies in a folder."""
+
+    runs: dict[Path, Run]
+    """Finished, each specification once."""
+    failed: tuple[Run, ...]
+    logs: tuple[Path, ...]
+    """Samples that lm-eval has logged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A study, its verdict, and the runs of it that failed."""
+
+    evidence: Evidence
+    verdict: Verdict | None
+    comparison: Comparison | None
+    """In place of a verdict."""
+    failed: tuple[Run, ...]
+
+    def gains(self, domain: str | None = None) -> list[Gain]:
+        """Points of the continuum."""
+        return [] if self.verdict is None else gains(self.evidence, self.verdict, domain=domain)
+
+
+def write_report(
+    folder: Path | str, output: Path | str | None = None, *, margin: float = 1.0
+) -> Report:
+    """Write one HTML page about everything recorded under a folder.
+
+    Args:
+        folder: holds `runs/` and `failed/` as `advisor confirm` writes them, or lm-eval's logged samples, at
+            any depth.
+        output: the page; by default `report.html` in the folder.
+        margin: points that do not matter.
+
+    Raises:
+        InputError: not a folder, nothing in it, a broken record, or a page that cannot be written.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: not a folder: give the one that `advisor confirm --results` wrote"
+        )
+    path = root / "report.html" if output is None else Path(output)
+    if path.is_dir():
+        raise InputError(
+            f"--output_path {path}: a folder: give a file such as {path / 'report.html'}"
+        )
+    found = _find(root)
+    try:
+        cases = _cases(found, margin)
+        sections = _sections(root, found, cases, margin)
+        text = render(sections, margin=margin, overview=_overview(root, cases))
+    except InputError:
+        raise
+    except MALFORMED as error:
+        raise InputError(
+            f"{root}: the records are not as `advisor confirm` writes them "
+            f"({type(error).__name__}: {error}): move foreign ones out of the folder"
+        ) from None
+    _publish(path, text)
+    several = len(sections) > 1
+    return Report(
+        path=path,
+        headlines=tuple(f"{s.title}: {s.headline}" if several else s.headline for s in sections),
+    )
+
+
+def render(
+    sections: Sequence[Section], *, margin: float = 1.0, overview: Figure | None = None
+) -> str:
+    """The page of some sections; every text is escaped, and what a reader cannot see is spelt out.
+
+    Args:
+        sections: in the order of the page.
+        margin: points that do not matter.
+        overview: a figure of all studies, shown where there are several.
+    """
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        sections=sections,
+        overview=overview,
+        margin=margin,
+        colour=lambda arm: arm_style(arm).colour,
+        version=__version__,
+    )
+    return page
+
+
+def _visible(value: Any) -> Any:
+    """Control characters and marks of direction spelt out; markup made here stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _find(root: Path) -> _Found:
+    runs: dict[str, tuple[Path, Run]] = {}
+    failed: dict[str, Run] = {}
+    for path in (*sorted(root.rglob("runs/*.json")), *sorted(root.rglob("failed/*.json"))):
+        run = read_run(path)
+        if run.error is None:
+            runs.setdefault(run.spec.id, (path, run))
+        else:
+            failed.setdefault(run.spec.id, run)
+    logs = tuple(sorted(root.rglob("samples_*.jsonl")))
+    if not (runs or failed or logs):
+        raise InputError(
+            f"{root}: holds neither run records nor lm-eval's samples: give the folder that "
+            "`advisor confirm --results` wrote"
+        )
+    return _Found(runs=dict(runs.values()), failed=tuple(failed.values()), logs=logs)
+
+
+def _cases(found: _Found, margin: float) -> list[_Case]:
+    """Every study that has a finished run, then those that have only failures."""
+    cases = [_judge(evidence, found, margin) for evidence in evidence_of(list(found.runs.values()))]
+    known = {run.spec.id for case in cases for run in case.failed}
+    orphans = [run for run in found.failed if run.spec.id not in known]
+    return cases + [
+        _Case(
+            evidence=Evidence(study=study, runs=()),
+            verdict=None,
+            comparison=None,
+            failed=tuple(run for run in orphans if belongs(run.spec, study)),
+        )
+        for study in studies_of([run.spec for run in orphans])
+    ]
+
+
+def _judge(evidence: Evidence, found: _Found, margin: float) -> _Case:
+    settled = evidence.obstacle() is None
+    return _Case(
+        evidence=evidence,
+        verdict=settle(evidence.study, evidence.runs, margin=margin) if settled else None,
+        comparison=None if settled else _compare(evidence, found, margin),
+        failed=tuple(run for run in found.failed if belongs(run.spec, evidence.study)),
+    )
+
+
+def _compare(evidence: Evidence, found: _Found, margin: float) -> Comparison | None:
+    """What can be compared of a study that cannot be settled; None where that is nothing."""
+    own = evidence.done
+    try:
+        return compare(
+            [path for path, run in found.runs.items() if run.spec.id in own], margin=margin
+        )
+    except InputError:
+        return None
+
+
+def _sections(root: Path, found: _Found, cases: Sequence[_Case], margin: float) -> list[Section]:
+    published = _published(root)
+    sections = [
+        study_section(
+            case.evidence,
+            case.verdict,
+            case.comparison,
+            case.failed,
+            [
+                *published,
+                *(gain for other in cases if other is not case for gain in other.gains(ELSEWHERE)),
+            ],
+            margin=margin,
+        )
+        for case in cases
+    ]
+    if found.logs:
+        paths = found.logs if found.runs or found.failed else [root]
+        sections.append(comparison_section(compare(paths, margin=margin), margin=margin))
+    return sections
+
+
+def _overview(root: Path, cases: Sequence[_Case]) -> Figure | None:
+    points = [gain for case in cases for gain in case.gains()]
+    return continuum([*_published(root), *points]) if points and len(cases) > 1 else None
+
+
+def _published(root: Path) -> list[Gain]:
+    """The published cells nearest to the folder; none where there is no such file."""
+    whole = root.resolve()
+    near = (place / PUBLISHED for place in (whole, *whole.parents[:2]))
+    path = next((path for path in near if path.is_file()), None)
+    return [] if path is None else published_gains(path)
+
+
+def _publish(path: Path, text: str) -> None:
+    """Write a page that is whole or not there."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"--output_path {path}: cannot be written ({error.strerror}): give another file"
+        ) from None
+    finally:
+        with contextlib.suppress(OSError):  # of a folder that is none: said already
+            temporary.unlink(missing_ok=True)

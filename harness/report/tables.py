@@ -1,0 +1,244 @@
+"""The tables of the page: texts in rows, made of verdicts, comparisons and runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from harness.compare import Comparison
+from harness.plots import Estimate
+from harness.ranks import Aggregate
+from harness.records import Run
+from harness.report import facts
+from harness.report.figures import rate_curves, task_ranks, task_scores
+from harness.studies import Evidence
+from harness.study import BASE, NLL
+from harness.verdict import Row, Verdict
+
+UNTOUCHED = "the untouched model"
+VERDICT = "verdict"
+"""Name of the column whose cells are marked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of texts, perhaps in groups."""
+
+    columns: tuple[str, ...]
+    """Heads; the first column names the row."""
+    groups: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
+    """(heading, rows); an empty heading is not shown."""
+    caption: str = ""
+    """What is in it."""
+
+
+def mean_scores(verdict: Verdict) -> dict[str, float]:
+    """Arm or baseline -> points over all its seeds; the row of a dropped arm has fewer of them."""
+    found: dict[str, float] = {}
+    for row in sorted(verdict.rows, key=lambda row: row.difference.seeds):
+        found |= {row.arm: row.score, row.baseline: row.baseline_score}
+    return found
+
+
+def verdict_table(verdict: Verdict) -> Table:
+    """Every comparison of a confirmation, by baseline."""
+    means, groups = mean_scores(verdict), dict[str, list[Row]]()
+    for row in verdict.rows:
+        groups.setdefault(row.baseline, []).append(row)
+    return Table(
+        columns=("arm", VERDICT, "difference", "95 % interval", "p (Holm)", "score"),
+        groups=tuple(
+            (
+                f"Against {UNTOUCHED if name == BASE else name}, which scores {means[name]:.1f}",
+                tuple(_cells(row) for row in rows),
+            )
+            for name, rows in groups.items()
+        ),
+        caption="Points out of 100 on the test documents, at the temperature of use.",
+    )
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        row.arm,
+        row.verdict,
+        signed(row.difference.estimate),
+        interval(row.difference.interval),
+        "dropped" if row.dropped else probability(row.adjusted_p),
+        f"{row.score:.1f}",
+    )
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The rows of `advisor compare`, by task, temperature and baseline."""
+    levels = {(level.arm, level.task, level.temperature): level for level in comparison.levels}
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in comparison.rows:
+        level = levels[row.arm, row.task, row.temperature]
+        heat = "" if row.temperature is None else f", {facts.decoding(row.temperature)}"
+        against = UNTOUCHED if row.baseline == BASE else row.baseline
+        groups.setdefault(f"{row.task}{heat}: against {against}", []).append(
+            (
+                row.arm,
+                row.verdict,
+                signed(row.difference),
+                interval(row.interval),
+                probability(row.p_value),
+                f"{level.mean:.1f}",
+                f"{level.documents:,} x {level.seeds}",
+            )
+        )
+    return Table(
+        columns=(
+            "arm",
+            VERDICT,
+            "difference",
+            "95 % interval",
+            "p (Holm)",
+            "score",
+            "documents x seeds",
+        ),
+        groups=tuple((name, tuple(rows)) for name, rows in groups.items()),
+    )
+
+
+def numbers(evidence: Evidence, verdict: Verdict) -> list[Table]:
+    """The figures as tables."""
+    temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
+    tables = [
+        Table(
+            columns=("arm", *(f"{t:g}" for t in temperatures)),
+            groups=(("", tuple(
+                (arm, *(f"{curve[t]:.1f}" for t in temperatures)) for arm, curve in verdict.curve.items()
+            )),),
+            caption="Score on test documents by decoding temperature.",
+        ),
+        _estimates("task", task_scores(evidence), "Score on test documents by task, with 95 % intervals."),
+        _rate_table(evidence),
+    ]  # fmt: skip
+    if len(evidence.study.tasks) > 1:
+        tables.append(_rank_table(task_ranks(evidence)))
+    return tables
+
+
+def _estimates(what: str, scores: Mapping[str, Mapping[str, Estimate]], caption: str) -> Table:
+    arms = list(dict.fromkeys(arm for row in scores.values() for arm in row))
+    rows = tuple(
+        (arm, *(_estimate(row[arm]) if arm in row else "" for row in scores.values()))
+        for arm in arms
+    )
+    return Table(columns=("arm", *scores), groups=(("", rows),), caption=caption)
+
+
+def _estimate(estimate: Estimate) -> str:
+    if estimate.interval is None:
+        return f"{estimate.value:.1f}"
+    low, high = estimate.interval
+    return f"{estimate.value:.1f} ({low:.1f} to {high:.1f})"
+
+
+def _rate_table(evidence: Evidence) -> Table:
+    curves = rate_curves(evidence)
+    rates = sorted({rate for curve in curves.values() for rate in curve})
+    chosen = {arm.objective: arm.learning_rate for arm in evidence.arms() if not arm.tenth}
+    rows = tuple(
+        (
+            name,
+            *(
+                f"{curve[rate].value:.1f}{' (kept)' if chosen.get(name) == rate else ''}"
+                if rate in curve
+                else ""
+                for rate in rates
+            ),
+        )
+        for name, curve in curves.items()
+    )
+    return Table(
+        columns=("objective", *(f"{rate:g}" for rate in rates)),
+        groups=(("", rows),),
+        caption="Score on development documents by learning rate, first seed.",
+    )
+
+
+def _rank_table(ranks: Mapping[str, Aggregate]) -> Table:
+    rows = tuple(
+        (
+            arm,
+            f"{found.mean_rank:.2f}",
+            f"{100 * found.iqm:.1f}",
+            f"{found.improvement:.2f}",
+            str(found.runs),
+        )
+        for arm, found in sorted(ranks.items(), key=lambda item: item[1].mean_rank)
+    )
+    return Table(
+        columns=("arm", "mean rank", "interquartile mean", "P(better than nll)", "runs"),
+        groups=(("", rows),),
+        caption="All tasks together.",
+    )
+
+
+def run_table(evidence: Evidence) -> Table:
+    """A line per run."""
+    of_use = evidence.study.temperature
+    rows = tuple(
+        (
+            run.spec.objective,
+            "" if run.spec.learning_rate is None else f"{run.spec.learning_rate:g}",
+            str(run.spec.seed),
+            _mean(run, "development", of_use),
+            _mean(run, "test", of_use),
+            facts.duration(run.seconds),
+            f"{run.tokens:,}",
+            facts.size(run.peak_memory_bytes),
+            run.spec.id,
+        )
+        for run in in_order(evidence.runs)
+    )
+    return Table(
+        columns=(
+            "objective",
+            "learning rate",
+            "seed",
+            "development",
+            "test",
+            "time",
+            "tokens",
+            "memory",
+            "run",
+        ),
+        groups=(("", rows),),
+        caption="Scores are points at the temperature of use.",
+    )
+
+
+def _mean(run: Run, part: str, temperature: float) -> str:
+    means = [s.mean for s in run.scores if s.part == part and s.temperature in (temperature, None)]
+    return f"{100 * fmean(means):.1f}" if means else ""
+
+
+def in_order(runs: Iterable[Run]) -> list[Run]:
+    """The base, then NLL, then the others by objective, rate and seed."""
+
+    def place(run: Run) -> tuple[bool, bool, str, float, int]:
+        spec = run.spec
+        rate = spec.learning_rate or 0.0
+        return spec.objective != BASE, spec.objective != NLL, spec.objective, rate, spec.seed
+
+    return sorted(runs, key=place)
+
+
+def signed(points: float) -> str:
+    """`+1.0`, with a true minus sign."""
+    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(ends: tuple[float, float]) -> str:
+    """`+1.0 to +2.0`."""
+    return f"{signed(ends[0])} to {signed(ends[1])}"
+
+
+def probability(p: float) -> str:
+    """Three digits, and never zero."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

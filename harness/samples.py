@@ -1,0 +1,199 @@
+"""The model's own verified answers as demonstrations: sampled per training prompt, kept where they are right.
+
+One round of ReST-EM (arXiv:2312.06585), which rejection-sampling fine-tuning (arXiv:2308.01825) and STaR
+(arXiv:2203.14465) do with other filters: every distinct right answer is kept, in the model's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from advisor.data import Example, SFTDataset, load_dataset
+from advisor.errors import InputError
+from advisor.model import LoadedModel
+from harness.answers import compile_pattern, extract_answer, find_answer_pattern
+from harness.memory import largest_that_fits
+from harness.quiet import quiet, undisturbed
+
+PROMPTS_AT_A_TIME = 64
+SPARE_TOKENS = 16
+"""Beyond the longest reference."""
+
+
+class ArmRefused(InputError):
+    """An arm cannot be run on this problem; the others can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What came of sampling."""
+
+    prompts: int
+    """Training prompts."""
+    per_prompt: int
+    """Answers sampled to each."""
+    temperature: float
+    """Of sampling."""
+    right: float
+    """Share of the sampled answers that are right."""
+    kept: int
+    """Distinct right answers: the new demonstrations."""
+    covered: float
+    """Share of prompts with a right answer."""
+
+    def to_dict(self) -> dict[str, float]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    prompt: list[int]
+    reference: list[int]
+
+
+def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
+    """The pattern that finds the final answer in every demonstration; None where no known one does."""
+    if pattern:
+        return pattern
+    # Examples that were cut off have lost their answers.
+    whole = [example for example in dataset if example.target_tokens and not example.truncated]
+    questions = [_question(example) for example in whole]
+    return find_answer_pattern([_text(dataset, question.reference) for question in questions])
+
+
+def own_answers(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    *,
+    pattern: str,
+    per_prompt: int,
+    temperature: float,
+    seed: int,
+) -> tuple[SFTDataset, Sampled]:
+    """The model's own right answers to the prompts of a dataset, as a dataset.
+
+    Args:
+        loaded: the untouched model.
+        dataset: prompts, and the answers that are held to be right.
+        pattern: finds the final answer.
+        per_prompt: answers to sample to each.
+        temperature: of sampling; 0 samples at 1, since greedy answers are all the same.
+        seed: of sampling.
+
+    Raises:
+        ArmRefused: no answer is right.
+    """
+    heat = temperature or 1.0
+    questions = [_question(example) for example in dataset if example.target_tokens]
+    wanted = compile_pattern(pattern)
+    rows: list[dict[str, list[int]]] = []
+    right = covered = 0
+    with undisturbed(loaded.model), quiet():
+        loaded.model.eval()
+        torch.manual_seed(seed)
+        for question, answers in _sample(loaded, dataset, questions, per_prompt, heat):
+            truth = extract_answer(_text(dataset, question.reference), wanted)
+            good = [
+                answer for answer in answers
+                if truth is not None and extract_answer(_text(dataset, answer), wanted) == truth
+            ]  # fmt: skip
+            right, covered = right + len(good), covered + bool(good)
+            rows += [
+                _row(question.prompt, list(answer)) for answer in dict.fromkeys(map(tuple, good))
+            ]
+    sampled = Sampled(
+        prompts=len(questions),
+        per_prompt=per_prompt,
+        temperature=heat,
+        right=right / max(1, len(questions) * per_prompt),
+        kept=len(rows),
+        covered=covered / max(1, len(questions)),
+    )
+    if not rows:
+        raise ArmRefused(
+            f"none of the untouched model's {per_prompt} answers to each of {len(questions)} prompts is "
+            "right: there is nothing of its own to train on"
+        )
+    return load_dataset(rows, dataset.tokenizer, max_length=dataset.info.max_length), sampled
+
+
+def _question(example: Example) -> _Question:
+    """The last target of an example and what precedes it."""
+    targets = [i for i, label in enumerate(example.labels) if label != -100 and i > 0]
+    end = targets[-1] + 1
+    first = next((i + 1 for i in range(end - 1, 0, -1) if example.labels[i] == -100), 1)
+    return _Question(prompt=example.input_ids[:first], reference=example.input_ids[first:end])
+
+
+def _text(dataset: SFTDataset, tokens: Sequence[int]) -> str:
+    decode: Any = dataset.tokenizer.decode
+    return str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _row(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def _sample(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    questions: Sequence[_Question],
+    per_prompt: int,
+    temperature: float,
+) -> Iterator[tuple[_Question, list[list[int]]]]:
+    """Every question with its finished answers; questions of like length are read together."""
+    order = sorted(questions, key=lambda question: len(question.prompt))
+    longest = SPARE_TOKENS + max(len(question.reference) for question in questions)
+    size, start = PROMPTS_AT_A_TIME, 0
+    while start < len(order):
+
+        def answered(size: int, start: int = start) -> tuple[int, list[list[list[int]]]]:
+            prompts = [question.prompt for question in order[start : start + size]]
+            room = dataset.info.max_length - max(map(len, prompts))
+            length = max(1, min(longest, room))
+            return size, _generate(loaded, prompts, per_prompt, temperature, length)
+
+        size, answers = largest_that_fits(answered, size)
+        yield from zip(order[start : start + size], answers, strict=True)
+        start += size
+
+
+def _generate(
+    loaded: LoadedModel, prompts: Sequence[list[int]], several: int, temperature: float, length: int
+) -> list[list[list[int]]]:
+    """Per prompt, its answers that came to an end, with the token that ends them."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    width = max(map(len, prompts))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    decoding: dict[str, Any] = {"do_sample": True, "temperature": temperature, "eos_token_id": ends}
+    if model.generation_config.top_k is None:
+        decoding["top_k"] = 0  # as in `evaluate`: else transformers takes the 50 likeliest tokens
+    generate: Any = model.generate
+    with torch.no_grad():
+        output = generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            max_new_tokens=length,
+            num_return_sequences=several,
+            pad_token_id=pad,
+            **decoding,
+        )
+    stops = {ends} if isinstance(ends, int) else set(ends or ())
+    new = [_finished(tokens, stops) for tokens in output[:, width:].tolist()]
+    grouped = (new[i : i + several] for i in range(0, len(new), several))
+    return [[answer for answer in group if answer] for group in grouped]
+
+
+def _finished(tokens: list[int], stops: set[int]) -> list[int]:
+    """An answer up to the token that ends it; empty where none does."""
+    end = next((i for i, token in enumerate(tokens) if token in stops), None)
+    return [] if end is None else tokens[: end + 1]
