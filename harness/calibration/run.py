@@ -9,6 +9,7 @@ all have one, so that a study which is stopped has as many cells as its time all
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -140,8 +141,9 @@ class Bench:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The untouched model; what trains loads its own."""
-        return load_model(str(self.model), **LOADING)
+        """The untouched model, called after its place in the grid; what trains loads its own."""
+        name = f"{self.cell.family}-{self.cell.step}"
+        return dataclasses.replace(load_model(str(self.model), **LOADING), name=name)
 
     @cached_property
     def demonstrations(self) -> SFTDataset:
@@ -149,7 +151,8 @@ class Bench:
         path = self.folder / f"{self.cell.name}.jsonl"
         scored = {row["prompt"] for part in problem_sets(self.cell.skill).values() for row in part}
         write_demonstrations(path, self.cell.rung, self.cell.seed, avoid=scored)
-        return load_dataset(str(path), self.loaded.tokenizer)
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return load_dataset(rows, self.loaded.tokenizer)
 
     def measure(self) -> CellLine:
         """The prior over all demonstrations, and the deep probe."""
