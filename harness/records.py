@@ -6,12 +6,10 @@ under the hash of its specification, to a temporary name first, so that a file w
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from typing import Any, TypeVar
 
 from advisor.errors import InputError
 from harness.environment import Environment
+from harness.publish import publish
 
 SCHEMA = 1
 DIGITS = 6
@@ -155,7 +154,7 @@ class Results:
             InputError: it cannot be written; better known before the work than after.
         """
         probe = self.folder / "runs" / f".{secrets.token_hex(4)}.part"
-        _publish(probe, "{}\n")
+        self._publish(probe, "{}\n")
         probe.unlink(missing_ok=True)
 
     def path(self, spec: RunSpec) -> Path:
@@ -178,8 +177,12 @@ class Results:
             path = self.folder / "failed" / path.name
         elif path.exists():
             return path
-        _publish(path, _encode(run))
+        self._publish(path, _encode(run))
         return path
+
+    def _publish(self, path: Path, text: str) -> None:
+        remedy = "make room or give another --results folder"
+        publish(path, text.encode(), subject=str(path.parent), remedy=remedy)
 
     def runs(self) -> list[Run]:
         """All finished runs.
@@ -216,25 +219,6 @@ def read_run(path: Path) -> Run:
         raise InputError(
             f"{path}: not a whole record of a run ({type(error).__name__}): move it out of the folder"
         ) from None
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write a file that is whole or not there, also after a power cut."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path.parent} cannot be written ({error.strerror}): make room or give another --results folder"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):  # of a folder that went away: said already
-            temporary.unlink(missing_ok=True)
 
 
 def _encode(run: Run) -> str:

@@ -254,12 +254,14 @@ def test_a_kill_at_any_moment_leaves_whole_records(tmp_path: Path) -> None:
 def test_a_kill_between_two_halves_of_a_file_leaves_no_record(tmp_path: Path) -> None:
     half = """
 import io, os, pathlib, signal
-class Dying(io.TextIOWrapper):
-    def write(self, text):
-        super().write(text[: len(text) // 2])
-        self.flush()
+class Dying(io.FileIO):
+    def write(self, content):
+        super().write(content[: len(content) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
-pathlib.Path.open = lambda self, mode, **_: Dying(io.FileIO(self, mode))
+plain = pathlib.Path.open
+def opened(self, mode="r", *rest, **more):
+    return Dying(self, "x") if mode == "xb" else plain(self, mode, *rest, **more)
+pathlib.Path.open = opened
 """
     here = Path(__file__).parent
     script = WRITER.replace("for seed", half + "for seed")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import re
-import secrets
 import warnings
 from pathlib import Path
 from xml.etree import ElementTree
@@ -15,8 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from advisor.errors import InputError
 from harness.plots.style import INK
+from harness.publish import publish
 
 DPI = 200
 """Of PNG files."""
@@ -61,8 +59,12 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
         InputError: the folder cannot be written.
     """
     vector, bitmap = (stem.with_name(f"{stem.name}.{kind}") for kind in ("svg", "png"))
-    _publish(vector, f"{_element(figure, INK)}\n".encode())
-    _publish(bitmap, _render(figure, "png", {"Software": None}))
+    contents = {
+        vector: f"{_element(figure, INK)}\n".encode(),
+        bitmap: _render(figure, "png", {"Software": None}),
+    }
+    for path, content in contents.items():
+        publish(path, content, subject=str(stem.parent), remedy="make room or give another folder")
     return vector, bitmap
 
 
@@ -114,19 +116,3 @@ def _render(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
     return target.getvalue()
-
-
-def _publish(path: Path, content: bytes) -> None:
-    """Write a file that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"{path.parent} cannot be written ({error.strerror}): make room or give another folder"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):  # of a folder that went away: said already
-            temporary.unlink(missing_ok=True)

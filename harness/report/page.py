@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from advisor import __version__
 from advisor.errors import InputError, printable
 from harness.compare import Comparison, compare
 from harness.plots import Gain, arm_style
+from harness.publish import publish
 from harness.records import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
 from harness.report.section import Section, comparison_section, study_section
@@ -101,7 +100,12 @@ def write_report(
             f"{root}: the records are not as `advisor confirm` writes them "
             f"({type(error).__name__}: {error}): move foreign ones out of the folder"
         ) from None
-    _publish(path, text)
+    publish(
+        path,
+        text.encode("utf-8", "backslashreplace"),
+        subject=f"--output_path {path}:",
+        remedy="give another file",
+    )
     several = len(sections) > 1
     return Report(
         path=path,
@@ -229,19 +233,3 @@ def _published(root: Path) -> list[Gain]:
     near = (place / PUBLISHED for place in (whole, *whole.parents[:2]))
     path = next((path for path in near if path.is_file()), None)
     return [] if path is None else published_gains(path)
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write a page that is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"--output_path {path}: cannot be written ({error.strerror}): give another file"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):  # of a folder that is none: said already
-            temporary.unlink(missing_ok=True)
