@@ -60,9 +60,11 @@ def progress_bar(title: str) -> Iterator[Callable[[Measured], None]]:
 
 
 def counter(title: str) -> Callable[[int, int], None]:
-    """A line on stderr that counts, for work whose parts are told one by one."""
+    """A line on stderr that counts, for work whose parts are told one by one; in a log its end alone."""
 
     def update(done: int, total: int) -> None:
+        if done < total and not err.is_terminal:
+            return
         err.print(Text(f"{title}: {done} of {total}"), end="\n" if done == total else "\r")
 
     return update
