@@ -343,7 +343,9 @@ def test_in_the_middle_it_tips_the_balance_and_decides_nothing() -> None:
         learnable = recommend(prior, LEARNABLE, temperature=1.0)
         assert (learnable.recommended, learnable.decided) == ("nll", False)
         assert "can be learned" in learnable.reason
-        unsure = prior_of(mean_p, conflict_share=0.02, ignorance_share=0.2)  # free text is like this
+        unsure = prior_of(
+            mean_p, conflict_share=0.02, ignorance_share=0.2
+        )  # free text is like this
         assert recommend(unsure, NOISE, temperature=1.0).recommended == "nll"
         assert recommend(prior, NOISE, temperature=0.0).recommended == "nll"
         assert recommend(prior, NOISE, temperature=1.0, kind="instruct").recommended == "nll"

@@ -1,4 +1,4 @@
-"""`python -m harness.calibration grid|models|run`: list the cells, pretrain the models, do the runs."""
+"""`python -m harness.calibration grid|models|run|judge`: list cells, pretrain, run, judge the rules."""
 
 import argparse
 import logging
@@ -19,7 +19,7 @@ def main() -> None:
     )
     logging.getLogger("harness").setLevel(logging.INFO)
     try:
-        {"grid": _grid, "models": _models, "run": _run}[arguments.step](arguments)
+        {"grid": _grid, "models": _models, "run": _run, "judge": _judge}[arguments.step](arguments)
     except InputError as error:
         sys.stderr.write(f"harness.calibration: error: {error}\n")
         sys.exit(2)
@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     run = steps.add_parser("run", help="do what is missing")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
     run.add_argument("--seeds", type=int, default=1)
+    steps.add_parser("judge", help="print how the rules do on held-out cells, so far")
     return parser
 
 
@@ -83,6 +84,25 @@ def _run(arguments: argparse.Namespace) -> None:
             seeds=arguments.seeds,
             on_run=tell,
         )
+
+
+def _judge(arguments: argparse.Namespace) -> None:
+    from harness.calibration.grid import read_grid
+    from harness.calibration.ledger import read
+    from harness.calibration.study import samples, single_features, table
+
+    cells = read_grid(arguments.results / "grid.csv")
+    measured, runs = read(arguments.results)
+    for temperature in (0.0, 1.0):
+        found = samples(cells, measured, runs, temperature)
+        skills, families = ({getattr(s, kind) for s in found} for kind in ("skill", "family"))
+        print(f"\n## Temperature {temperature:g}: {len(found)} of {len(cells)} cells\n")
+        if len(skills) < 3 or len(families) < 2:
+            print(
+                f"{len(skills)} skills, {len(families)} pretraining runs: too few to hold any out"
+            )
+            continue
+        print(table(found), single_features(found), sep="\n\n")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,0 +1,272 @@
+"""How good a rule is on cells it was not fitted on: accuracy of signs, regret, and how often it abstains.
+
+Cells of one skill, or of one pretraining run, resemble each other; so a rule is judged on a cell after a fit
+from which all cells of its skill and all of its pretraining run were left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.calibration.fit import BOUND, Sample, fit
+from harness.study import NLL
+
+Rule = Callable[[Sample], "Advice"]
+Maker = Callable[[Sequence[Sample]], Rule]
+"""Samples to learn from -> a rule for others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What a rule says of a cell."""
+
+    arm: str
+    """Recommended; NLL where it abstains."""
+    gains: Mapping[str, float]
+    """Arm -> predicted gain over NLL; its sign is what is judged."""
+    decided: bool = True
+    """False where it abstains."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One cell, and what a rule that had not seen its like said of it."""
+
+    sample: Sample
+    """What was measured."""
+    advice: Advice
+    """What was said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """How a rule did."""
+
+    balanced_accuracy: Interval
+    """Of signs of decisive differences from NLL, arms that lost and arms that won weighted equally."""
+    top1: Interval
+    """Share of cells where the side of the best arm, NLL or leaning on the prior, was recommended."""
+    regret: Interval
+    """Mean loss against the best arm of the cell, points; abstaining is NLL."""
+    undecided: float
+    """Share of cells on which it abstained."""
+    pairs: tuple[int, int]
+    """Decisive pairs that NLL won, and that it lost."""
+
+
+def held_out(samples: Sequence[Sample], make: Maker) -> list[Judged]:
+    """Every cell's advice from a rule that saw neither its skill nor its pretraining run."""
+    judged = []
+    for skill, family in sorted({(sample.skill, sample.family) for sample in samples}):
+        rest = [s for s in samples if s.skill != skill and s.family != family]
+        rule = make(rest)
+        judged += [
+            Judged(sample=sample, advice=rule(sample))
+            for sample in samples
+            if (sample.skill, sample.family) == (skill, family)
+        ]
+    return judged
+
+
+def always(arm: str) -> Maker:
+    """The rule that recommends one arm whatever the case."""
+    sign = -1.0 if arm == NLL else 1.0
+
+    def rule(sample: Sample) -> Advice:
+        return Advice(arm=arm, gains=dict.fromkeys(sample.gains, sign))
+
+    return lambda samples: rule
+
+
+def cut(name: str, arm: str = "neg_p") -> Maker:
+    """An arm above a cut-off of one feature, NLL below it; the cut-off that loses least on the samples."""
+
+    def make(samples: Sequence[Sample]) -> Rule:
+        values = sorted({s.features[name] for s in samples if name in s.features})
+        cuts = [-np.inf, *((a + b) / 2 for a, b in itertools.pairwise(values)), np.inf]
+        best = min(cuts, key=lambda at: _loss_of_cut(samples, name, arm, at))
+        return lambda sample: _by_cut(sample, name, arm, best)
+
+    return make
+
+
+def fitted(names: Sequence[str], *, bound: float = BOUND) -> Maker:
+    """The fit on given features."""
+
+    def make(samples: Sequence[Sample]) -> Rule:
+        found = fit(samples, names)
+
+        def rule(sample: Sample) -> Advice:
+            if any(name not in sample.features for name in names):
+                return Advice(arm=NLL, gains=dict.fromkeys(sample.gains, -1.0), decided=False)
+            said = found.predict(sample.features)
+            decided = said.decided(bound)
+            arm = said.recommended if decided else NLL
+            return Advice(arm=arm, gains=said.gains, decided=decided)
+
+        return rule
+
+    return make
+
+
+def chosen(names: Sequence[str], *, most: int = 3, bound: float = BOUND) -> Maker:
+    """The fit on the features that do best within the samples themselves, again on left-out ones.
+
+    Features are added one at a time while the mean squared error of the left-out gains falls by 2 % or more:
+    with it the fewest that do. The choice is part of what is judged, so it happens inside.
+    """
+
+    def make(samples: Sequence[Sample]) -> Rule:
+        return fitted(select(samples, names, most=most), bound=bound)(samples)
+
+    return make
+
+
+def select(samples: Sequence[Sample], names: Sequence[str], *, most: int = 3) -> tuple[str, ...]:
+    """Features by forward selection, each step judged on skills that were left out."""
+    taken: tuple[str, ...] = ()
+    error = _left_out_error(samples, taken)
+    while len(taken) < most:
+        errors = {n: _left_out_error(samples, (*taken, n)) for n in names if n not in taken}
+        best = min(errors, key=lambda name: errors[name], default=None)
+        if best is None or errors[best] > 0.98 * error:
+            break
+        taken, error = (*taken, best), errors[best]
+    return taken
+
+
+def marks(judged: Sequence[Judged], *, resamples: int = 1000, seed: int = 0) -> Marks:
+    """The figures with intervals from a bootstrap over skills and pretraining runs.
+
+    Skills and runs are drawn with replacement, independently; a cell counts as often as its skill times as
+    often as its run (the pigeonhole bootstrap, Owen, 2007).
+    """
+    ones = np.ones(len(judged))
+    rng = np.random.default_rng(seed)
+    weights = [_drawn_weights(judged, rng) for _ in range(resamples)]
+
+    def interval(figure: Callable[[Sequence[Judged], np.ndarray], float]) -> Interval:
+        drawn = np.array([figure(judged, w) for w in weights if w.sum() > 0])
+        low, high = np.nanquantile(drawn, (0.025, 0.975))
+        return Interval(estimate=figure(judged, ones), low=float(low), high=float(high))
+
+    signs = [won for one in judged for _, won in _pairs(one)]
+    return Marks(
+        balanced_accuracy=interval(_balanced_accuracy),
+        top1=interval(_top1),
+        regret=interval(_regret),
+        undecided=float(np.mean([not one.advice.decided for one in judged])),
+        pairs=(sum(not won for won in signs), sum(signs)),
+    )
+
+
+def auc(samples: Sequence[Sample], name: str, arm: str = "neg_p") -> float:
+    """Area under the curve of one feature for the sign of an arm's decisive gains; NaN without both signs."""
+    won = [s.features[name] for s in samples if name in s.features and _sign(s, arm) == 1]
+    lost = [s.features[name] for s in samples if name in s.features and _sign(s, arm) == -1]
+    if not won or not lost:
+        return float("nan")
+    above = np.subtract.outer(won, lost)
+    return float(np.mean((above > 0) + 0.5 * (above == 0)))
+
+
+def _sign(sample: Sample, arm: str) -> int:
+    """1 where an arm is decisively better than NLL, -1 where worse, 0 where neither."""
+    gain = sample.gains.get(arm)
+    if gain is None or abs(gain) <= 2 * sample.errors[arm]:
+        return 0
+    return 1 if gain > 0 else -1
+
+
+def _loss_of_cut(samples: Sequence[Sample], name: str, arm: str, at: float) -> float:
+    advice = [(s, _by_cut(s, name, arm, at)) for s in samples]
+    return float(np.mean([_loss(Judged(sample=s, advice=a)) for s, a in advice]))
+
+
+def _by_cut(sample: Sample, name: str, arm: str, at: float) -> Advice:
+    above = sample.features.get(name, -np.inf) > at
+    return Advice(
+        arm=arm if above else NLL, gains=dict.fromkeys(sample.gains, 1.0 if above else -1.0)
+    )
+
+
+def _left_out_error(samples: Sequence[Sample], names: Sequence[str]) -> float:
+    """Mean squared error of gains on skills left out, points squared."""
+    errors = []
+    for skill in sorted({sample.skill for sample in samples}):
+        rest = [sample for sample in samples if sample.skill != skill]
+        found = fit(rest, names)
+        for sample in (s for s in samples if s.skill == skill):
+            if all(name in sample.features for name in names):
+                x = np.array([sample.features[name] for name in names])
+                errors += [
+                    (found.lines[arm].predict(x)[0] - gain) ** 2
+                    for arm, gain in sample.gains.items()
+                    if arm in found.lines
+                ]
+    return float(np.mean(errors))
+
+
+def _pairs(one: Judged) -> Iterator[tuple[bool, bool]]:
+    """(said to win, won) of every arm that is decisively different from NLL."""
+    for arm in one.sample.gains:
+        if arm != NLL and (sign := _sign(one.sample, arm)) and arm in one.advice.gains:
+            yield one.advice.gains[arm] > 0, sign == 1
+
+
+def _balanced_accuracy(judged: Sequence[Judged], weights: np.ndarray) -> float:
+    right, total = {True: 0.0, False: 0.0}, {True: 0.0, False: 0.0}
+    for one, weight in zip(judged, weights, strict=True):
+        for said, won in _pairs(one):
+            right[won] += weight * (said == won)
+            total[won] += weight
+    if not all(total.values()):
+        return float("nan")
+    return (right[True] / total[True] + right[False] / total[False]) / 2
+
+
+def _top1(judged: Sequence[Judged], weights: np.ndarray) -> float:
+    right = [(one.advice.arm == NLL) == (_best(one.sample) == NLL) for one in judged]
+    return float(np.average(right, weights=weights))
+
+
+def _regret(judged: Sequence[Judged], weights: np.ndarray) -> float:
+    return float(np.average([_loss(one) for one in judged], weights=weights))
+
+
+def _best(sample: Sample) -> str:
+    gains = {**sample.gains, NLL: 0.0}
+    return max(gains, key=lambda arm: gains[arm])
+
+
+def _loss(one: Judged) -> float:
+    gains = {**one.sample.gains, NLL: 0.0}
+    return max(gains.values()) - gains[one.advice.arm]
+
+
+def _drawn_weights(judged: Sequence[Judged], rng: np.random.Generator) -> np.ndarray:
+    """How often each cell counts in one resample."""
+    weights = np.ones(len(judged))
+    for kind in ("skill", "family"):
+        labels = [getattr(one.sample, kind) for one in judged]
+        names = sorted(set(labels))
+        counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))
+        drawn = dict(zip(names, counts, strict=True))
+        weights *= [drawn[label] for label in labels]
+    return weights
