@@ -185,6 +185,16 @@ def test_the_fit_beats_fixed_rules_and_a_useless_feature_is_not_chosen() -> None
     assert judge.select(population(slope=0.0), ["noise", "mean_p"]) == ()
 
 
+def test_a_race_is_won_by_who_leads_and_tied_by_nll() -> None:
+    rule = judge.race()([])
+    one = sample(0.0, 5.0)
+    assert not rule(one).decided and rule(one).arm == "nll"
+    led = Sample(**{**vars(one), "race": {"nll": 0.5, "neg_p": 0.75, "cadft(1)": 0.25}})
+    assert rule(led).arm == "neg_p" and rule(led).gains["cadft(1)"] == -0.25
+    tied = Sample(**{**vars(one), "race": {"neg_p": 0.5, "nll": 0.5}})
+    assert rule(tied).arm == "nll"
+
+
 def test_auc_is_that_of_scikit_learn_on_decisive_gains() -> None:
     cells = population(slope=3.0, spread=3.0)
     decisive = [cell for cell in cells if abs(cell.gains["neg_p"]) > 2]

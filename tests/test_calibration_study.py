@@ -50,6 +50,9 @@ def test_a_broken_grid_is_one_line(tmp_path: Path) -> None:
 def test_every_arm_has_a_label_of_the_table_and_the_same_rates() -> None:
     runs = run.wanted(CELL, 0)
     rates: dict[str, set[float | None]] = {}
+    raced = [wanted.objective for wanted in runs if wanted.share < 1]
+    assert raced == ["nll", *run.ARMS]
+    assert not any(wanted.share < 1 for wanted in run.wanted(CELL, 1))
     for wanted in runs:
         rates.setdefault(wanted.objective, set()).add(wanted.learning_rate)
     assert rates.pop("base") == {None}
@@ -106,10 +109,11 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
         cell=CELL.name, prior={"mean_p": 0.9}, deep=None, fingerprints={}, environment={}
     )
     monkeypatch.setattr(run.Bench, "measure", lambda bench: measured)
-    chosen = run.wanted(CELL, 0)[:2]
+    base, nll, *_, race = run.wanted(CELL, 0)
+    chosen = [base, nll, race]
     monkeypatch.setattr(run, "wanted", lambda cell, seed: chosen)
     done: list[str] = []
-    for _ in itertools.repeat(None, 3):  # killed after every run
+    for _ in itertools.repeat(None, 4):  # killed after every run
 
         def kill(progress: run.Progress) -> None:
             done.append(progress.run.objective)
@@ -121,11 +125,13 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
             )
         except KeyboardInterrupt:
             continue
-    assert done == ["base", "nll"]
+    assert done == ["base", "nll", run.ARMS[-1]]
     cells, runs = read(tmp_path)
     assert cells == {CELL.name: measured}
-    base, nll = (found.right("development", 1.0) for found in runs)
-    assert len(base) == len(nll) == 100
-    assert nll.mean() > base.mean() - 0.2
+    assert [found.share for found in runs] == [1.0, 1.0, run.RACE]
+    assert runs[2].last.get("step", 0) <= 8  # of 60
+    before, after = (found.right("development", 1.0) for found in runs[:2])
+    assert len(before) == len(after) == 100
+    assert after.mean() > before.mean() - 0.2
     assert runs[1].last["nll"] > 0
     assert json.loads(next(tmp_path.glob("*.jsonl")).read_text().splitlines()[0])["kind"] == "cell"

@@ -68,7 +68,8 @@ def _run(arguments: argparse.Namespace) -> None:
 
     def tell(progress: Progress) -> None:
         run = progress.run
-        greedy, sampled = (100 * run.right("test", heat).mean() for heat in (0, 1))
+        part = "test" if run.share == 1 else "development"
+        greedy, sampled = (100 * run.right(part, heat).mean() for heat in (0, 1))
         log.info(
             "%s %s lr %s seed %d: %.0f greedy, %.0f sampled (%.0f s); %d left, %.0f min",
             run.cell, run.objective, run.learning_rate, run.seed, greedy, sampled, run.seconds,

@@ -8,7 +8,7 @@ decided where that regret is small.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ class Sample:
     """Arm -> gain over NLL, points."""
     errors: Mapping[str, float]
     """Arm -> its standard error."""
+    race: Mapping[str, float] = field(default_factory=dict)
+    """Arm -> development accuracy after an eighth of the steps; empty where there was no race."""
 
 
 @dataclass(frozen=True, kw_only=True)

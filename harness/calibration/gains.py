@@ -56,7 +56,7 @@ def gains(runs: Iterable[RunLine], temperature: float) -> list[Gain]:
     table: dict[str, dict[str, dict[float | None, list[RunLine]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
-    for run in runs:
+    for run in (run for run in runs if run.share == 1):
         table[run.cell][run.objective][run.learning_rate].append(run)
     found = []
     for cell, arms in table.items():

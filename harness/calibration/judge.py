@@ -94,6 +94,19 @@ def always(arm: str) -> Maker:
     return lambda samples: rule
 
 
+def race() -> Maker:
+    """The arm that leads after an eighth of the steps; NLL where the race was not run or ends in a tie."""
+
+    def rule(sample: Sample) -> Advice:
+        lead = {
+            arm: sample.race[arm] - sample.race[NLL] for arm in sample.race if NLL in sample.race
+        }
+        arm = max(lead, key=lambda name: (lead[name], name == NLL), default=NLL)
+        return Advice(arm=arm, gains=lead, decided=bool(lead))
+
+    return lambda samples: rule
+
+
 def cut(name: str, arm: str = "neg_p") -> Maker:
     """An arm above a cut-off of one feature, NLL below it; the cut-off that loses least on the samples."""
 

@@ -55,11 +55,13 @@ class RunLine:
     """The last entry of the step log."""
     seconds: float = 0.0
     """Of training and scoring."""
+    share: float = 1.0
+    """Of the steps of a whole run; below 1 in a race, which answers development problems alone."""
 
     @property
-    def key(self) -> tuple[str, str, float | None, int]:
+    def key(self) -> tuple[str, str, float | None, int, float]:
         """Identifies the run in the study."""
-        return self.cell, self.objective, self.learning_rate, self.seed
+        return self.cell, self.objective, self.learning_rate, self.seed, self.share
 
     def right(self, part: str, temperature: float) -> NDArray[np.bool_]:
         """[documents] whether each was answered rightly."""

@@ -30,10 +30,12 @@ from harness.fit import Problem, fit
 from harness.ladder.build import write_demonstrations
 from harness.ladder.problems import problem_sets
 from harness.records import RunSpec
-from harness.study import BASE, NLL
+from harness.study import BASE, NLL, steps_of
 
 ARMS = ("neg_p", "p_pow(10)", "threshold(0.2)", "cadft(1)", "idft(1, 0.1, 2)")
 """Beside the base and NLL, which also runs at a tenth of every rate."""
+RACE = 1 / 8
+"""Share of the steps that each arm gets in a race, the cheap way to choose that advice has to beat."""
 TEMPERATURES = (0.0, 1.0)
 PARTS = ("development", "test")
 LOADING: dict[str, Any] = {"dtype": "float32", "device": "cpu"}
@@ -55,6 +57,8 @@ class Wanted:
     """None for the base."""
     seed: int
     """Of order and sampling."""
+    share: float = 1.0
+    """Of the steps of a whole run."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,11 @@ def wanted(cell: Cell, seed: int) -> list[Wanted]:
     for rate in (*rates, *(round(rate / 10, 8) for rate in rates)):
         runs.append(Wanted(objective=NLL, learning_rate=rate, seed=seed))
     runs += [Wanted(objective=arm, learning_rate=rate, seed=seed) for arm in ARMS for rate in rates]
+    if seed == 0:
+        runs += [
+            Wanted(objective=arm, learning_rate=rates[0], seed=seed, share=RACE)
+            for arm in (NLL, *ARMS)
+        ]
     return runs
 
 
@@ -113,7 +122,7 @@ def run_study(
         for seed in range(seeds)
         for cell in mine
         for run in wanted(cell, seed)
-        if (cell.name, run.objective, run.learning_rate, run.seed) not in done
+        if (cell.name, run.objective, run.learning_rate, run.seed, run.share) not in done
     ]
     began, bench = time.monotonic(), None
     for number, (cell, run) in enumerate(todo, 1):
@@ -179,7 +188,8 @@ class Bench:
         """Train, unless it is the base, and answer the development and test problems."""
         began = time.monotonic()
         loaded, fitted = fit(self._spec(run), self._problem())
-        answers = dict(self._answers(loaded, run.seed))
+        parts = PARTS if run.share == 1 else PARTS[:1]
+        answers = dict(self._answers(loaded, run.seed, parts))
         return RunLine(
             cell=self.cell.name,
             objective=run.objective,
@@ -188,10 +198,13 @@ class Bench:
             answers=answers,
             last=dict(fitted.steps[-1]) if fitted.steps else {},
             seconds=round(time.monotonic() - began, 2),
+            share=run.share,
         )
 
-    def _answers(self, loaded: LoadedModel, seed: int) -> Iterator[tuple[str, str]]:
-        for part in PARTS:
+    def _answers(
+        self, loaded: LoadedModel, seed: int, parts: Sequence[str]
+    ) -> Iterator[tuple[str, str]]:
+        for part in parts:
             for temperature in TEMPERATURES:
                 (score,) = evaluate(
                     loaded.model, loaded.tokenizer, self._problem().tasks,
@@ -214,6 +227,9 @@ class Bench:
         training: dict[str, Any] = {**TRAINING, "num_train_epochs": str(self.cell.epochs)}
         if self.cell.rows > SOME:
             training["logging_steps"] = "40"
+        if run.share < 1:
+            steps = steps_of(training, self.cell.rows)
+            training["max_steps"] = str(max(1, round(run.share * steps)))
         return RunSpec(
             model=self.cell.family,
             model_fingerprint=self.loaded.fingerprint,

@@ -19,6 +19,7 @@ from harness.calibration.judge import (
     fitted,
     held_out,
     marks,
+    race,
 )
 from harness.calibration.ledger import CellLine, RunLine
 from harness.study import BASE, NLL
@@ -28,6 +29,7 @@ ARMS_AT_LEAST = 5
 RULES: dict[str, Maker] = {
     "always nll": always(NLL),
     "always -p": always("neg_p"),
+    "a race at an eighth of the cost": race(),
     "mean p, fitted cut-off": cut("mean_p"),
     "fit: mean p alone": fitted(("mean_p",)),
     "fit: forward passes": chosen(tuple(PRIOR)),
@@ -43,7 +45,8 @@ def samples(
     temperature: float,
 ) -> list[Sample]:
     """The cells that have run, at one temperature."""
-    places = {cell.name: cell for cell in cells}
+    places, runs = {cell.name: cell for cell in cells}, list(runs)
+    races = _races(runs, temperature)
     found: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     for gain in gains(runs, temperature):
         if gain.objective not in (NLL, BASE, TENTH):
@@ -56,10 +59,21 @@ def samples(
             features=features(measured[name].prior, measured[name].deep),
             gains={arm: gain for arm, (gain, _) in arms.items()},
             errors={arm: error for arm, (_, error) in arms.items()},
+            race=races.get(name, {}),
         )
         for name, arms in found.items()
         if name in places and name in measured and len(arms) >= ARMS_AT_LEAST
     ]
+
+
+def _races(runs: Sequence[RunLine], temperature: float) -> dict[str, dict[str, float]]:
+    """Cell -> arm -> development accuracy in its race."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for run in runs:
+        if run.share < 1:
+            right = run.right("development", temperature)
+            found[run.cell][run.objective] = float(right.mean())
+    return found
 
 
 def judged_rules(found: Sequence[Sample]) -> dict[str, Marks]:
