@@ -176,7 +176,8 @@ def marks(judged: Sequence[Judged], *, resamples: int = 1000, seed: int = 0) -> 
 
     def interval(figure: Callable[[Sequence[Judged], np.ndarray], float]) -> Interval:
         drawn = np.array([figure(judged, w) for w in weights if w.sum() > 0])
-        low, high = np.nanquantile(drawn, (0.025, 0.975))
+        drawn = drawn[~np.isnan(drawn)]  # a resample without a pair of one kind says nothing
+        low, high = np.quantile(drawn, (0.025, 0.975)) if len(drawn) else (np.nan, np.nan)
         return Interval(estimate=figure(judged, ones), low=float(low), high=float(high))
 
     signs = [won for one in judged for _, won in _pairs(one)]
