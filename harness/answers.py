@@ -5,10 +5,12 @@ from collections.abc import Sequence
 
 from advisor.errors import InputError
 
+NUMBER = re.compile(r"-?\d+\.\d+")
 ANSWER_PATTERNS = {
-    "gsm8k": r"####\s*(-?[\d,.]+)",
+    "gsm8k": r"####[ \t]*(\S+)",
     "boxed": r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}",
-    "ladder": r"#([^#$]*)",
+    # At the very end, and not a word's own hash as of a heading, a hashtag or a directive.
+    "ladder": r"(?:^|(?<=[^#\s]))#([^#$\n]+)\$?\s*\Z",
 }
 """Ways to mark the final answer; in the group, with at most one level of braces in a box."""
 
@@ -16,7 +18,8 @@ ANSWER_PATTERNS = {
 def find_answer_pattern(references: Sequence[str]) -> str | None:
     """The first of ANSWER_PATTERNS that finds an answer in every reference; None where none does."""
     for pattern in ANSWER_PATTERNS.values():
-        if references and all(re.search(pattern, reference) for reference in references):
+        compiled = re.compile(pattern)
+        if references and all(extract_answer(reference, compiled) for reference in references):
             return pattern
     return None
 
@@ -41,5 +44,10 @@ def extract_answer(text: str, pattern: re.Pattern[str]) -> str | None:
 
 
 def normalise(answer: str) -> str:
-    """Without thousands separators, closing full stop or comma, and superfluous white space."""
-    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", " ".join(answer.split())).rstrip(".,")
+    """Without thousands separators, currency, closing full stop or comma, and superfluous white space.
+
+    Numbers are written in one way: `18.00` is `18`.
+    """
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", " ".join(answer.split())).rstrip(".,")
+    bare = re.sub(r"^(-?)[$\u20ac\u00a3]\s?(?=[\d.])", r"\1", text)
+    return re.sub(r"(\.\d*?)0+$", r"\1", bare).rstrip(".") if NUMBER.fullmatch(bare) else bare

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
@@ -20,6 +22,7 @@ from advisor.inputs import DATA_FLAGS
 from advisor.model import TINY, LoadedModel
 from advisor.recommend import Recommendation
 from harness.confirm import Plan, confirm, finished_runs, make_plan
+from harness.evaluate import task_names
 from harness.executor import EXECUTORS
 from harness.fit import Problem
 from harness.ladder import RUNGS
@@ -29,6 +32,7 @@ from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
 from harness.samples import answers_of
+from harness.settings import read_settings
 from harness.study import BASE, Study
 from harness.verdict import Verdict, settle
 
@@ -112,7 +116,7 @@ def _problem(
         tasks = [f"ladder_{RUNGS[args.dataset_name.removeprefix(LADDER)].skill}"]
     train, held_out = dataset, None
     if not tasks:
-        kept, back = split_rows(len(dataset))
+        kept, back = split_rows(dataset)
         train, held_out = (read([dataset.raw(i) for i in part]) for part in (kept, back))
         tasks = [own_task(held_out, args.answer_regex)]
     loading = ("dtype", "device", "revision", "trust_remote_code", "allow_pickle")
@@ -179,10 +183,11 @@ def _study(
         objectives=_objectives(args, advice, problem),
         learning_rates=tuple(args.learning_rates or rates),
         seeds=tuple(range(args.seeds)),
-        tasks=tuple(task if isinstance(task, str) else task["task"] for task in problem.tasks),
+        tasks=tuple(name for t in problem.tasks for name in task_names(t, args.include_path)),
         temperature=of_use,
         training=training,
         evaluation={
+            **_scoring(args),
             "temperature": of_use,
             "temperatures": temperatures,
             "repeats": args.repeats if of_use > 0 else 1,
@@ -190,6 +195,20 @@ def _study(
         },
         full=args.full,
     )
+
+
+def _scoring(args: argparse.Namespace) -> dict[str, Any]:
+    """What else decides a score, where it was given: patterns, folders and files of tasks, precision."""
+    given = {name: getattr(args, name) for name in ("answer_regex", "include_path")}
+    files = [Path(task) for task in args.tasks or () if task.endswith((".yaml", ".yml"))]
+    given["task_files"] = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in files
+        if path.is_file()
+    }
+    if args.dtype != "auto":
+        given["dtype"] = args.dtype
+    return {name: value for name, value in given.items() if value}
 
 
 def _reading(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -216,7 +235,17 @@ def _training(words: Sequence[str]) -> dict[str, Any]:
             settings[name] = value if equals else "true"
         elif name:
             settings[name] = word if settings[name] == "true" else f"{settings[name]} {word}"
+    _refuse_early(settings)
     return settings
+
+
+def _refuse_early(settings: Mapping[str, Any]) -> None:
+    """What TRL would refuse after minutes, and sizes that make no sense, before any work."""
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    config, _ = read_settings(words, {"output_dir": "unused", "report_to": "none"})
+    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
+        if getattr(config, name) <= 0:
+            raise InputError(f"--{name} {getattr(config, name)}: give a number above 0")
 
 
 def _show_plan(study: Study, plan: Plan) -> None:

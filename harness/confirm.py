@@ -6,7 +6,6 @@ on where it stopped.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from harness.executor import Executor, one_by_one
 from harness.fit import Problem
 from harness.power import minimum_detectable, spread_of_accuracy
 from harness.records import Results, Run, RunSpec
+from harness.studies import belongs
 from harness.study import BASE, NLL, Arm, Study, chosen_arms, next_runs, part_values, steps_of
 
 
@@ -151,16 +151,11 @@ def _keep(run: Run, results: Results) -> str | None:
 
 
 def finished_runs(study: Study, results: Results) -> list[Run]:
-    """The finished runs that belong to a study, by what identifies its problem."""
-    keys = ("model", "model_fingerprint", "dataset_fingerprint", "split", "tasks", "evaluation",
-            "reading")  # fmt: skip
-    wanted = dataclasses.asdict(study)
-    return [run for run in results.runs() if all(_same(run.spec, key, wanted[key]) for key in keys)]
-
-
-def _same(spec: RunSpec, key: str, value: object) -> bool:
-    found = getattr(spec, key)
-    return (dict(found) == dict(value)) if isinstance(value, dict) else found == value
+    """The finished runs that belong to a study."""
+    arms = (BASE, *study.objectives)
+    return [
+        run for run in results.runs() if run.spec.objective in arms and belongs(run.spec, study)
+    ]
 
 
 def _enough(study: Study, done: Mapping[str, Run]) -> bool:

@@ -141,9 +141,10 @@ def split(
     rows = [row for row in distinct.values() if dataset[row].target_tokens]
     if len(rows) < FEWEST_ROWS:
         dataset.require_targets()
+        more = "raise --limit, or " if most == limit and most < len(dataset) else ""
         raise InputError(
             f"{dataset.info.name}: --depth deep keeps rows back and needs {FEWEST_ROWS} different ones with "
-            f"targets, not {len(rows)}: raise --limit, or use --depth quick"
+            f"targets, not {len(rows)}: {more}use --depth quick"
         )
     kept = min(HELD_OUT_ROWS, int(len(rows) * HELD_OUT_SHARE))
     return rows[kept:], rows[:kept]

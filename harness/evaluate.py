@@ -299,6 +299,15 @@ def _is_development(document: Any) -> bool:
     return hashlib.sha256(content.encode()).digest()[0] < 256 * DEVELOPMENT_SHARE
 
 
+def task_names(spec: Any, include_path: str | Path | None = None) -> list[str]:
+    """The names under which the tasks of a name, group, file or configuration are scored.
+
+    Raises:
+        InputError: there is no such task, or it cannot be loaded.
+    """
+    return list(_load(spec, include_path))
+
+
 def _load(spec: Any, include_path: str | Path | None) -> dict[str, Any]:
     """Task name to task, for one name, path or configuration; freshly made, since running changes them."""
     manager = _manager_for(spec, str(include_path) if include_path else None)

@@ -84,16 +84,28 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         InputError: as of `build_trainer`.
     """
     if spec.objective == BASE:
-        return load_model(problem.model, **problem.loading), Fitted()
+        return _loaded(problem), Fitted()
     whole = int(spec.training.get(BATCH, 8))
 
     def attempt(size: int) -> tuple[LoadedModel, Fitted]:
-        loaded = load_model(problem.model, **problem.loading)
+        loaded = _loaded(problem)
         steps = int(spec.training.get(ACCUMULATION, 1)) * (whole // size)
         training = {**spec.training, BATCH: size, ACCUMULATION: steps}
         return loaded, _train(replace(spec, training=training), problem, loaded)
 
     return largest_that_fits(attempt, whole)
+
+
+def _loaded(problem: Problem) -> LoadedModel:
+    """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
+    loaded = load_model(problem.model, **problem.loading)
+    ends = {e.input_ids[place] for e in problem.train for place in e.terminators}
+    config = loaded.model.generation_config
+    old = config.eos_token_id
+    before = set(old if isinstance(old, list) else [] if old is None else [old])
+    if not ends <= before:
+        config.eos_token_id = sorted(before | ends)
+    return loaded
 
 
 def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:

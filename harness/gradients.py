@@ -5,8 +5,9 @@ target an example. What is reported is its expectation for halves of 150: the co
 their size, and with the targets taken from one example, so a raw one says as much about the sample as about
 the data (with all targets of an example in it, natural stories come to .8, with one of each to .3). With g_e
 the gradient of one example's target, rho = E[g_e . g_f] / E[g_e . g_e] needs no splitting (all pairs e != f
-serve), and the cosine of sums of n is n rho / (1 + (n - 1) rho), the formula of Spearman and Brown. A
-pairs' mean below 0, which only noise brings about, counts as 0. The interval is a jackknife over examples.
+serve), and the cosine of sums of n is n rho / (1 + (n - 1) rho), the formula of Spearman and Brown. The
+interval is a jackknife of rho over examples. Noise alone brings the pairs' mean below 0, and only what is
+reported counts that as 0: held at 0 in the jackknife, few examples would give an interval without width.
 
 Gradients are taken with respect to all parameters of a model under 50M, and of the last block of a larger
 one, for which the backward pass stops there. Those of the head's weight or input are cheaper still, and tell
@@ -42,7 +43,7 @@ OnProgress = Callable[[str, int, int], None]
 
 GRADIENTS = 128
 """Examples whose gradients are taken at most."""
-FEWEST_GRADIENTS = 8
+FEWEST_GRADIENTS = 24
 """Examples with improbable targets below which coherence is not given."""
 WHOLE = 50_000_000
 """Parameters from which a model is trained by an adapter."""
@@ -143,17 +144,22 @@ def coherence(gram: Array) -> Estimate:
     """
     n, diagonal = len(gram), np.diagonal(gram)
     total, trace = gram.sum(), diagonal.sum()
-    value = float(_cosine(total, trace, n))
-    without = _cosine(total - 2 * gram.sum(axis=1) + diagonal, trace - diagonal, n - 1)
+    rho = float(_agreement(total, trace, n))
+    without = _agreement(total - 2 * gram.sum(axis=1) + diagonal, trace - diagonal, n - 1)
     error = float(np.sqrt((n - 1) * without.var()))
     return Estimate(
-        value=value,
-        interval=(max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)),
+        value=_cosine(rho),
+        interval=(_cosine(rho - 1.96 * error), _cosine(rho + 1.96 * error)),
         count=n,
     )
 
 
-def _cosine(total: Any, trace: Any, n: int) -> Any:
-    """From the sum and the trace of n examples' Gram matrix, elementwise."""
-    rho = np.maximum(0.0, (total - trace) / (n - 1)) / trace
-    return HALF * rho / (1 + (HALF - 1) * rho)
+def _agreement(total: Any, trace: Any, n: int) -> Any:
+    """rho, from the sum and the trace of n examples' Gram matrix, elementwise; below 0 by noise."""
+    return (total - trace) / (n - 1) / trace
+
+
+def _cosine(rho: float) -> float:
+    """Between halves of `HALF` targets; rho below 0 counts as 0, and above 1 as 1."""
+    inside = min(1.0, max(0.0, rho))
+    return HALF * inside / (1 + (HALF - 1) * inside)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from advisor.data import Example, SFTDataset
+from advisor.errors import InputError
 from harness.answers import find_answer_pattern
 from harness.held_out import choice_task, held_out_task
 
@@ -16,11 +17,38 @@ HELD_OUT = 0.2
 LARGEST_HELD_OUT = 400
 
 
-def split_rows(rows: int, *, seed: int = 0) -> tuple[list[int], list[int]]:
-    """(train, held out) row numbers: a fixed random part, kept back from every run."""
-    order = np.random.default_rng(seed).permutation(rows)
-    kept = min(LARGEST_HELD_OUT, int(rows * HELD_OUT))
-    return sorted(order[kept:].tolist()), sorted(order[:kept].tolist())
+def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
+    """(train, held out) row numbers: a fixed random part, kept back from every run.
+
+    Rows with the same prompt stay together: what was trained on must not be scored.
+
+    Raises:
+        InputError: too few distinct prompts to keep some back.
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row in range(len(dataset)):
+        groups.setdefault(_prompt(dataset[row]), []).append(row)
+    wanted = min(LARGEST_HELD_OUT, int(len(dataset) * HELD_OUT))
+    together, back = list(groups.values()), list[int]()
+    for group in np.random.default_rng(seed).permutation(len(together)):
+        if len(back) >= wanted:
+            break
+        back += together[group]
+    train = sorted(set(range(len(dataset))) - set(back))
+    if not (back and train):
+        raise InputError(
+            f"{dataset.info.name}: {len(dataset)} rows with {len(groups)} distinct prompts are too few to "
+            "keep some back: give more rows, or --tasks"
+        )
+    return train, sorted(back)
+
+
+def _prompt(example: Example) -> tuple[int, ...]:
+    """Token ids before the first target; all of them where nothing but the beginning precedes it."""
+    first = next((i for i, label in enumerate(example.labels) if i > 1 and label != -100), None)
+    if first is None or any(label != -100 for label in example.labels[:2]):
+        return tuple(example.input_ids)
+    return tuple(example.input_ids[:first])
 
 
 def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
@@ -36,7 +64,13 @@ def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
     whole = [example for example in examples if not example.truncated] or examples
     answered = [_texts(dataset, example) for example in whole]
     pattern = answer_regex or find_answer_pattern([reference for _, reference in answered])
-    if pattern is None:
+    unprompted = not all(prompt.strip() for prompt, _ in answered)
+    if unprompted and answer_regex:
+        raise InputError(
+            f"--answer_regex {answer_regex}: {dataset.info.name} has rows without a prompt to answer: name "
+            "the columns with --prompt_field and --completion_field"
+        )
+    if pattern is None or unprompted:
         return choice_task([_texts(dataset, example) for example in examples])
     return held_out_task(
         answered,

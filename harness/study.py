@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.errors import InputError
 from harness.records import Run, RunSpec
 from harness.statistics import survivors
 
@@ -172,15 +173,36 @@ def arm_scores(
     seeds: Sequence[int],
     temperature: float | None = None,
 ) -> NDArray[np.float64]:
-    """[seeds, documents of all tasks] test scores; the base, which has no seed, is repeated."""
+    """[seeds, documents of all tasks] test scores; the base, which has no seed, is repeated.
+
+    Scores of tasks of different sizes are scaled so that their mean is the mean over tasks.
+    """
     used = [study.seeds[0]] * len(seeds) if arm.objective == BASE else seeds
     found = (done[study.spec(arm, seed).id] for seed in used)
-    return np.array(
-        [
-            np.concatenate(list(part_values(study, run, "test", temperature).values()))
-            for run in found
-        ]
-    )
+    return np.array([_of_all_tasks(study, run, temperature) for run in found])
+
+
+def _of_all_tasks(study: Study, run: Run, temperature: float | None) -> NDArray[np.float64]:
+    values = list(part_values(study, run, "test", temperature).values())
+    each = sum(map(len, values)) / len(values)
+    return np.concatenate([task * (each / len(task)) for task in values])
+
+
+def same_documents(study: Study, runs: Sequence[Run]) -> None:
+    """See that runs can be paired document by document.
+
+    Raises:
+        InputError: they were scored on different documents.
+    """
+    sets = {
+        task: {score.documents for run in runs for score in run.scores
+               if (score.task, score.part) == (task, "test")}
+        for task in study.tasks
+    }  # fmt: skip
+    if mixed := [task for task, found in sets.items() if len(found) > 1]:
+        raise InputError(
+            f"runs were scored on different documents of {', '.join(mixed)}: give another --results folder"
+        )
 
 
 def in_the_race(

@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from harness.records import Run
 from harness.statistics import Difference, holm, paired_difference, still_in_the_race, verdict
-from harness.study import BASE, NLL, SEED_SD, Arm, Study, arm_scores, chosen_arms
+from harness.study import (
+    BASE,
+    NLL,
+    SEED_SD,
+    Arm,
+    Study,
+    arm_scores,
+    chosen_arms,
+    in_the_race,
+    same_documents,
+)
 
 POINTS = 100.0
 
@@ -64,6 +74,7 @@ class Verdict:
 
 def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict:
     """Compare the arms of a study; `margin` is the difference in points that does not matter."""
+    same_documents(study, runs)
     done = {run.spec.id: run for run in runs}
     arms = [arm for arm in chosen_arms(study, runs) if _seeds(study, arm, done)]
     nll = next(arm for arm in arms if arm.objective == NLL and not arm.tenth)
@@ -103,9 +114,9 @@ def _against(
         ours = arm_scores(study, arm, done, seeds)
         theirs = arm_scores(study, baseline, done, seeds, temperature)
         found.append((arm, ours, theirs, paired_difference(ours, theirs)))
-    most = max((difference.seeds for *_, difference in found), default=0)
     # An arm that racing dropped enters with p = 1: the family keeps its size (see `statistics.holm`).
-    adjusted = holm([d.p_value if d.seeds == most else 1.0 for *_, d in found])
+    dropped = {arm: _dropped(study, arm, done) for arm in arms}
+    adjusted = holm([1.0 if dropped[arm] else d.p_value for arm, *_, d in found])
     return [
         Row(
             arm=arm.label,
@@ -115,9 +126,9 @@ def _against(
             baseline_score=POINTS * _mean(theirs),
             difference=_in_points(difference),
             adjusted_p=float(p),
-            dropped=difference.seeds < most,
+            dropped=dropped[arm],
             verdict="worse"
-            if difference.seeds < most and _behind(study, difference, len(found))
+            if dropped[arm] and _behind(study, difference, len(found))
             else verdict(difference, float(p), margin / POINTS),
         )
         for (arm, ours, theirs, difference), p in zip(found, adjusted, strict=True)
@@ -140,6 +151,15 @@ def _curve(study: Study, arm: Arm, done: Mapping[str, Run]) -> dict[float, float
     seeds = _seeds(study, arm, done)
     temperatures: Sequence[float] = study.evaluation["temperatures"]
     return {t: POINTS * _mean(arm_scores(study, arm, done, seeds, t)) for t in temperatures}
+
+
+def _dropped(study: Study, arm: Arm, done: Mapping[str, Run]) -> bool:
+    """Whether racing dropped an arm; one that has fewer seeds because the budget ended was not."""
+    seeds = _seeds(study, arm, done)
+    if study.full or arm.objective in (BASE, NLL) or len(seeds) == len(study.seeds):
+        return False
+    rivals = [a for a in chosen_arms(study, list(done.values())) if a.objective != BASE]
+    return arm not in in_the_race(study, rivals, done, seeds)
 
 
 def _behind(study: Study, difference: Difference, rivals: int) -> bool:
@@ -167,11 +187,16 @@ def _mean(scores: NDArray[np.float64]) -> float:
 
 
 def _winner(arms: Sequence[Arm], against_nll: Sequence[Row], against_base: Sequence[Row]) -> str:
-    """The best arm that is better than NLL, else NLL; the base where not even that is better than it."""
+    """The best arm that is better than NLL, else NLL, if it is better than the base; else the best that is.
+
+    The base where no arm is better than it.
+    """
     better = [row for row in against_nll if row.verdict == "better"]
     best = max(better, key=lambda row: row.score).arm if better else NLL
-    over_base = next(row for row in against_base if row.arm == best)
-    return best if over_base.verdict == "better" else BASE
+    over_base = [row for row in against_base if row.verdict == "better"]
+    if any(row.arm == best for row in over_base):
+        return best
+    return max(over_base, key=lambda row: row.score).arm if over_base else BASE
 
 
 def _headline(
@@ -199,6 +224,11 @@ def _headline(
         return f"Use nll: {tie} ({gain})."
     row = next(row for row in against_nll if row.arm == winner)
     low, high = row.difference.interval
+    if row.verdict != "better":
+        return (
+            f"Use {winner}: {gain}; that it is better than nll is not shown ({row.difference.estimate:+.1f}, "
+            f"95 % interval {low:+.1f} to {high:+.1f})."
+        )
     text = (
         f"Use {winner}: {row.difference.estimate:+.1f} points over nll "
         f"(95 % interval {low:+.1f} to {high:+.1f}; {gain})."

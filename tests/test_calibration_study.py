@@ -3,6 +3,8 @@
 import itertools
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 
 from advisor.errors import InputError
 from advisor.objectives import get_objective
-from harness.calibration import run
+from harness.calibration import models, run
+from harness.calibration.__main__ import main
 from harness.calibration.grid import Cell, make_grid, read_grid, write_grid
 from harness.calibration.ledger import CellLine, RunLine, append, pack, read, unpack
 from harness.ladder import model_folder, skills
@@ -45,6 +48,28 @@ def test_a_broken_grid_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "grid.csv").write_text("size,seed\nm128,x\n", encoding="utf-8")
     with pytest.raises(InputError, match="not a grid"):
         read_grid(tmp_path / "grid.csv")
+
+
+def test_an_unknown_family_is_refused_before_any_is_pretrained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        models, "pretrain_family", lambda folder, size, seed: made.append((size, seed))
+    )
+    words = ["harness.calibration", "models", "--family", "m64-1"]
+    monkeypatch.setattr(sys, "argv", [*words, "--family", "m999-0"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    [said] = capsys.readouterr().err.splitlines()
+    assert caught.value.code == 2 and made == []
+    assert said.endswith("--family m999-0: not one of m128-0, m128-1, m128-2, m64-0, m64-1")
+    monkeypatch.setattr(sys, "argv", words)
+    main()
+    assert made == [("m64", 1)]
+    monkeypatch.setattr(sys, "argv", words[:2])
+    main()
+    assert made[1:] == [("m128", 0), ("m128", 1), ("m128", 2), ("m64", 0), ("m64", 1)]
 
 
 def test_every_arm_has_a_label_of_the_table_and_the_same_rates() -> None:
@@ -105,10 +130,14 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
     shutil.copytree(root, tmp_path / "models" / CELL.family / "step-4000")
     monkeypatch.setattr(run, "PARTS", ("development",))
     monkeypatch.setattr(run, "TEMPERATURES", (1.0,))
-    measured = CellLine(
-        cell=CELL.name, prior={"mean_p": 0.9}, deep=None, fingerprints={}, environment={}
-    )
-    monkeypatch.setattr(run.Bench, "measure", lambda bench: measured)
+
+    def measure(bench: run.Bench) -> CellLine:
+        return CellLine(
+            cell=CELL.name, prior={"mean_p": 0.9}, deep=None,
+            fingerprints=bench.fingerprints, environment={},
+        )  # fmt: skip
+
+    monkeypatch.setattr(run.Bench, "measure", measure)
     base, nll, *_, race = run.wanted(CELL, 0)
     chosen = [base, nll, race]
     monkeypatch.setattr(run, "wanted", lambda cell, seed: chosen)
@@ -127,7 +156,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
             continue
     assert done == ["base", "nll", run.ARMS[-1]]
     cells, runs = read(tmp_path)
-    assert cells == {CELL.name: measured}
+    assert list(cells) == [CELL.name]
     assert [found.share for found in runs] == [1.0, 1.0, run.RACE]
     assert runs[2].last.get("step", 0) <= 8  # of 60
     before, after = (found.right("development", 1.0) for found in runs[:2])
@@ -135,3 +164,15 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
     assert after.mean() > before.mean() - 0.2
     assert runs[1].last["nll"] > 0
     assert json.loads(next(tmp_path.glob("*.jsonl")).read_text().splitlines()[0])["kind"] == "cell"
+
+
+def test_a_ledger_of_another_model_is_not_continued(tmp_path: Path) -> None:
+    folder, _ = resolve_rung("strong")
+    bench = run.Bench(CELL, folder, tmp_path)
+    other = CellLine(
+        cell=CELL.name, prior={}, deep=None, environment={},
+        fingerprints={**bench.fingerprints, "model": "another"},
+    )  # fmt: skip
+    bench.refuse_another(replace(other, fingerprints=bench.fingerprints))
+    with pytest.raises(InputError, match="begun with another model"):
+        bench.refuse_another(other)

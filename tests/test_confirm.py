@@ -3,17 +3,23 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from byte_tokens import byte_tokenizer
 
 from advisor.cli import main
 from advisor.data import load_dataset
+from advisor.errors import InputError
+from harness import evaluate
+from harness.answers import extract_answer, find_answer_pattern
 from harness.command import seconds_of
+from harness.evaluate import task_names
 from harness.problem import own_task, split_rows
 from harness.records import Results
 
@@ -105,11 +111,42 @@ def test_a_users_own_data_become_a_task(
     assert {"nll", "mean_p"} <= set(run.held_out)
 
 
+def test_a_group_of_tasks_is_scored_by_its_members(capsys: Any, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text("task: mine\ninclude: _ladder\ndataset_kwargs:\n  skill: rev\n")
+    shared = Path(evaluate.__file__).parent / "ladder" / "tasks" / "_ladder"
+    (tmp_path / "_ladder").write_text(shared.read_text())
+    results = tmp_path / "r"
+    confirmed(capsys, "--results", str(results), "--tasks", str(task), "ladder_add")
+    [spec] = {run.spec.tasks for run in Results(results).runs()}
+    assert spec == ("mine", "ladder_add")
+    [files] = {tuple(run.spec.evaluation["task_files"]) for run in Results(results).runs()}
+    assert files == ("mine.yaml",)
+    assert len(task_names("ladder")) > 8
+
+
 def test_held_out_rows_are_fixed_and_kept_back() -> None:
-    train, held_out = split_rows(1000)
+    rows = [{"prompt": f"{i}? ", "completion": "a"} for i in range(1000)]
+    tokenizer = byte_tokenizer()
+    train, held_out = split_rows(load_dataset(rows, tokenizer))
     assert not set(train) & set(held_out) and len(train) + len(held_out) == 1000
-    assert (train, held_out) == split_rows(1000) and len(held_out) == 200
-    assert len(split_rows(10_000)[1]) == 400
+    assert held_out == sorted(np.random.default_rng(0).permutation(1000)[:200].tolist())
+    assert (train, held_out) == split_rows(load_dataset(rows, tokenizer))
+    assert (
+        len(split_rows(load_dataset(rows * 3, tokenizer))[1]) == 400 + 2
+    )  # a prompt's rows together
+
+
+@pytest.mark.parametrize("key", ["completion", "text"])
+def test_what_is_trained_on_is_not_scored(key: str) -> None:
+    rows = [{"prompt": f"{i % 10}? ", "completion": "ab"} for i in range(100)]
+    if key == "text":
+        rows = [{"text": f"{i % 10}? ab"} for i in range(100)]
+    train, held_out = split_rows(load_dataset(rows, byte_tokenizer()))
+    assert {i % 10 for i in train} & {i % 10 for i in held_out} == set()
+    assert len(held_out) == 20
+    with pytest.raises(InputError, match="too few to keep some back"):
+        split_rows(load_dataset(rows[:1] * 50, byte_tokenizer()))
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -192,6 +229,9 @@ def test_budgets(text: str, seconds: float) -> None:
         (["--tasks", "no_such_task"], "no_such_task"),
         (["--learning_rate", "1e-3"], "--learning_rates"),
         (["--results", "/proc/nowhere"], "/proc/nowhere"),
+        (["--tasks", "ladder_chian"], "task ladder_chian"),
+        (["--per_device_train_batch_size", "0"], "give a number above 0"),
+        (["--num_train_epochs", "x"], "num_train_epochs"),
     ],
 )
 def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], says: str) -> None:
@@ -201,3 +241,35 @@ def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], sa
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]
     assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("#### $18", "#### 18.00", True),
+        ("#### $18", "#### $999", False),
+        ("#### 3/4", "#### 3/8", False),
+        ("#### 1,000", "#### 1000", True),
+        ("1+2=3#3", "3#3$", True),
+    ],
+)
+def test_answers_that_are_the_same(one: str, other: str, same: bool) -> None:
+    pattern = find_answer_pattern([one])
+    assert pattern is not None
+    compiled = re.compile(pattern)
+    assert (extract_answer(one, compiled) == extract_answer(other, compiled)) is same
+
+
+@pytest.mark.parametrize(
+    "text", ["# Heading\nwords", "a day out #fun", "#include <x>\nint a;", "a#"]
+)
+def test_a_hash_is_no_answer_by_itself(text: str) -> None:
+    assert find_answer_pattern([text]) is None
+
+
+def test_texts_without_prompts_are_no_questions() -> None:
+    rows = [{"text": f"Question {i}: how many? Answer: many. #### {i}"} for i in range(40)]
+    dataset = load_dataset(rows, byte_tokenizer())
+    assert own_task(dataset, None)["task"] == "held_out_choice"
+    with pytest.raises(InputError, match="without a prompt"):
+        own_task(dataset, r"#### (\d+)")

@@ -111,17 +111,54 @@ def test_coherence_foretells_the_cosine_of_real_halves() -> None:
     assert 0.4 < halves < 0.8  # neither end, where everything agrees
 
 
+def halves(rho: float) -> float:
+    return 150 * rho / (1 + 149 * rho)
+
+
+def jackknife(gram: Any) -> tuple[float, float]:
+    """95 % interval of the pairs' mean over the diagonal's, by leaving each example out in turn."""
+    n = len(gram)
+
+    def agreement(kept: Any) -> float:
+        part = gram[np.ix_(kept, kept)]
+        pairs = part[~np.eye(len(kept), dtype=bool)].mean()
+        return float(pairs / np.diagonal(part).mean())
+
+    values = np.array([agreement(np.delete(np.arange(n), left_out)) for left_out in range(n)])
+    half = 1.96 * math.sqrt(np.square(values - values.mean()).sum() * (n - 1) / n)
+    middle = agreement(np.arange(n))
+    return middle - half, middle + half
+
+
 def test_coherence_interval_is_the_jackknife() -> None:
-    table = np.random.default_rng(1).normal(size=(14, 5)) + np.eye(5)[0]
-    gram = table @ table.T
+    table = np.random.default_rng(1).normal(size=(40, 5)) + np.eye(5)[0]
+    low, high = jackknife(table @ table.T)
+    assert 0 < low < high < 1
+    assert coherence(table @ table.T).interval == pytest.approx((halves(low), halves(high)))
+
+
+def test_a_pairs_mean_below_0_is_not_certain() -> None:
+    draws = np.random.default_rng(0).normal(size=(200, 24, 50))
+    gram = next(g for g in (x @ x.T for x in draws) if g.sum() < 0.9 * np.trace(g))
+    low, high = jackknife(gram)
     found = coherence(gram)
-    values = []
-    for left_out in range(14):
-        kept = np.delete(np.arange(14), left_out)
-        values.append(coherence(gram[np.ix_(kept, kept)]).value)
-    spread = np.square(np.array(values) - np.mean(values)).sum() * 13 / 14
-    low, high = found.value - 1.96 * spread**0.5, found.value + 1.96 * spread**0.5
-    assert found.interval == pytest.approx((max(0, low), min(1, high))) and low > 0
+    assert low < 0 < high and found.value == 0.0
+    assert found.interval == pytest.approx((0.0, halves(high))) and halves(high) > 0.1
+
+
+@pytest.mark.parametrize("examples", [8, 24])
+def test_the_interval_covers_what_is_true(examples: int) -> None:
+    truth = 0.6
+    rho = truth / (150 - 149 * truth)
+    rng = np.random.default_rng(2)
+    covered, certain, draws = 0, 0, 400
+    for _ in range(draws):
+        table = rng.normal(size=(examples, 50)) * math.sqrt((1 - rho) / 50)
+        table[:, 0] += math.sqrt(rho)
+        low, high = coherence(table @ table.T).interval
+        covered += low <= truth <= high
+        certain += high - low < 1e-6
+    assert covered / draws > 0.93 and certain / draws < 0.015
 
 
 def test_one_improbable_target_an_example() -> None:
@@ -145,7 +182,7 @@ def test_gradients_are_those_of_plain_autograd(
 ) -> None:
     if scope == "last block":
         monkeypatch.setattr(gradients, "WHOLE", 1)
-    data = dataset_of(convention(12))
+    data = dataset_of(convention(24))
     examples = one_improbable(list(data), [np.zeros(e.target_tokens) for e in data], 0)
     found, named = measure_coherence(loaded, examples, lambda *_: None)
     model = twin(loaded.model)
@@ -159,7 +196,7 @@ def test_gradients_are_those_of_plain_autograd(
         parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
         table.append(torch.cat([part.flatten() for part in parts]).double().numpy())
     expected = coherence(np.array(table) @ np.array(table).T)
-    assert named == scope and found.count == 12
+    assert named == scope and found.count == 24
     assert found.value == pytest.approx(expected.value, rel=1e-4)
     assert found.interval == pytest.approx(expected.interval, rel=1e-3)
     assert 0 < expected.value < 1
@@ -177,10 +214,12 @@ def test_few_coordinates_stand_for_all(
 
 
 def test_too_few_examples_give_no_coherence(loaded: LoadedModel) -> None:
-    data = dataset_of(rows(7))
+    data = dataset_of(rows(24))
     examples = one_improbable(list(data), [np.zeros(e.target_tokens) for e in data], 0)
+    found, _ = measure_coherence(loaded, examples[:23], lambda *_: None)
+    assert (found.value, found.interval, found.count) == (None, None, 23)
     found, _ = measure_coherence(loaded, examples, lambda *_: None)
-    assert (found.value, found.interval, found.count) == (None, None, 7)
+    assert found.value is not None and found.interval is not None and found.count == 24
 
 
 # Rows
@@ -203,6 +242,25 @@ def test_rows_are_disjoint_different_and_within_the_limit() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(InputError, match=r"needs 10 different ones with targets, not 9"):
         split(dataset_of([*rows(9), *rows(9)]))
+
+
+@pytest.mark.parametrize("limit", [None, 9, 500])
+def test_a_higher_limit_is_advised_only_where_it_helps(limit: int | None) -> None:
+    raised = ": raise --limit, or use --depth quick"
+    with pytest.raises(InputError) as caught:
+        split(dataset_of(rows(9)), limit=limit)
+    assert "targets, not 9: use --depth quick" in str(caught.value)
+    with pytest.raises(InputError, match=f"targets, not 9{raised}"):
+        split(dataset_of(rows(40)), limit=9)
+
+
+def test_of_one_row_no_limit_is_named(
+    capsys: Any, model_folder: Path, write: Callable[[str, str], Path]
+) -> None:
+    data = write("one.jsonl", json.dumps(rows(1)[0]) + "\n")
+    assert main(["recommend", str(model_folder), str(data), "--depth", "deep"]) == 2
+    said = capsys.readouterr().err
+    assert "not 1: use --depth quick" in said and "--limit" not in said
 
 
 # The whole probe

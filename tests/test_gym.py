@@ -165,6 +165,24 @@ def test_refusals_are_one_line(capsys: Any, tmp_path: Path) -> None:
         demonstrations("lcm", 5, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["write", "gdc", "--output_path", "a"], "generator: gdc: did you mean gcd?"),
+        (["write", "gdc"], "generator: gdc: did you mean gcd?"),
+        (["write", "xx", "--output_path", "a"], "generator: xx: not one of base_conversion, "),
+        (["write", "gcd"], "required: --output_path"),
+        (["write", "gcd", "--rows", "many", "--output_path", "a"], "--rows: invalid int value"),
+        (["wirte"], "'wirte' (choose from"),
+    ],
+)
+def test_wrong_arguments_are_one_line(words: list[str], said: str, capsys: Any) -> None:
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert said in line and printed.out == ""
+
+
 @needs_gym
 def test_a_generator_with_too_few_problems_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.gym import Generator

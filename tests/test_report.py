@@ -1,6 +1,7 @@
 """The page of a results folder: what it says, what it must not do, and the studies rebuilt for it."""
 
 import re
+import shlex
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 from test_compare import bits, log
 from test_study import flat, play, prior_leaning_wins, study_of
 
+from advisor.arguments import parse
 from advisor.cli import main
 from advisor.errors import InputError
 from harness import plots
 from harness.compare import compare
 from harness.records import Results, Run
-from harness.report import write_report
-from harness.studies import evidence_of, studies_of
+from harness.report import facts, write_report
+from harness.studies import Evidence, evidence_of, studies_of
 from harness.study import Study, next_runs
 from harness.verdict import Verdict, settle
 
@@ -190,6 +192,41 @@ def test_figures_and_facts_are_there(page: Page, runs: list[Run]) -> None:
     listed = [cells for cells in page.rows if len(cells) == 9][1:]
     assert [cells[0] for cells in listed[:3]] == ["base", "nll", "nll"]
     assert sorted(cells[-1] for cells in listed) == sorted(run.spec.id for run in runs)
+
+
+def words_of(study: Study) -> list[str]:
+    return shlex.split(facts.command(Evidence(study=study, runs=())).replace("\\\n", " "))
+
+
+@pytest.mark.parametrize("tasks", [("held_out",), ("held_out_choice",), ("held_out", "u"), ("t",)])
+def test_the_command_names_only_tasks_that_there_are(tasks: tuple[str, ...]) -> None:
+    words = words_of(study_of(tasks=tasks))
+    if tasks[0] == "t" or len(tasks) > 1:
+        start = words.index("--tasks") + 1
+        assert tuple(words[start : start + len(tasks)]) == tasks
+    else:
+        assert "--tasks" not in words
+
+
+def test_the_command_reads_and_scores_as_the_study_did() -> None:
+    plain = study_of(tasks=("held_out",))
+    given = {"answer_regex": r"-?(\d+) 'x'", "include_path": "my tasks", "dtype": "float32"}
+    study = replace(
+        plain,
+        split="train",
+        reading={"prompt_field": "a question", "max_length": 64, "eos_token": None},
+        evaluation={**plain.evaluation, **given, "task_files": {"a.yaml": "0"}},
+    )
+    words = words_of(study)
+    args = parse(words[1:])
+    assert {name: getattr(args, name) for name in given} == given
+    assert (args.split, args.prompt_field, args.max_length) == ("train", "a question", 64)
+    assert args.eos_token is None
+    flags = {word.split("=")[0] for word in words if word.startswith("--")}
+    absent = {word.split("=")[0] for word in words_of(plain) if word.startswith("--")}
+    assert flags - absent == {
+        f"--{name}" for name in (*given, "split", "prompt_field", "max_length")
+    }
 
 
 def test_it_fetches_and_runs_nothing(page: Page) -> None:

@@ -1,14 +1,16 @@
 """What a study runs next, and what its runs say: pure functions on made-up records."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from advisor.errors import InputError
 from harness.environment import Environment
 from harness.records import Run, RunSpec, Score
-from harness.study import Study, chosen_arms, next_runs
+from harness.study import Arm, Study, arm_scores, chosen_arms, next_runs
 from harness.verdict import settle
 
 DOCUMENTS = 300
@@ -132,6 +134,62 @@ def test_nll_where_nothing_is_better() -> None:
         study_of(), play(study_of(), lambda o, rate: flat({"base": 0.2, "nll": 0.8}.get(o, 0.4)))
     )
     assert worse.winner == "nll" and "the others are worse" in worse.headline
+
+
+def unlucky(run: Run) -> Run:
+    """The same run with every test score at nought."""
+    scores = tuple(
+        replace(s, values=tuple((0.0,) for _ in s.values)) if s.part == "test" else s
+        for s in run.scores
+    )
+    return replace(run, scores=scores)
+
+
+def test_an_arm_that_beats_the_base_is_used_though_it_is_not_shown_to_beat_nll() -> None:
+    study = study_of(full=True)
+    truth = {"base": 0.3, "nll": 0.5, "neg_p": 0.5}
+    runs = play(study, lambda o, rate: flat(truth.get(o, 0.3)))
+    # One seed of NLL came to nothing, at every rate: against it nothing is resolved.
+    runs = [unlucky(r) if (r.spec.objective, r.spec.seed) == ("nll", 1) else r for r in runs]
+    verdict = settle(study, runs)
+    found = {(row.arm, row.baseline): row.verdict for row in verdict.rows}
+    assert found["nll", "base"] == "not resolved" and found["neg_p", "base"] == "better"
+    assert verdict.winner == "neg_p"
+    assert "Use neg_p" in verdict.headline and "better than nll is not shown" in verdict.headline
+
+
+def test_an_arm_that_the_budget_cut_short_was_not_dropped() -> None:
+    study = study_of(objectives=("nll", "neg_p"))
+    runs = play(study, prior_leaning_wins)
+    cut = [r for r in runs if not (r.spec.objective == "neg_p" and r.spec.seed > 1)]
+    [row] = [r for r in settle(study, cut).rows if (r.arm, r.baseline) == ("neg_p", "base")]
+    assert row.difference.seeds == 2 and not row.dropped and row.adjusted_p < 0.05
+    raced = settle(study_of(), play(study_of(), prior_leaning_wins))
+    assert {row.arm for row in raced.rows if row.dropped} == {"threshold(0.2)"}
+
+
+def test_runs_on_other_documents_are_not_compared() -> None:
+    runs = play(study_of(), prior_leaning_wins)
+    renamed = tuple(
+        replace(s, documents=tuple(f"other{d}" for d in s.documents)) for s in runs[-1].scores
+    )
+    with pytest.raises(InputError, match="different documents of t: give another --results"):
+        settle(study_of(), [*runs[:-1], replace(runs[-1], scores=renamed)])
+
+
+def test_tasks_count_alike_whatever_their_size() -> None:
+    study = study_of(tasks=("t", "u"), seeds=(0,))
+    spec = study.spec(Arm(objective="base"), 0)
+    run = run_of(spec, flat(0.5))
+    small = tuple(
+        replace(s, task="u", documents=s.documents[:30], values=tuple((1.0,) for _ in range(30)))
+        for s in run.scores
+    )
+    large = tuple(replace(s, values=tuple((0.0,) for _ in s.values)) for s in run.scores)
+    run = replace(run, scores=large + small)
+    scores = arm_scores(study, Arm(objective="base"), {spec.id: run}, [0])
+    assert scores.shape == (1, DOCUMENTS + 30)
+    assert scores.mean() == pytest.approx(0.5)
 
 
 def test_a_spec_is_named_by_everything_in_it() -> None:

@@ -50,10 +50,12 @@ def _models(arguments: argparse.Namespace) -> None:
     from harness.calibration.grid import CHECKPOINTS
     from harness.calibration.models import pretrain_family
 
-    for size, seeds in CHECKPOINTS.items():
-        for seed in seeds:
-            if not arguments.family or f"{size}-{seed}" in arguments.family:
-                pretrain_family(arguments.models, size, seed)
+    known = {f"{size}-{seed}": (size, seed) for size in CHECKPOINTS for seed in CHECKPOINTS[size]}
+    if unknown := [name for name in arguments.family or () if name not in known]:
+        raise InputError(f"--family {unknown[0]}: not one of {', '.join(known)}")
+    for name, (size, seed) in known.items():
+        if not arguments.family or name in arguments.family:
+            pretrain_family(arguments.models, size, seed)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -131,6 +131,7 @@ def run_study(
         if cell.name not in known:
             known[cell.name] = bench.measure()
             append(ledger, known[cell.name])
+        bench.refuse_another(known[cell.name])
         line = bench.run(run)
         append(ledger, line)
         left = len(todo) - number
@@ -173,12 +174,29 @@ class Bench:
             cell=self.cell.name,
             prior=prior.to_dict(),
             deep=deep.to_dict(),
-            fingerprints={
-                "model": self.loaded.fingerprint,
-                "demonstrations": self.demonstrations.info.fingerprint,
-            },
+            fingerprints=self.fingerprints,
             environment=dataclasses.asdict(Environment.here(device="cpu", dtype="float32")),
         )
+
+    def refuse_another(self, measured: CellLine) -> None:
+        """See that model and demonstrations are those that the ledger speaks of.
+
+        Raises:
+            InputError: they differ, as after a pretraining on another machine.
+        """
+        if measured.fingerprints != self.fingerprints:
+            raise InputError(
+                f"{self.cell.name}: the ledger was begun with another model or other demonstrations: bring "
+                "its models (--models), or start another --results folder"
+            )
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of model and demonstrations."""
+        return {
+            "model": self.loaded.fingerprint,
+            "demonstrations": self.demonstrations.info.fingerprint,
+        }
 
     def _some(self, rows: Sequence[int]) -> SFTDataset:
         chosen = [self.demonstrations.raw(row) for row in rows]

@@ -1,32 +1,48 @@
 """`python -m harness.gym write GENERATOR` writes demonstrations of a reasoning-gym problem as JSON lines."""
 
 import argparse
+import difflib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from advisor.errors import InputError
 from harness.gym import GENERATORS
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose refusals are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and writes; returns 2 where that is refused."""
-    parser = argparse.ArgumentParser(prog="python -m harness.gym", description=__doc__)
+    parser = _Parser(prog="python -m harness.gym", description=__doc__)
     write = parser.add_subparsers(dest="command", required=True).add_parser(
         "write", help="demonstrations to fine-tune on; no problem of the tasks is among them"
     )
-    write.add_argument("generator", choices=list(GENERATORS))
+    write.add_argument("generator", type=_generator, help=", ".join(GENERATORS))
     write.add_argument("--rows", type=int, default=2000)
     write.add_argument("--seed", type=int, default=0)
     write.add_argument("--output_path", "--output-path", type=Path, required=True)
-    arguments = parser.parse_args(argv)
     try:
-        _write(arguments)
+        _write(parser.parse_args(argv))
     except InputError as error:
         print(f"python -m harness.gym: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _generator(name: str) -> str:
+    if name in GENERATORS:
+        return name
+    near = difflib.get_close_matches(name, GENERATORS, n=1)
+    advice = f"did you mean {near[0]}?" if near else f"not one of {', '.join(GENERATORS)}"
+    raise argparse.ArgumentTypeError(f"{name}: {advice}")
 
 
 def _write(arguments: argparse.Namespace) -> None:

@@ -13,8 +13,10 @@ from advisor.recommend import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_R
 from harness.records import Run
 from harness.studies import Evidence
 
-HELD_OUT = "held_out"
-"""Task made of rows of the user's own dataset, see `harness.problem`."""
+OWN_TASKS = (("held_out",), ("held_out_choice",))
+"""Tasks made of rows of the user's own dataset where none is given, see `harness.problem`."""
+SCORING = ("answer_regex", "include_path", "dtype")
+"""Flags that stand among the settings of evaluation only where they were given."""
 HOUR, MINUTE = 3600, 60
 Fact = tuple[str, str]
 
@@ -30,7 +32,9 @@ def command(evidence: Evidence) -> str:
     names = (study.model,) if study.dataset == study.model else (study.model, study.dataset)
     flags: dict[str, Sequence[object]] = {
         "split": (study.split,),
-        "tasks": () if study.tasks == (HELD_OUT,) else study.tasks,
+        **{name: (value,) for name, value in (study.reading or {}).items()},
+        "tasks": () if study.tasks in OWN_TASKS else study.tasks,
+        **{name: (study.evaluation.get(name),) for name in SCORING},
         "objectives": study.objectives,
         "learning_rates": [f"{rate:g}" for rate in study.learning_rates],
         "seeds": (len(study.seeds),),
@@ -40,11 +44,17 @@ def command(evidence: Evidence) -> str:
         **{name: (value,) for name, value in study.training.items()},
     }
     lines = [
-        shlex.join((f"--{name}", *map(str, values)))
-        for name, values in flags.items()
-        if values and values[0] is not None
+        _flag(name, values) for name, values in flags.items() if values and values[0] is not None
     ]
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def _flag(name: str, values: Sequence[object]) -> str:
+    """A flag with its values; one that begins like a flag itself is tied to it."""
+    words = list(map(str, values))
+    if words[0].startswith("-"):
+        return shlex.join((f"--{name}={words[0]}", *words[1:]))
+    return shlex.join((f"--{name}", *words))
 
 
 def measured(evidence: Evidence) -> list[Fact]:
