@@ -99,7 +99,11 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
 def _loaded(problem: Problem) -> LoadedModel:
     """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
     loaded = load_model(problem.model, **problem.loading)
-    ends = {e.input_ids[place] for e in problem.train for place in e.terminators}
+    ends, others = set[int](), set[int]()
+    for example in problem.train:
+        ends |= {example.input_ids[place] for place in example.terminators}
+        others |= {x for i, x in enumerate(example.labels) if i not in example.terminators}
+    ends -= others  # a line break that also stands within answers ends none
     config = loaded.model.generation_config
     old = config.eos_token_id
     before = set(old if isinstance(old, list) else [] if old is None else [old])

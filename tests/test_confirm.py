@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ import pytest
 from byte_tokens import byte_tokenizer
 
 from advisor.cli import main
-from advisor.data import load_dataset
+from advisor.data import Example, load_dataset
 from advisor.errors import InputError
-from harness import evaluate
+from harness import evaluate, fit
 from harness.answers import extract_answer, find_answer_pattern
 from harness.command import seconds_of
 from harness.evaluate import task_names
@@ -273,3 +274,20 @@ def test_texts_without_prompts_are_no_questions() -> None:
     assert own_task(dataset, None)["task"] == "held_out_choice"
     with pytest.raises(InputError, match="without a prompt"):
         own_task(dataset, r"#### (\d+)")
+
+
+@pytest.mark.parametrize("old", [None, 2, [2]])
+def test_a_model_stops_where_the_demonstrations_end_a_turn(
+    old: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SimpleNamespace(eos_token_id=old)
+    loaded = SimpleNamespace(model=SimpleNamespace(generation_config=config))
+    monkeypatch.setattr(fit, "load_model", lambda name, **_: loaded)
+    rows = [([5, 6, 9, 7], (3,)), ([5, 6, 9, 9], (3,))]  # 7 ends a turn; 9 also stands within one
+    train = [
+        Example(input_ids=ids, labels=[-100, *ids[1:]], terminators=ends, truncated=False)
+        for ids, ends in rows
+    ]
+    problem: Any = SimpleNamespace(model="m", loading={}, train=train)
+    assert fit._loaded(problem) is loaded
+    assert config.eos_token_id == ([7] if old is None else [2, 7])
