@@ -20,14 +20,18 @@ LARGEST_HELD_OUT = 400
 def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
     """(train, held out) row numbers: a fixed random part, kept back from every run.
 
-    Rows with the same prompt stay together: what was trained on must not be scored.
+    Rows with the same prompt stay together: what was trained on must not be scored. Where all have the same
+    one, rows that are the same as a whole do.
 
     Raises:
         InputError: too few distinct prompts to keep some back.
     """
+    prompts = [_prompt(example) for example in dataset]
+    if len(set(prompts)) == 1:
+        prompts = [tuple(example.input_ids) for example in dataset]
     groups: dict[tuple[int, ...], list[int]] = {}
-    for row in range(len(dataset)):
-        groups.setdefault(_prompt(dataset[row]), []).append(row)
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(prompt, []).append(row)
     wanted = min(LARGEST_HELD_OUT, int(len(dataset) * HELD_OUT))
     together, back = list(groups.values()), list[int]()
     for group in np.random.default_rng(seed).permutation(len(together)):

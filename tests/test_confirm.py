@@ -146,6 +146,9 @@ def test_what_is_trained_on_is_not_scored(key: str) -> None:
     train, held_out = split_rows(load_dataset(rows, byte_tokenizer()))
     assert {i % 10 for i in train} & {i % 10 for i in held_out} == set()
     assert len(held_out) == 20
+    always = [{"prompt": "Tell! ", "completion": f"{i % 10}"} for i in range(100)]
+    train, held_out = split_rows(load_dataset(always, byte_tokenizer()))
+    assert {i % 10 for i in train} & {i % 10 for i in held_out} == set() and len(held_out) == 20
     with pytest.raises(InputError, match="too few to keep some back"):
         split_rows(load_dataset(rows[:1] * 50, byte_tokenizer()))
 
