@@ -20,13 +20,14 @@ PASS_ON = ("train", "confirm")
 """Commands that hand arguments they do not know on to TRL."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """An argument parser whose refusals are one line and name the nearest flag."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{**settings, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
+        """Refuse the command line with an InputError."""
         unknown = message.removeprefix("unrecognized arguments: ")
         if unknown != message:
             near = difflib.get_close_matches(unknown.split()[0].split("=")[0], _flags(self), n=1)
@@ -42,13 +43,13 @@ def _flags(parser: argparse.ArgumentParser) -> set[str]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="advisor",
         description="Which fine-tuning objective for this model and this dataset? Measured, not guessed.",
     )
     parser.add_argument("--version", action="version", version=f"advisor {__version__}")
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, parser_class=_Parser
+        dest="command", metavar="COMMAND", required=True, parser_class=Parser
     )
     _add_recommend(commands)
     _add_validate(commands)
@@ -194,15 +195,19 @@ def _add_confirm(commands: Any) -> None:
         help="answers to a document where sampled (default: 2)",
     )
     scoring.add_argument("--limit", "-L", type=_number(int, 2), help="documents of each task")
-    scoring.add_argument(
+    _add_margin(scoring)
+    output = _add_json(parser)
+    output.add_argument(
+        "--results", default="results", help="folder of the records (default: results)"
+    )
+
+
+def _add_margin(parser: Any) -> None:
+    parser.add_argument(
         "--margin",
         type=_number(float, 0.0),
         default=1.0,
         help="points that do not matter (default: 1)",
-    )
-    output = _add_json(parser)
-    output.add_argument(
-        "--results", default="results", help="folder of the records (default: results)"
     )
 
 
@@ -219,12 +224,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--temperature", type=_number(float, 0.0, 10.0), help="one temperature only"
     )
-    parser.add_argument(
-        "--margin",
-        type=_number(float, 0.0),
-        default=1.0,
-        help="points that do not matter (default: 1)",
-    )
+    _add_margin(parser)
     _add_json(parser)
 
 
@@ -239,12 +239,7 @@ def _add_report(commands: Any) -> None:
     parser.add_argument(
         "--output_path", "-o", metavar="FILE", help="the page (default: RESULTS/report.html)"
     )
-    parser.add_argument(
-        "--margin",
-        type=_number(float, 0.0),
-        default=1.0,
-        help="points that do not matter (default: 1)",
-    )
+    _add_margin(parser)
 
 
 def _add_power(commands: Any) -> None:
@@ -357,7 +352,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _configured(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
-    finder = _Parser(add_help=False)
+    finder = Parser(add_help=False)
     finder.add_argument("--config", "-C")
     file = finder.parse_known_args(words)[0].config
     commands = _subparsers(parser)

@@ -71,7 +71,15 @@ def _recommend(args: argparse.Namespace) -> None:
     temperature, origin = args.temperature, "--temperature"
     if temperature is None:
         temperature, origin = decoding_temperature(loaded.model)
-    prior = _measure(args, loaded, dataset)
+    prior = _measure(
+        loaded,
+        dataset,
+        args.model_kind,
+        limit=args.limit,
+        exact=args.exact,
+        seed=args.seed,
+        batch_tokens=args.batch_tokens,
+    )
     deep = _measure_deep(args, loaded, dataset, temperature) if args.depth == "deep" else None
     recommendation = recommend(prior, deep, temperature=temperature, kind=args.model_kind)
     settings = export(recommendation.recommended, OBJECTIVES[recommendation.recommended].settings)
@@ -85,7 +93,8 @@ def _recommend(args: argparse.Namespace) -> None:
         display.recommendation(recommendation, settings, pair=pair_of(args), origin=origin)
 
 
-def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prior:
+def _measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
+    """The prior, with a bar; `settings` are those of `measure_prior`."""
     from advisor.display import progress_bar
     from advisor.prior import measure_prior
     from advisor.recommend import is_settled
@@ -94,13 +103,15 @@ def _measure(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Prio
         return measure_prior(
             loaded,
             dataset,
-            limit=args.limit,
-            exact=args.exact,
-            seed=args.seed,
-            batch_tokens=args.batch_tokens,
-            settled=lambda prior: is_settled(prior, args.model_kind),
+            settled=lambda prior: is_settled(prior, kind),
             on_progress=on_progress,
+            **settings,
         )
+
+
+def _ignore_renames() -> None:
+    """TRL and PEFT still use names that transformers has renamed; nobody who trains can mend that."""
+    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
 
 
 def _measure_deep(
@@ -187,13 +198,10 @@ def _validate(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.objectives import get_objective
-    from advisor.prior import measure_prior
-    from advisor.recommend import is_settled
     from harness.finetune import build_trainer
     from harness.settings import read_settings
 
-    # TRL and PEFT still use names that transformers has renamed; nobody who trains can mend that.
-    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
+    _ignore_renames()
     objective = get_objective(args.objective)
     _ladder(args)
     fixed = {"output_dir": args.output_dir}
@@ -206,8 +214,7 @@ def _train(args: argparse.Namespace) -> None:
         read_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
     )
     display.notes((*loaded.notes, *dataset.info.notes))
-    with display.progress_bar("measuring the prior") as on_progress:
-        prior = measure_prior(loaded, dataset, settled=is_settled, on_progress=on_progress)
+    prior = _measure(loaded, dataset)
     trainer = build_trainer(
         loaded,
         dataset,
@@ -228,12 +235,10 @@ def _train(args: argparse.Namespace) -> None:
 def _confirm(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.model import decoding_temperature
-    from advisor.prior import measure_prior
-    from advisor.recommend import is_settled, recommend
+    from advisor.recommend import recommend
     from harness.command import run_confirmation
 
-    # As in `train`: names that TRL and PEFT still use, which the user cannot mend.
-    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
+    _ignore_renames()
     _ladder(args)
     loaded = read_model(args)
     dataset = read_dataset(args, loaded.tokenizer)
@@ -241,8 +246,7 @@ def _confirm(args: argparse.Namespace) -> None:
     if args.temperature is None:
         args.temperature, origin = decoding_temperature(loaded.model)
         display.notes((f"Decoding at temperature {args.temperature:g}: {origin}.",))
-    with display.progress_bar("measuring the prior") as on_progress:
-        prior = measure_prior(loaded, dataset, settled=is_settled, on_progress=on_progress)
+    prior = _measure(loaded, dataset)
     advice = recommend(prior, temperature=args.temperature, kind=getattr(args, "model_kind", None))
     run_confirmation(
         args,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.publish import publish
 
 
 def record_path(output_path: str) -> Path:
@@ -43,9 +44,6 @@ def write_record(
         path.with_suffix(".config.yaml"): f"# {command}\n{yaml.safe_dump(dict(settings))}",
     }
     for target, text in texts.items():
-        temporary = target.with_name(target.name + ".part")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(target)
-        except OSError as error:
-            raise InputError(f"--output_path {target}: {error.strerror}") from None
+        publish(
+            target, text.encode(), subject=f"--output_path {target}:", remedy="give another path"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,15 @@ class Problem:
     answer_pattern: str | None = None
     """Finds the final answer of a demonstration; None where none can be checked."""
 
+    @cached_property
+    def ends(self) -> set[int]:
+        """Tokens that end a turn of the demonstrations; one that also stands within a turn ends none."""
+        ends, others = set[int](), set[int]()
+        for example in self.train:
+            ends |= {example.input_ids[place] for place in example.terminators}
+            others |= {x for i, x in enumerate(example.labels) if i not in example.terminators}
+        return ends - others
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -99,16 +109,11 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
 def _loaded(problem: Problem) -> LoadedModel:
     """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
     loaded = load_model(problem.model, **problem.loading)
-    ends, others = set[int](), set[int]()
-    for example in problem.train:
-        ends |= {example.input_ids[place] for place in example.terminators}
-        others |= {x for i, x in enumerate(example.labels) if i not in example.terminators}
-    ends -= others  # a line break that also stands within answers ends none
     config = loaded.model.generation_config
     old = config.eos_token_id
     before = set(old if isinstance(old, list) else [] if old is None else [old])
-    if not ends <= before:
-        config.eos_token_id = sorted(before | ends)
+    if not problem.ends <= before:
+        config.eos_token_id = sorted(before | problem.ends)
     return loaded
 
 

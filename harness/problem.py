@@ -26,7 +26,7 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
     Raises:
         InputError: too few distinct prompts to keep some back.
     """
-    prompts = [_prompt(example) for example in dataset]
+    prompts = [_prompt(dataset, example) for example in dataset]
     if len(set(prompts)) == 1:
         prompts = [tuple(example.input_ids) for example in dataset]
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -47,12 +47,20 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
     return train, sorted(back)
 
 
-def _prompt(example: Example) -> tuple[int, ...]:
-    """Token ids before the first target; all of them where nothing but the beginning precedes it."""
-    first = next((i for i, label in enumerate(example.labels) if i > 1 and label != -100), None)
-    if first is None or any(label != -100 for label in example.labels[:2]):
-        return tuple(example.input_ids)
-    return tuple(example.input_ids[:first])
+def _prompt(dataset: SFTDataset, example: Example) -> tuple[int, ...]:
+    """Token ids before the first target; all of them where nothing but what begins a sequence precedes it."""
+    before = example.input_ids[: _first_target(example)]
+    return tuple(example.input_ids if _begins(dataset, before) else before)
+
+
+def _first_target(example: Example) -> int:
+    """Where the first target stands; behind the last token where there is none."""
+    return next((i for i, label in enumerate(example.labels) if label != -100), len(example.labels))
+
+
+def _begins(dataset: SFTDataset, ids: Sequence[int]) -> bool:
+    """Whether these tokens do nothing but begin a sequence."""
+    return set(dataset.tokenizer.all_special_ids).issuperset(ids)
 
 
 def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
@@ -86,16 +94,16 @@ def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
 def _answer_length(examples: Sequence[Example], context: int) -> int:
     """A little more tokens than the longest reference, but half the context or what prompts leave of it."""
     longest = max(example.target_tokens for example in examples)
-    prompt = max(next(i for i, x in enumerate(example.labels) if x != -100) for example in examples)
+    prompt = max(map(_first_target, examples))
     return min(longest + 16, max(context - prompt - 1, context // 2))
 
 
 def _texts(dataset: SFTDataset, example: Example) -> tuple[str, str]:
     """(prompt, completion) of an example, as the model reads them: the first target begins the completion."""
     ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
-    first = next(i for i, label in enumerate(example.labels) if label != -100)
+    first = _first_target(example)
     end = example.terminators[0] if example.terminators else len(ids)
-    if special.issuperset(ids[:first]):  # lm-eval itself puts what begins a sequence before a text
+    if _begins(dataset, ids[:first]):  # lm-eval itself puts what begins a sequence before a text
         begin = next((i for i in range(first, end) if ids[i] not in special), end)
         return "", _decoded(dataset, ids[begin:end])
     return _decoded(dataset, ids[:first]), _decoded(dataset, ids[first:end])

@@ -18,8 +18,8 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from advisor.errors import InputError
+from advisor.publish import publish
 from harness.environment import Environment
-from harness.publish import publish
 
 SCHEMA = 1
 DIGITS = 6

@@ -66,11 +66,7 @@ class Evidence:
             return "the untouched model has not been scored"
         if NLL not in study.objectives:
             return "there is no run of nll to compare with"
-        grid = [
-            study.spec(Arm(objective=name, learning_rate=rate), study.seeds[0])
-            for name in study.objectives
-            for rate in study.learning_rates
-        ]
+        grid = study.grid()
         missing = [
             f"{spec.objective} at {spec.learning_rate:g}" for spec in grid if spec.id not in done
         ]

@@ -96,6 +96,14 @@ class Study:
             reading=self.reading,
         )
 
+    def grid(self) -> list[RunSpec]:
+        """Every objective at every learning rate, on the first seed."""
+        return [
+            self.spec(Arm(objective=name, learning_rate=rate), self.seeds[0])
+            for name in self.objectives
+            for rate in self.learning_rates
+        ]
+
     def without(self, refused: Collection[str]) -> Study:
         """The study less some objectives."""
         return replace(self, objectives=tuple(x for x in self.objectives if x not in refused))
@@ -105,12 +113,7 @@ def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
     """The specifications to run next; empty when the study is done."""
     done = {run.spec.id: run for run in runs}
     base = study.spec(Arm(objective=BASE), study.seeds[0])
-    grid = [
-        study.spec(Arm(objective=name, learning_rate=rate), study.seeds[0])
-        for name in study.objectives
-        for rate in study.learning_rates
-    ]
-    if missing := [spec for spec in (base, *grid) if spec.id not in done]:
+    if missing := [spec for spec in (base, *study.grid()) if spec.id not in done]:
         return missing
     arms = [arm for arm in chosen_arms(study, runs) if arm.objective != BASE]
     for looks, seed in enumerate(study.seeds):

@@ -9,7 +9,7 @@ of use that this closes is sharpening, which costs nothing at decoding time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,15 +76,17 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict
     """Compare the arms of a study; `margin` is the difference in points that does not matter."""
     same_documents(study, runs)
     done = {run.spec.id: run for run in runs}
-    arms = [arm for arm in chosen_arms(study, runs) if _seeds(study, arm, done)]
+    chosen = chosen_arms(study, runs)
+    arms = [arm for arm in chosen if _seeds(study, arm, done)]
     nll = next(arm for arm in arms if arm.objective == NLL and not arm.tenth)
     base = next(arm for arm in arms if arm.objective == BASE)
     others = [arm for arm in arms if arm not in (nll, base)]
-    against_nll = _against(study, done, others, nll, margin)
-    against_base = _against(study, done, [arm for arm in arms if arm != base], base, margin)
+    dropped = _dropped(study, chosen, done)
+    against_nll = _against(study, done, others, nll, dropped, margin)
+    against_base = _against(study, done, [a for a in arms if a != base], base, dropped, margin)
     curve = {arm.label: _curve(study, arm, done) for arm in arms}
-    control = _against_sharpened(study, done, others, nll, curve[nll.label], margin)
-    winner = _winner(arms, against_nll, against_base)
+    control = _against_sharpened(study, done, others, nll, curve[nll.label], dropped, margin)
+    winner = _winner(against_nll, against_base)
     closes = [row for row in control if row.arm == winner]
     sharpening = winner != NLL and bool(closes) and closes[0].verdict != "better"
     return Verdict(
@@ -104,7 +106,8 @@ def _seeds(study: Study, arm: Arm, done: Mapping[str, Run]) -> list[int]:
 
 
 def _against(
-    study: Study, done: Mapping[str, Run], arms: Sequence[Arm], baseline: Arm, margin: float,
+    study: Study, done: Mapping[str, Run], arms: Sequence[Arm], baseline: Arm,
+    dropped: Collection[Arm], margin: float,
     *, temperature: float | None = None, name: str | None = None,
 ) -> list[Row]:  # fmt: skip
     """Arms at the temperature of use against a baseline, at another temperature if given."""
@@ -115,8 +118,7 @@ def _against(
         theirs = arm_scores(study, baseline, done, seeds, temperature)
         found.append((arm, ours, theirs, paired_difference(ours, theirs)))
     # An arm that racing dropped enters with p = 1: the family keeps its size (see `statistics.holm`).
-    dropped = {arm: _dropped(study, arm, done) for arm in arms}
-    adjusted = holm([1.0 if dropped[arm] else d.p_value for arm, *_, d in found])
+    adjusted = holm([1.0 if arm in dropped else d.p_value for arm, *_, d in found])
     return [
         Row(
             arm=arm.label,
@@ -126,9 +128,9 @@ def _against(
             baseline_score=POINTS * _mean(theirs),
             difference=_in_points(difference),
             adjusted_p=float(p),
-            dropped=dropped[arm],
+            dropped=arm in dropped,
             verdict="worse"
-            if dropped[arm] and _behind(study, difference, len(found))
+            if arm in dropped and _behind(study, difference, len(found))
             else verdict(difference, float(p), margin / POINTS),
         )
         for (arm, ours, theirs, difference), p in zip(found, adjusted, strict=True)
@@ -137,14 +139,14 @@ def _against(
 
 def _against_sharpened(
     study: Study, done: Mapping[str, Run], arms: Sequence[Arm], nll: Arm, curve: Mapping[float, float],
-    margin: float,
+    dropped: Collection[Arm], margin: float,
 ) -> list[Row]:  # fmt: skip
     """Arms against NLL at the temperature that suits NLL best; none where that is the one of use."""
     best = max(curve, key=lambda t: (curve[t], t == study.temperature))
     if study.temperature == 0 or best == study.temperature:
         return []
     name = f"nll at temperature {best:g}"
-    return _against(study, done, arms, nll, margin, temperature=best, name=name)
+    return _against(study, done, arms, nll, dropped, margin, temperature=best, name=name)
 
 
 def _curve(study: Study, arm: Arm, done: Mapping[str, Run]) -> dict[float, float]:
@@ -153,13 +155,16 @@ def _curve(study: Study, arm: Arm, done: Mapping[str, Run]) -> dict[float, float
     return {t: POINTS * _mean(arm_scores(study, arm, done, seeds, t)) for t in temperatures}
 
 
-def _dropped(study: Study, arm: Arm, done: Mapping[str, Run]) -> bool:
-    """Whether racing dropped an arm; one that has fewer seeds because the budget ended was not."""
-    seeds = _seeds(study, arm, done)
-    if study.full or arm.objective in (BASE, NLL) or len(seeds) == len(study.seeds):
-        return False
-    rivals = [a for a in chosen_arms(study, list(done.values())) if a.objective != BASE]
-    return arm not in in_the_race(study, rivals, done, seeds)
+def _dropped(study: Study, arms: Sequence[Arm], done: Mapping[str, Run]) -> set[Arm]:
+    """The arms that racing dropped; one that has fewer seeds because the budget ended is none of them."""
+    rivals = [arm for arm in arms if arm.objective != BASE]
+    found = set()
+    for arm in rivals:
+        seeds = _seeds(study, arm, done)
+        unfinished = not study.full and arm.objective != NLL and len(seeds) < len(study.seeds)
+        if unfinished and arm not in in_the_race(study, rivals, done, seeds):
+            found.add(arm)
+    return found
 
 
 def _behind(study: Study, difference: Difference, rivals: int) -> bool:
@@ -186,7 +191,7 @@ def _mean(scores: NDArray[np.float64]) -> float:
     return float(scores.mean())
 
 
-def _winner(arms: Sequence[Arm], against_nll: Sequence[Row], against_base: Sequence[Row]) -> str:
+def _winner(against_nll: Sequence[Row], against_base: Sequence[Row]) -> str:
     """The best arm that is better than NLL, else NLL, if it is better than the base; else the best that is.
 
     The base where no arm is better than it.

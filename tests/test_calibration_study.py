@@ -116,7 +116,7 @@ def test_a_line_broken_in_the_middle_is_named(tmp_path: Path) -> None:
 def test_demonstrations_hold_no_problem_that_is_scored(tmp_path: Path) -> None:
     folder, _ = resolve_rung("strong")
     cell = Cell(size="m128", seed=0, step=4000, skill="unit", noise="none", rate=0.0, rows=1920)
-    bench = run.Bench(cell, folder, tmp_path)
+    bench = run.Bench(cell, folder)
     prompts = {bench.demonstrations.raw(i)["prompt"] for i in range(1920)}
     scored = {row["prompt"] for part in problem_sets("unit").values() for row in part}
     assert len(scored) == 400
@@ -168,7 +168,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
 
 def test_a_ledger_of_another_model_is_not_continued(tmp_path: Path) -> None:
     folder, _ = resolve_rung("strong")
-    bench = run.Bench(CELL, folder, tmp_path)
+    bench = run.Bench(CELL, folder)
     other = CellLine(
         cell=CELL.name, prior={}, deep=None, environment={},
         fingerprints={**bench.fingerprints, "model": "another"},

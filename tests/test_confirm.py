@@ -291,6 +291,7 @@ def test_a_model_stops_where_the_demonstrations_end_a_turn(
         Example(input_ids=ids, labels=[-100, *ids[1:]], terminators=ends, truncated=False)
         for ids, ends in rows
     ]
-    problem: Any = SimpleNamespace(model="m", loading={}, train=train)
+    data: Any = train
+    problem = fit.Problem(model="m", loading={}, train=data, held_out=None, tasks=(), domain="user")
     assert fit._loaded(problem) is loaded
     assert config.eos_token_id == ([7] if old is None else [2, 7])

@@ -158,8 +158,9 @@ def test_refusals_are_one_line(capsys: Any, tmp_path: Path) -> None:
 
     there = str(tmp_path / "a.jsonl")
     assert "--rows 0: at least 1" in refused("--rows", "0", "--output_path", there)
+    (tmp_path / "file").touch()
     assert "cannot be written" in refused(
-        "--rows", "5", "--output_path", str(tmp_path / "no" / "a")
+        "--rows", "5", "--output_path", str(tmp_path / "file" / "a")
     )
     with pytest.raises(InputError, match="generator lcm: not one of base_conversion"):
         demonstrations("lcm", 5, seed=0)

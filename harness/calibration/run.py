@@ -9,7 +9,6 @@ all have one, so that a study which is stopped has as many cells as its time all
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from harness.calibration.models import checkpoint
 from harness.environment import Environment
 from harness.evaluate import evaluate
 from harness.fit import Problem, fit
-from harness.ladder.build import write_demonstrations
+from harness.ladder.build import draw_demonstrations
 from harness.ladder.problems import problem_sets
 from harness.records import RunSpec
 from harness.study import BASE, NLL, steps_of
@@ -127,7 +126,7 @@ def run_study(
     began, bench = time.monotonic(), None
     for number, (cell, run) in enumerate(todo, 1):
         if bench is None or bench.cell != cell:
-            bench = Bench(cell, checkpoint(models, cell), models / "demonstrations")
+            bench = Bench(cell, checkpoint(models, cell))
         if cell.name not in known:
             known[cell.name] = bench.measure()
             append(ledger, known[cell.name])
@@ -146,8 +145,6 @@ class Bench:
     """Which one."""
     model: Path
     """Folder of its checkpoint."""
-    folder: Path
-    """Where demonstrations are written."""
 
     @cached_property
     def loaded(self) -> LoadedModel:
@@ -158,10 +155,8 @@ class Bench:
     @cached_property
     def demonstrations(self) -> SFTDataset:
         """Drawn from the cell's pretraining seed, without a problem of the development or test part."""
-        path = self.folder / f"{self.cell.name}.jsonl"
         scored = {row["prompt"] for part in problem_sets(self.cell.skill).values() for row in part}
-        write_demonstrations(path, self.cell.rung, self.cell.seed, avoid=scored)
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = draw_demonstrations(self.cell.rung, self.cell.seed, avoid=scored)
         return load_dataset(rows, self.loaded.tokenizer)
 
     def measure(self) -> CellLine:
@@ -205,7 +200,7 @@ class Bench:
     def run(self, run: Wanted) -> RunLine:
         """Train, unless it is the base, and answer the development and test problems."""
         began = time.monotonic()
-        loaded, fitted = fit(self._spec(run), self._problem())
+        loaded, fitted = fit(self._spec(run), self._problem)
         parts = PARTS if run.share == 1 else PARTS[:1]
         answers = dict(self._answers(loaded, run.seed, parts))
         return RunLine(
@@ -225,12 +220,13 @@ class Bench:
         for part in parts:
             for temperature in TEMPERATURES:
                 (score,) = evaluate(
-                    loaded.model, loaded.tokenizer, self._problem().tasks,
+                    loaded.model, loaded.tokenizer, self._problem.tasks,
                     temperature=temperature, seed=seed, part=part, batch_size=100,
                 )  # fmt: skip
                 right = [value == 1.0 for (value,) in score.values]
                 yield f"{part}@{temperature:g}", pack(right)
 
+    @cached_property
     def _problem(self) -> Problem:
         return Problem(
             model=str(self.model),

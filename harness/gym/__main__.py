@@ -6,22 +6,16 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from advisor.arguments import Parser
 from advisor.errors import InputError
+from advisor.publish import publish
 from harness.gym import GENERATORS
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose refusals are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and writes; returns 2 where that is refused."""
-    parser = _Parser(prog="python -m harness.gym", description=__doc__)
+    parser = Parser(prog="python -m harness.gym", description=__doc__)
     write = parser.add_subparsers(dest="command", required=True).add_parser(
         "write", help="demonstrations to fine-tune on; no problem of the tasks is among them"
     )
@@ -53,12 +47,8 @@ def _write(arguments: argparse.Namespace) -> None:
         raise InputError(f"--rows {arguments.rows}: at least 1")
     rows = demonstrations(arguments.generator, arguments.rows, seed=arguments.seed)
     text = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-    try:
-        arguments.output_path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"--output_path {arguments.output_path}: cannot be written ({error.strerror})"
-        ) from error
+    path = arguments.output_path
+    publish(path, text.encode(), subject=f"--output_path {path}:", remedy="give another file")
 
 
 if __name__ == "__main__":

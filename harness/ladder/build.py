@@ -59,10 +59,10 @@ def build(
     logger.info("built in %.1f min\n%s", minutes, card_table(read_card(output_dir)))
 
 
-def write_demonstrations(
-    path: Path, rung: Rung, seed: int, *, avoid: Container[str] = frozenset()
-) -> None:
-    """Writes a rung's demonstrations as JSON lines with `prompt` and `completion`.
+def draw_demonstrations(
+    rung: Rung, seed: int, *, avoid: Container[str] = frozenset()
+) -> list[dict[str, str]]:
+    """A rung's demonstrations, `prompt` and `completion`.
 
     Problems whose prompt is in `avoid`, those that will be scored, are passed over.
     """
@@ -70,7 +70,12 @@ def write_demonstrations(
     drawn = (
         demonstration(rung.skill, rng, noise=rung.noise, rate=rung.rate) for _ in itertools.count()
     )
-    rows = itertools.islice((row for row in drawn if row["prompt"] not in avoid), rung.rows)
+    return list(itertools.islice((row for row in drawn if row["prompt"] not in avoid), rung.rows))
+
+
+def write_demonstrations(path: Path, rung: Rung, seed: int) -> None:
+    """Writes a rung's demonstrations as JSON lines."""
+    rows = draw_demonstrations(rung, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 

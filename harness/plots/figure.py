@@ -13,8 +13,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from advisor.publish import publish
 from harness.plots.style import INK
-from harness.publish import publish
 
 DPI = 200
 """Of PNG files."""

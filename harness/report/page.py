@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from advisor import __version__
 from advisor.errors import InputError, printable
+from advisor.publish import publish
 from harness.compare import Comparison, compare
 from harness.plots import Gain, arm_style
-from harness.publish import publish
 from harness.records import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
 from harness.report.section import Section, comparison_section, study_section

@@ -179,8 +179,8 @@ def _notes(evidence: Evidence, verdict: Verdict | None, failed: Sequence[Run]) -
             "One seed: this is a difference of two checkpoints, not yet of two objectives."
         )
     if dropped := dict.fromkeys(row.arm for row in verdict.rows if row.dropped) if verdict else {}:
-        why = "Not on all seeds yet" if left else "Stopped early by racing, being clearly behind"
-        notes.append(f"{why}: {', '.join(dropped)}. Their p counts as 1.")
+        arms = ", ".join(dropped)
+        notes.append(f"Stopped early by racing, being clearly behind: {arms}. Their p counts as 1.")
     open_failures = [run for run in failed if run.spec.id not in evidence.done]
     if open_failures:
         notes.append(f"{len(open_failures)} failed: see the end of this section.")

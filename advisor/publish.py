@@ -1,4 +1,4 @@
-"""Files that are whole or not there: records, figures and pages are written through here."""
+"""Files that are whole or not there: answers, records, figures and pages are written through here."""
 
 from __future__ import annotations
 
