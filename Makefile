@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The tests' models are tiny: a second thread in each process only gets in the others' way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: recommend test lint check fmt
+.PHONY: recommend test lint check calibrate fmt
 
 recommend: .venv/installed  ## the main job on the embedded model and dataset
 	$(BIN)/advisor recommend ladder:strong
@@ -18,6 +18,10 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 check: lint test
+
+calibrate: .venv/installed  ## coefficients, tables and figures from the records
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration fit
+	$(BIN)/python docs/generate.py
 
 fmt: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,8 @@
     from advisor.data import load_dataset
     from advisor.model import load_model
     from advisor.prior import measure_prior
-    from advisor.recommend import is_settled, recommend
+    from advisor.recommend import recommend
+    from advisor.rule import is_settled
 
     loaded = load_model("path/to/model")
     dataset = load_dataset("train.jsonl", loaded.tokenizer)

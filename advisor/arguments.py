@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_confirm(commands)
     _add_compare(commands)
     _add_report(commands)
+    _add_calibrate(commands)
     _add_power(commands)
     listing = commands.add_parser("ls", help="list what there is to choose from")
     listing.add_argument("what", choices=["objectives"])
@@ -95,6 +96,7 @@ def _add_recommend(commands: Any) -> None:
         "--deep_steps", type=_number(int, 1), default=60,
         help="optimiser steps of that run, 8 rows each (default: 60)",
     )  # fmt: skip
+    _add_calibration(use)
     size = use.add_mutually_exclusive_group()
     size.add_argument(
         "--limit", "-L", type=_number(int, 1), help="measure exactly this many, drawn at random"
@@ -189,11 +191,9 @@ def _add_confirm(commands: Any) -> None:
         help="how the model will be decoded; decides (default: the model's generation config)",
     )  # fmt: skip
     scoring.add_argument(
-        "--repeats",
-        type=_number(int, 1),
-        default=2,
+        "--repeats", type=_number(int, 1), default=2,
         help="answers to a document where sampled (default: 2)",
-    )
+    )  # fmt: skip
     scoring.add_argument("--limit", "-L", type=_number(int, 2), help="documents of each task")
     _add_margin(scoring)
     output = _add_json(parser)
@@ -242,6 +242,28 @@ def _add_report(commands: Any) -> None:
     _add_margin(parser)
 
 
+def _add_calibrate(commands: Any) -> None:
+    parser = commands.add_parser(
+        "calibrate",
+        help="add your own confirmed runs to what recommendations rest on",
+        description="Add the studies under RESULTS, folders that `advisor confirm` has written, to a "
+        "calibration that `advisor recommend --calibration FILE` reads.",
+    )
+    parser.add_argument("results", metavar="RESULTS", nargs="+")
+    _add_calibration(parser)
+    parser.add_argument(
+        "--output_path", "-o", metavar="FILE", default="calibration.json",
+        help="the new calibration (default: calibration.json)",
+    )  # fmt: skip
+
+
+def _add_calibration(parser: Any) -> None:
+    parser.add_argument(
+        "--calibration", metavar="FILE",
+        help="what `advisor calibrate` wrote (default: the one that comes with the package)",
+    )  # fmt: skip
+
+
 def _add_power(commands: Any) -> None:
     parser = commands.add_parser(
         "power",
@@ -251,17 +273,13 @@ def _add_power(commands: Any) -> None:
     parser.add_argument("--documents", type=_number(int, 2), required=True, help="test documents")
     parser.add_argument("--seeds", type=_number(int, 1), default=3, help="of each arm (default: 3)")
     parser.add_argument(
-        "--accuracy",
-        type=_number(float, 0.0, 1.0),
-        default=0.5,
+        "--accuracy", type=_number(float, 0.0, 1.0), default=0.5,
         help="expected of both arms (default: 0.5)",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--seed_sd",
-        type=_number(float, 0.0),
-        default=3.0,
+        "--seed_sd", type=_number(float, 0.0), default=3.0,
         help="points that seeds differ by (default: 3)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--arms", type=_number(int, 1), default=1, help="compared with the baseline (default: 1)"
     )

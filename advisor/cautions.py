@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from advisor.deep import Deep
+    from advisor.forecast import Domain
     from advisor.prior import Prior
 
 HETEROGENEOUS = 0.15
@@ -38,6 +39,8 @@ def cautions(
     regime: str,
     other: Collection[str],
     disagrees: bool,
+    basis: Domain = "published",
+    doubted: bool = False,
 ) -> Iterator[Caution]:
     """Everything to be said of an answer.
 
@@ -48,8 +51,11 @@ def cautions(
         regime: the answer's.
         other: in what the answer could differ within the sampling error.
         disagrees: whether the deep probe contradicts the side that mean p chose.
+        basis: cells of which kind decided.
+        doubted: whether the forecast would have chosen the other side.
     """
     yield from _about_evidence(prior, regime, other=other, kind=kind)
+    yield from _about_forecast(prior, basis, doubted=doubted)
     if deep is not None:
         yield from _about_deep(deep, disagrees=disagrees)
     if prior.p_eos is None:
@@ -89,19 +95,34 @@ def _about_evidence(
             f"{' or '.join(sorted(other))}: "
             + ("the dataset is too small to tell." if everything else "measure more with --exact."),
         )
-    low, high = MEASURED_SIZES
-    size = prior.model["parameters"]
-    if not low <= size <= high:
-        yield Caution(
-            code="outside_evidence",
-            text="Mean p was published for models of 1.5 to 8 billion parameters; "
-            f"this one has {size:,}: the cut-offs may not carry over.",
-        )
     if kind == "unknown" and regime != "model-weak":
         yield Caution(
             code="kind_unknown",
             text="The name does not say whether the model is a base or an instruct model, "
             "which matters here: say --model_kind base or instruct.",
+        )
+
+
+def _about_forecast(prior: Prior, basis: Domain, *, doubted: bool) -> Iterator[Caution]:
+    low, high = MEASURED_SIZES
+    size = prior.model["parameters"]
+    if basis == "ladder":
+        yield Caution(
+            code="measured_small",
+            text="The forecast was fitted on models under a million parameters that answer made-up problems "
+            "letter by letter: on other data it may be off by more than it says.",
+        )
+    elif basis == "published" and not low <= size <= high:
+        yield Caution(
+            code="outside_evidence",
+            text="Mean p was published for models of 1.5 to 8 billion parameters; "
+            f"this one has {size:,}: the cut-offs may not carry over.",
+        )
+    if doubted:
+        yield Caution(
+            code="forecast_disagrees",
+            text="The rule of published results takes one side and the forecast from mean p the other: "
+            "the answer is not decided.",
         )
 
 

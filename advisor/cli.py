@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.arguments import parse
@@ -22,6 +23,7 @@ from advisor.record import record_path, write_record
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
     from advisor.deep import Deep
+    from advisor.forecast import Calibration
     from advisor.prior import Prior
     from advisor.recommend import Recommendation
 
@@ -29,6 +31,7 @@ LADDER = "ladder:"
 SETTINGS = (
     *DATA_FLAGS, "revision", "trust_remote_code", "dtype", "device", "device_map", "allow_pickle",
     "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens", "depth", "deep_steps",
+    "calibration",
 )  # fmt: skip
 DISTRIBUTIONS = (
     "objective-advisor",
@@ -64,6 +67,7 @@ def _recommend(args: argparse.Namespace) -> None:
     from advisor.recommend import recommend
 
     path = record_path(args.output_path) if args.output_path else None
+    calibration = _calibration(args)
     _ladder(args)
     loaded = read_model(args)
     dataset = read_dataset(args, loaded.tokenizer)
@@ -81,7 +85,9 @@ def _recommend(args: argparse.Namespace) -> None:
         batch_tokens=args.batch_tokens,
     )
     deep = _measure_deep(args, loaded, dataset, temperature) if args.depth == "deep" else None
-    recommendation = recommend(prior, deep, temperature=temperature, kind=args.model_kind)
+    recommendation = recommend(
+        prior, deep, temperature=temperature, kind=args.model_kind, calibration=calibration
+    )
     settings = export(recommendation.recommended, OBJECTIVES[recommendation.recommended].settings)
     answer = _answer(args, recommendation, settings)
     if path:
@@ -93,11 +99,17 @@ def _recommend(args: argparse.Namespace) -> None:
         display.recommendation(recommendation, settings, pair=pair_of(args), origin=origin)
 
 
+def _calibration(args: argparse.Namespace) -> Calibration:
+    from advisor.forecast import read, shipped
+
+    return read(Path(args.calibration)) if args.calibration else shipped()
+
+
 def _measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
     """The prior, with a bar; `settings` are those of `measure_prior`."""
     from advisor.display import progress_bar
     from advisor.prior import measure_prior
-    from advisor.recommend import is_settled
+    from advisor.rule import is_settled
 
     with progress_bar("measuring the prior") as on_progress:
         return measure_prior(
@@ -291,6 +303,20 @@ def _report(args: argparse.Namespace) -> None:
     print(report.path)
 
 
+def _calibrate(args: argparse.Namespace) -> None:
+    from advisor import display
+    from advisor.forecast import write
+    from harness.calibrate import extended, own_cells
+
+    before = _calibration(args)
+    own = own_cells([Path(folder) for folder in args.results])
+    display.notes(own.left_out)
+    write(extended(before, own.cells), Path(args.output_path))
+    for cell in own.cells:
+        print(display.cell(cell))
+    print(f"\n{args.output_path}: advisor recommend MODEL DATASET --calibration {args.output_path}")
+
+
 def _power(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
@@ -347,6 +373,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "confirm": _confirm,
     "compare": _compare,
     "report": _report,
+    "calibrate": _calibrate,
     "power": _power,
     "ls": _ls,
     "env": _env,

@@ -17,11 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from advisor.forecast import NLL
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
     from advisor.deep import Deep
     from advisor.export import TrainerSettings
+    from advisor.forecast import Cell
     from advisor.objectives import Objective
     from advisor.prior import Prior
     from advisor.prior import Progress as Measured
@@ -111,16 +113,15 @@ def recommendation(
                     f"{answer.recommended}" + (f" ({inside})" if inside else "") + f", {verdict}",
                 ),
                 ("because", answer.reason),
-                (
-                    "ranking",
-                    " > ".join(arm.objective for arm in answer.ranking)
-                    + "   (gains not calibrated yet)",
-                ),
                 ("decoding", f"{decoding} ({origin})"),
             )
         )
     )
     out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
+    out.print()
+    out.print(_ranking_table(answer))
+    for near in answer.nearest:
+        out.print(Text(f"near: {cell(near)}", style="dim"))
     out.print()
     out.print(_prior_table(answer.prior))
     if answer.deep is not None:
@@ -129,6 +130,35 @@ def recommendation(
     for warning in answer.warnings:
         out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
     _settings(answer.recommended, settings)
+
+
+_BASIS = {
+    "ladder": "from cells of the ladder",
+    "user": "from your own records",
+    "published": "from mean p and published cells; the ranking is the rule's",
+}
+
+
+def _ranking_table(answer: Recommendation) -> Table:
+    """The arms with their forecasts, and the cells most like the pair."""
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = f"Expected gain over nll, {_BASIS[answer.basis]}"
+    for name in ("objective", "points", "95 % interval", "best with p"):
+        table.add_column(name, justify="left" if name == "objective" else "right")
+    for arm in answer.ranking:
+        low, high = arm.interval
+        gain = (f"{arm.predicted_gain:+.1f}", f"{low:+.0f} to {high:+.0f}")
+        table.add_row(
+            arm.objective, *(("0", "") if arm.objective == NLL else gain), f"{arm.p_best:.2f}"
+        )
+    return table
+
+
+def cell(cell: Cell) -> str:
+    """One line on a measured or published cell."""
+    gains = ", ".join(f"{arm} {gain:+.1f}" for arm, gain in cell.gains.items())
+    where = f"{cell.domain}, {cell.parameters:.2g} parameters, mean p {cell.mean_p:.2f}, {cell.decoding}"
+    return printable(f"{cell.name} ({where}): {gains}")
 
 
 def _probability(p: float) -> str:

@@ -1,7 +1,7 @@
 """Writes the generated documentation: `python docs/generate.py`. A test checks that it is current.
 
 Figures from the published cells and the table of objectives, `objectives.md` from the table, `speed.md`
-from the records of the benches.
+from the records of the benches, `what-predicts-the-winner.md` and its figures from the calibration's.
 """
 
 import csv
@@ -14,10 +14,12 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from predictors import write as write_predictors
+from predictors import write_readme
 from speed import speed_page
 
 from advisor.objectives import OBJECTIVES, Objective, TokenStats, get_objective
-from advisor.recommend import STRONG, WEAK
+from advisor.rule import STRONG, WEAK
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parent / "results" / "published.csv"
@@ -132,7 +134,7 @@ to 1,000. Not drawn: {not_drawn}.
 def continuum(path: Path) -> None:
     """Published gain of -p over NLL against mean p, with the regimes shaded."""
     with PUBLISHED.open(encoding="utf-8") as file:
-        cells = list(csv.DictReader(file))
+        cells = [cell for cell in csv.DictReader(file) if cell["mean_p"]]
     figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
     for name, low, high, colour in REGIMES:
         axes.axvspan(low, high, color=colour, alpha=0.12, lw=0)
@@ -270,7 +272,9 @@ def main(folder: Path = HERE) -> None:
     weight_figure(folder / "weights.svg")
     (folder / "objectives.md").write_text(objectives_page(), encoding="utf-8")
     (folder / "speed.md").write_text(speed_page(), encoding="utf-8")
+    write_predictors(folder)
 
 
 if __name__ == "__main__":
     main()
+    write_readme(HERE.parent / "README.md")

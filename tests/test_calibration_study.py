@@ -14,7 +14,7 @@ from advisor.errors import InputError
 from advisor.objectives import get_objective
 from harness.calibration import models, run
 from harness.calibration.__main__ import main
-from harness.calibration.grid import Cell, make_grid, read_grid, write_grid
+from harness.calibration.grid import Cell, make_fresh, make_grid, read_grid, write_grid
 from harness.calibration.ledger import CellLine, RunLine, append, pack, read, unpack
 from harness.ladder import model_folder, skills
 from harness.ladder import resolve as resolve_rung
@@ -44,6 +44,51 @@ def test_the_grid_is_the_committed_one_and_has_what_the_study_asks(tmp_path: Pat
     assert {cell.rows for cell in cells} == {96, 480, 1920}
 
 
+def test_the_fresh_cells_are_the_committed_ones_and_new(tmp_path: Path) -> None:
+    cells, grid = make_fresh(), make_grid()
+    write_grid(cells, tmp_path / "fresh.csv")
+    assert (tmp_path / "fresh.csv").read_bytes() == GRID.with_name("fresh.csv").read_bytes()
+    assert len({cell.name for cell in cells}) == 12
+    assert not {cell.seed for cell in cells} & {cell.seed for cell in grid}
+    skilled = [cell for cell in cells if cell.skill not in {cell.skill for cell in grid}]
+    assert {(cell.skill, cell.noise) for cell in skilled} == {
+        (skill, noise) for skill in ("ring", "top", "sec") for noise in ("none", "mix")
+    }
+    assert {cell.rows for cell in skilled} == {480, 1920}
+    known = [cell for cell in cells if cell not in skilled]
+    assert len({cell.skill for cell in known}) == len(known) == 6
+    assert {cell.noise for cell in known} == {"none", "mix", "systematic", "styles"}
+
+
+@pytest.mark.parametrize(
+    ("family", "steps"),
+    [(("m64", 1), (2000, 4000)), (("m64", 5), (2000,)), (("m128", 3), (2000, 4000))],
+)
+def test_a_family_is_kept_at_the_steps_of_its_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: tuple[str, int], steps: tuple[int, ...]
+) -> None:
+    stops: list[tuple[int, ...]] = []
+    monkeypatch.setattr(models, "pretrain", lambda *_, **named: stops.append(named["stops"]) or ())
+    models.pretrain_family(tmp_path, *family)
+    assert stops == [steps]
+    cells = [cell for cell in (*make_grid(), *make_fresh()) if (cell.size, cell.seed) == family]
+    assert {cell.step for cell in cells} == set(steps)
+
+
+def test_fresh_cells_have_a_ledger_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[list[Cell], Path]] = []
+    monkeypatch.setattr(
+        run, "run_study", lambda cells, **named: given.append((cells, named["results"]))
+    )
+    words = ["harness.calibration", "--results", str(tmp_path)]
+    for step in (["grid"], ["run"], ["run", "--fresh"]):
+        monkeypatch.setattr(sys, "argv", [*words, *step])
+        main()
+    assert given == [(make_grid(), tmp_path), (make_fresh(), tmp_path / "fresh")]
+
+
 def test_a_broken_grid_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "grid.csv").write_text("size,seed\nm128,x\n", encoding="utf-8")
     with pytest.raises(InputError, match="not a grid"):
@@ -70,6 +115,9 @@ def test_an_unknown_family_is_refused_before_any_is_pretrained(
     monkeypatch.setattr(sys, "argv", words[:2])
     main()
     assert made[1:] == [("m128", 0), ("m128", 1), ("m128", 2), ("m64", 0), ("m64", 1)]
+    monkeypatch.setattr(sys, "argv", [*words[:2], "--fresh"])
+    main()
+    assert made[6:] == [("m128", 3), ("m64", 4), ("m64", 5)]
 
 
 def test_every_arm_has_a_label_of_the_table_and_the_same_rates() -> None:

@@ -79,7 +79,9 @@ def test_json_is_one_object_with_the_contract(capsys: Any, model_folder: Path, d
     assert answer["model"] == str(model_folder) and answer["dataset"] == str(data)
     assert answer["temperature"] == 1.0 and torch.__version__ == answer["versions"]["torch"]
     assert answer["regime"] in ("model-strong", "model-intermediate", "model-weak")
-    assert all(arm["predicted_gain"] is None for arm in answer["ranking"])
+    assert answer["basis"] in ("ladder", "published") and len(answer["nearest"]) == 3
+    gains = {arm["objective"]: arm["predicted_gain"] for arm in answer["ranking"]}
+    assert gains["nll"] == 0 and len(gains) >= 5
     assert answer["prior"]["examples"] == 30 and answer["next"].startswith("advisor ")
 
 

@@ -23,6 +23,7 @@ def test_generated_files_are_current(tmp_path: Path) -> None:
     assert set(written) == {
         "objectives.md",
         "speed.md",
+        "what-predicts-the-winner.md",
         *(path.name for path in DOCS.glob("*.svg")),
     }
     if f"matplotlib=={version('matplotlib')}" not in (ROOT / "constraints.txt").read_text():
@@ -30,6 +31,17 @@ def test_generated_files_are_current(tmp_path: Path) -> None:
         written = {name: path for name, path in written.items() if path.suffix == ".md"}
     for name, path in written.items():
         assert path.read_bytes() == (DOCS / name).read_bytes(), "run python docs/generate.py"
+
+
+def test_the_table_of_rules_in_the_readme_is_current(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(README, encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import predictors; "
+        f"predictors.write_readme(Path({str(path)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    assert path.read_text(encoding="utf-8") == README and "| always nll |" in README
 
 
 def test_links_and_pictures_of_the_documentation_exist() -> None:
@@ -61,7 +73,7 @@ def test_every_file_of_the_tree_exists() -> None:
 def test_every_command_of_the_readme_parses() -> None:
     parser = build_parser()
     commands = re.findall(
-        r"^ *(?:\$ )?advisor ((?:recommend|validate|train|confirm|compare|power|ls|env)\b[^\n#]*)",
+        r"^ *(?:\$ )?advisor ((?:recommend|validate|train|confirm|compare|calibrate|power|ls|env)\b[^\n#]*)",
         README,
         flags=re.M,
     )

@@ -5,9 +5,10 @@ import json
 import math
 import re
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from random import Random
+from string import ascii_lowercase
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from advisor.arguments import parse
 from advisor.errors import InputError
 from harness import ladder
-from harness.ladder import RUNGS, invented, pretrain, resolve, skills
+from harness.calibration.grid import SIZES
+from harness.ladder import RUNGS, fresh, invented, pretrain, resolve, skills
 from harness.ladder.__main__ import MINIATURE
 from harness.ladder.__main__ import main as ladder_main
 from harness.ladder.build import build, write_demonstrations
@@ -58,6 +60,12 @@ def solve_day(prompt):
     return (days * 6)[days.index(start) + int(shift)]
 
 
+def moved(places):
+    """What each letter becomes, so many places on in the ring."""
+    order = fresh.RING
+    return {ord(order[i]): order[(i + places) % 26] for i in range(26)}
+
+
 SOLVERS = {
     "add": lambda prompt: str(sum(map(int, prompt.split("+")))),
     "chain": lambda prompt: str(eval(prompt)),
@@ -76,6 +84,9 @@ SOLVERS = {
     "tag": lambda prompt: "".join(str(invented.CODE[letter]) for letter in prompt[4:]),
     "alt": lambda prompt: "".join(sorted(prompt[4:], key=lambda c: invented.ORDER.index(int(c)))),
     "sev": lambda prompt: str(sum(map(int, prompt[4:].split())) % 7),
+    "ring": lambda prompt: prompt[5:].translate(moved(2)),
+    "top": lambda prompt: str(max(int(a) + int(b) for a, b in combinations(prompt[4:], 2))),
+    "sec": lambda prompt: solve_unit(prompt[:-1].replace("m", "h") + "m"),
     **{
         name: lambda prompt, name=name: left_to_right(
             prompt, lambda a, _, b: invented.make_table(name)[a][b]
@@ -101,12 +112,24 @@ def test_answers_are_right(skill):
         assert right(skill, row), row
 
 
-@pytest.mark.parametrize("skill", ["add", "chain", "lin", "unit", "day"])
+@pytest.mark.parametrize("skill", ["add", "chain", "lin", "unit", "day", "sec"])
 def test_written_steps_are_true(skill):
     for row in rows(skill, 100):
         for step in row["completion"].partition("#")[0].split(","):
             left, result = step.split("=")
             assert eval(left) == int(result), row
+
+
+def test_written_steps_of_fresh_skills_are_true():
+    assert sorted(fresh.RING) == sorted(ascii_lowercase)
+    for row in rows("ring", 100):
+        moves = row["completion"].partition("#")[0].split(",")
+        assert "".join(move[0] for move in moves) == row["prompt"][5:8]
+        assert all(b == a.translate(moved(1)) for m in moves for a, b in pairwise(m.split(":")))
+    for row in rows("top", 100):
+        *digits, last = row["completion"].partition("#")[0].split(",")
+        assert digits == sorted(row["prompt"][4:9])
+        assert last == f"{digits[3]}+{digits[4]}={int(digits[3]) + int(digits[4])}"
 
 
 def test_text_is_in_the_alphabet_and_fits_the_context():
@@ -146,7 +169,7 @@ def test_noise_comes_at_its_rate_and_leaves_the_prompts():
     assert share == pytest.approx(0.4, abs=4 * math.sqrt(0.24 / 2000))
 
 
-@pytest.mark.parametrize("skill", skills.KNOWN)
+@pytest.mark.parametrize("skill", [*skills.KNOWN, *fresh.FRESH])
 def test_each_noise_does_what_it_says(skill):
     clean = rows(skill, 50)
     noisy = {noise: rows(skill, 50, noise, 1.0) for noise in ("slip", "answer", "bare", "filler")}
@@ -231,6 +254,17 @@ def test_pretraining_text_has_the_stated_shares():
     )
     assert bare == pytest.approx(0.5, abs=0.045)
     assert wrong == pytest.approx(0.1, abs=0.027)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "text"),
+    [(pretrain.Recipe(), "b6acde0e89cb"), *((recipe, "77b034ef7353") for recipe in SIZES.values())],
+)
+def test_pretraining_text_is_that_of_the_models_that_exist(recipe, text):
+    assert not {*recipe.skills} & {*fresh.FRESH, *invented.INVENTED}
+    rng = Random(0)
+    read = "".join(pretrain.document(recipe, rng) for _ in range(1000))
+    assert hashlib.sha256(read.encode()).hexdigest()[:12] == text
 
 
 def test_learning_rate_schedule():

@@ -13,7 +13,7 @@ from advisor.data import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.prior import Prior, Progress, measure_prior
-from advisor.recommend import is_settled
+from advisor.rule import is_settled
 
 
 def loaded_of(model: Any) -> LoadedModel:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from advisor.features import features
+from advisor.forecast import Cell, shipped
 from advisor.prior import Prior
-from advisor.recommend import STRONG, WEAK, is_settled, recommend
+from advisor.recommend import recommend
+from advisor.rule import STRONG, WEAK, is_settled
 
 
 def prior_of(mean_p: float, *, width: float = 0.01, **changes: Any) -> Prior:
@@ -167,20 +170,58 @@ def test_next_is_a_command_with_its_arguments() -> None:
     assert open_.next_command("M D") == "advisor confirm M D --temperature 0.7"
 
 
-def test_no_gain_is_invented_and_every_arm_is_ranked_once() -> None:
+def test_every_arm_is_ranked_once_with_its_forecast() -> None:
     for mean_p in (0.05, 0.5, 0.8):
         for temperature in (0.0, 1.0):
-            ranking = recommend(prior_of(mean_p), temperature=temperature).ranking
-            assert sorted(arm.objective for arm in ranking) == [
-                "cadft",
-                "neg_p",
-                "nll",
-                "p_pow",
-                "threshold",
-            ]
-            assert {(arm.predicted_gain, arm.interval, arm.p_best) for arm in ranking} == {
-                (None, None, None)
-            }
+            answer = recommend(prior_of(mean_p), temperature=temperature)
+            arms = {arm.objective: arm for arm in answer.ranking}
+            assert sorted(arms) == ["cadft", "neg_p", "nll", "p_pow", "threshold"]
+            assert (arms["nll"].predicted_gain, arms["nll"].interval) == (0, (0, 0))
+            for arm in answer.ranking:
+                assert -100 <= arm.interval[0] <= arm.predicted_gain <= arm.interval[1] <= 100
+            assert 0.5 < sum(arm.p_best for arm in answer.ranking) <= 1  # idft has the rest
+            assert answer.basis == "published" and answer.regret >= 0 and len(answer.nearest) == 3
+
+
+def test_the_forecast_decides_where_cells_were_measured() -> None:
+    small = with_model(prior_of(0.95), parameters=500_000)
+    answer = recommend(small, temperature=1.0)
+    assert answer.basis == "ladder" and {cell.domain for cell in answer.nearest} == {"ladder"}
+    gains = [arm.predicted_gain for arm in answer.ranking]
+    assert gains == sorted(gains, reverse=True) and len(gains) == 6
+    assert "measured_small" in {warning.code for warning in answer.warnings}
+    assert recommend(small, temperature=1.0, kind="instruct").basis == "published"
+
+
+def own_cell(gain: float, mean_p: float = 0.8) -> Cell:
+    """What a team measured on a 7B model."""
+    return Cell(
+        name="theirs", domain="user", decoding="sampled", parameters=7e9,
+        features=features({"mean_p": mean_p}), gains={"neg_p": gain, "threshold(0.2)": gain}, error=1.0,
+    )  # fmt: skip
+
+
+def test_own_records_decide_near_them_and_nowhere_else() -> None:
+    lost = replace(shipped(), cells=[*shipped().cells, *(own_cell(-20.0) for _ in range(4))])
+    near = recommend(prior_of(0.8), temperature=1.0, calibration=lost)
+    assert (near.basis, near.recommended) == ("user", "nll")
+    before = recommend(prior_of(0.8), temperature=1.0)
+    assert before.basis == "published" and before.recommended == "neg_p"
+    gain = {arm.objective: arm.predicted_gain for arm in near.ranking}["neg_p"]
+    assert gain < {arm.objective: arm.predicted_gain for arm in before.ranking}["neg_p"] - 5
+    far = recommend(prior_of(0.05), temperature=1.0, calibration=lost)
+    assert far.basis == "published"
+    assert recommend(prior_of(0.8), temperature=0.0, calibration=lost).basis == "published"
+
+
+def test_a_forecast_that_contradicts_the_rule_takes_the_decision_back() -> None:
+    bad = [
+        replace(own_cell(-30.0, 0.75), domain="published"),
+        replace(own_cell(-30.0, 0.85), domain="published"),
+    ]
+    answer = recommend(prior_of(0.8), temperature=1.0, calibration=replace(shipped(), cells=bad))
+    assert (answer.recommended, answer.decided) == ("neg_p", False)
+    assert "forecast_disagrees" in {warning.code for warning in answer.warnings}
 
 
 def test_the_contract_of_the_answer() -> None:

@@ -1,11 +1,14 @@
-"""`python -m harness.calibration grid|models|run|judge`: list cells, pretrain, run, judge the rules."""
+"""`python -m harness.calibration grid|models|run|fit|fresh`: list cells, pretrain, run, fit, judge."""
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from advisor.errors import InputError
+from advisor.forecast import SHIPPED
 
 RESULTS = Path("results/calibration")
 MODELS = Path("outputs/calibration")
@@ -19,7 +22,9 @@ def main() -> None:
     )
     logging.getLogger("harness").setLevel(logging.INFO)
     try:
-        {"grid": _grid, "models": _models, "run": _run, "judge": _judge}[arguments.step](arguments)
+        {"grid": _grid, "models": _models, "run": _run, "fit": _fit, "fresh": _fresh}[
+            arguments.step
+        ](arguments)
     except InputError as error:
         sys.stderr.write(f"harness.calibration: error: {error}\n")
         sys.exit(2)
@@ -29,28 +34,34 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness.calibration", description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="of grid and ledger")
     parser.add_argument("--models", type=Path, default=MODELS, help="of the pretrained models")
+    parser.add_argument("--output_path", type=Path, default=SHIPPED, help="of the calibration")
     steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("grid", help="write grid.csv; commit it before the first run")
+    steps.add_parser("grid", help="write grid.csv and fresh.csv; commit them before the first run")
     models = steps.add_parser("models", help="pretrain (m128: 10 minutes each on a quiet core)")
     models.add_argument("--family", action="append", help="e.g. m128-0; default: all")
+    models.add_argument("--fresh", action="store_true", help="those of the fresh cells")
     run = steps.add_parser("run", help="do what is missing")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
     run.add_argument("--seeds", type=int, default=1)
-    steps.add_parser("judge", help="print how the rules do on held-out cells, so far")
+    run.add_argument("--fresh", action="store_true", help="of fresh.csv, with a ledger in fresh/")
+    steps.add_parser("fit", help="write the calibration, and how rules do on held-out cells")
+    steps.add_parser("fresh", help="how the calibration does on the fresh cells")
     return parser
 
 
 def _grid(arguments: argparse.Namespace) -> None:
-    from harness.calibration.grid import make_grid, write_grid
+    from harness.calibration.grid import make_fresh, make_grid, write_grid
 
     write_grid(make_grid(), arguments.results / "grid.csv")
+    write_grid(make_fresh(), arguments.results / "fresh.csv")
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from harness.calibration.grid import CHECKPOINTS
+    from harness.calibration.grid import CHECKPOINTS, FRESH_CHECKPOINTS
     from harness.calibration.models import pretrain_family
 
-    known = {f"{size}-{seed}": (size, seed) for size in CHECKPOINTS for seed in CHECKPOINTS[size]}
+    kept = FRESH_CHECKPOINTS if arguments.fresh else CHECKPOINTS
+    known = {f"{size}-{seed}": (size, seed) for size in kept for seed in kept[size]}
     if unknown := [name for name in arguments.family or () if name not in known]:
         raise InputError(f"--family {unknown[0]}: not one of {', '.join(known)}")
     for name, (size, seed) in known.items():
@@ -78,34 +89,51 @@ def _run(arguments: argparse.Namespace) -> None:
             progress.left, progress.seconds_left / 60,
         )  # fmt: skip
 
+    results = arguments.results
     with quiet():
         run_study(
-            read_grid(arguments.results / "grid.csv"),
+            read_grid(results / ("fresh.csv" if arguments.fresh else "grid.csv")),
             models=arguments.models,
-            results=arguments.results,
+            results=results / "fresh" if arguments.fresh else results,
             shard=_shard(arguments.shard),
             seeds=arguments.seeds,
             on_run=tell,
         )
 
 
-def _judge(arguments: argparse.Namespace) -> None:
+def _fit(arguments: argparse.Namespace) -> None:
+    from advisor.forecast import write
     from harness.calibration.grid import read_grid
     from harness.calibration.ledger import read
-    from harness.calibration.study import samples, single_features, table
+    from harness.calibration.ship import calibrate, published_cells, published_in, records_of
+    from harness.calibration.study import both, judged_rules, tables
 
-    cells = read_grid(arguments.results / "grid.csv")
-    measured, runs = read(arguments.results)
-    for temperature in (0.0, 1.0):
-        found = samples(cells, measured, runs, temperature)
-        skills, families = ({getattr(s, kind) for s in found} for kind in ("skill", "family"))
-        print(f"\n## Temperature {temperature:g}: {len(found)} of {len(cells)} cells\n")
-        if len(skills) < 3 or len(families) < 2:
-            print(
-                f"{len(skills)} skills, {len(families)} pretraining runs: too few to hold any out"
-            )
-            continue
-        print(table(found), single_features(found), sep="\n\n")
+    results = arguments.results
+    measured, runs = read(results)
+    found = both(read_grid(results / "grid.csv"), measured, runs)
+    records, published = records_of(results), published_cells(published_in(results))
+    write(calibrate(found, measured, published, records=records), arguments.output_path)
+    _save(results / "held-out.json", {"records": records, **tables(found, judged_rules)})
+
+
+def _fresh(arguments: argparse.Namespace) -> None:
+    from advisor.forecast import read as read_calibration
+    from harness.calibration.grid import read_grid
+    from harness.calibration.ledger import read
+    from harness.calibration.study import both, fresh_rules, tables
+
+    results = arguments.results
+    grid = both(read_grid(results / "grid.csv"), *read(results))
+    fresh = both(read_grid(results / "fresh.csv"), *read(results / "fresh"))
+    calibration = read_calibration(arguments.output_path)
+    _save(results / "fresh.json", tables(fresh, fresh_rules(grid, calibration)))
+
+
+def _save(path: Path, content: dict[str, Any]) -> None:
+    from advisor.publish import publish
+
+    text = json.dumps(content, indent=1) + "\n"
+    publish(path, text.encode(), subject=str(path), remedy="give another --results")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -1,8 +1,7 @@
 """The fit: from the statistics of a model and its data to each arm's gain over NLL, with its uncertainty.
 
-One Bayesian ridge regression an arm and a temperature (scikit-learn's), on the few features that serve best
-on skills and checkpoints that were not fitted. The arm of least expected regret is recommended; it is
-decided where that regret is small.
+One Bayesian ridge regression an arm (scikit-learn's) of the signed square root of the gain, on the few
+features that serve best on skills that were not fitted.
 """
 
 from __future__ import annotations
@@ -14,15 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import BayesianRidge
 
-from harness.study import NLL
+from advisor.forecast import NLL, Level, Line, root
 
 Array = NDArray[np.float64]
-NOISE = 5.0
-"""Points that a measured gain is taken to be off beyond its own error: seeds that were not run."""
-BOUND = 2.0
-"""Expected regret, points, up to which a recommendation is decided."""
-DRAWS = 2000
-"""Of the predictive distribution, for probabilities and regrets."""
+PENALTY = 1.0
+"""Of the ridge regression that features are chosen by, in cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +31,7 @@ class Sample:
     skill: str
     """What the demonstrations show."""
     features: Mapping[str, float]
-    """As `features.features` gives them."""
+    """As `advisor.features.features` gives them."""
     gains: Mapping[str, float]
     """Arm -> gain over NLL, points."""
     errors: Mapping[str, float]
@@ -45,131 +40,113 @@ class Sample:
     """Arm -> development accuracy after an eighth of the steps; empty where there was no race."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One arm's regression on standardised features."""
+@dataclass(frozen=True)
+class Table:
+    """Samples as arrays."""
 
-    mean: Array
-    """[features] of the samples."""
-    scale: Array
-    """[features] standard deviations, 1 where a feature never varies."""
-    intercept: float
-    """Points."""
-    coefficients: Array
-    """[features] points a standard deviation."""
-    covariance: Array
-    """[features, features] of the coefficients."""
-    noise: float
-    """Variance of a gain about the line, points squared."""
-
-    def predict(self, x: Array) -> tuple[float, float]:
-        """Mean and standard deviation of the gain at [features]."""
-        z = (x - self.mean) / self.scale
-        variance = float(z @ self.covariance @ z) + self.noise
-        return self.intercept + float(z @ self.coefficients), variance**0.5
+    x: Array
+    """[samples, features]"""
+    y: Array
+    """[samples, arms] signed roots of the gains."""
+    arms: tuple[str, ...]
+    """Names of the columns."""
+    skills: NDArray[np.str_]
+    """[samples]"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """All arms at one temperature."""
-
-    names: tuple[str, ...]
-    """Features, in order."""
-    lines: Mapping[str, Line]
-    """Arm -> its regression."""
-    correlation: Array
-    """[arms, arms] of the residuals: arms that lean on the prior win and lose together."""
-
-    def predict(self, features: Mapping[str, float], *, seed: int = 0) -> Prediction:
-        """What to expect of a case that has all the features."""
-        x = np.array([features[name] for name in self.names])
-        found = [line.predict(x) for line in self.lines.values()]
-        mean, deviation = (np.array(column) for column in zip(*found, strict=True))
-        covariance = self.correlation * np.outer(deviation, deviation)
-        rng = np.random.default_rng(seed)
-        drawn = rng.multivariate_normal(mean, covariance, size=DRAWS, method="eigh")
-        drawn = np.column_stack([np.zeros(DRAWS), drawn])  # NLL gains nothing over itself
-        best = drawn.max(axis=1, keepdims=True)
-        arms = (NLL, *self.lines)
-        return Prediction(
-            gains=dict(zip(arms, np.concatenate([[0.0], mean]), strict=True)),
-            deviations=dict(zip(arms, np.concatenate([[0.0], deviation]), strict=True)),
-            p_best=dict(zip(arms, (drawn == best).mean(axis=0), strict=True)),
-            regrets=dict(zip(arms, (best - drawn).mean(axis=0), strict=True)),
-        )
+def tabulate(samples: Sequence[Sample], names: Sequence[str]) -> Table:
+    """The samples that have all the features; those that lack one, or an arm, are left out."""
+    arms = sorted({arm for sample in samples for arm in sample.gains} - {NLL})
+    used = [
+        sample
+        for sample in samples
+        if all(name in sample.features for name in names) and sample.gains.keys() >= set(arms)
+    ]
+    x = np.array([[sample.features[name] for name in names] for sample in used])
+    y = root(np.array([[sample.gains[arm] for arm in arms] for sample in used]))
+    skills = np.array([sample.skill for sample in used])
+    return Table(x.reshape(len(used), len(names)), y, tuple(arms), skills)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What is expected of every arm on a case, points."""
-
-    gains: Mapping[str, float]
-    """Over NLL."""
-    deviations: Mapping[str, float]
-    """Standard deviations of the gains."""
-    p_best: Mapping[str, float]
-    """Probability of being the best arm."""
-    regrets: Mapping[str, float]
-    """Expected loss against the best arm."""
-
-    @property
-    def recommended(self) -> str:
-        """The arm of least expected regret."""
-        return min(self.regrets, key=lambda arm: self.regrets[arm])
-
-    def decided(self, bound: float = BOUND) -> bool:
-        """Whether the recommendation may be followed without a confirmation."""
-        return self.regrets[self.recommended] <= bound
-
-
-def fit(samples: Sequence[Sample], names: Sequence[str]) -> Fit:
-    """Fit every arm on samples that have all the features.
+def fit(samples: Sequence[Sample], names: Sequence[str]) -> Level:
+    """Fit every arm.
 
     Args:
-        samples: cells at one temperature; one that lacks a feature is left out.
+        samples: cells at one temperature; one that lacks a feature or an arm is left out.
         names: features to read; none gives every arm its mean gain.
 
     Raises:
         ValueError: fewer than three samples have the features.
     """
-    used = [sample for sample in samples if all(name in sample.features for name in names)]
-    if len(used) < 3:
-        raise ValueError(f"{len(used)} samples have {', '.join(names)}: a fit needs three")
-    x = np.array([[sample.features[name] for name in names] for sample in used])
-    x = x.reshape(len(used), len(names))
-    arms = sorted({arm for sample in used for arm in sample.gains} - {NLL})
-    lines, residuals = {}, []
-    for arm in arms:
-        has = np.array([arm in sample.gains for sample in used])
-        y = np.array([sample.gains.get(arm, np.nan) for sample in used])
-        errors = np.array([sample.errors.get(arm, np.nan) for sample in used])
-        lines[arm] = _line(x[has], y[has], 1 / (errors[has] ** 2 + NOISE**2))
-        predicted = np.array([lines[arm].predict(row)[0] for row in x])
-        residuals.append(np.where(has, y - predicted, 0.0))
-    return Fit(names=tuple(names), lines=lines, correlation=_correlation(np.array(residuals)))
-
-
-def _line(x: Array, y: Array, weights: Array) -> Line:
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)
-    weights = weights / weights.mean()
-    if x.shape[1] == 0:
-        centre = float(np.average(y, weights=weights))
-        noise = float(np.average((y - centre) ** 2, weights=weights))
-        empty = np.zeros(0)
-        return Line(
-            mean=empty, scale=empty, intercept=centre, coefficients=empty,
-            covariance=np.zeros((0, 0)), noise=max(noise, NOISE**2),
-        )  # fmt: skip
-    model = BayesianRidge().fit((x - mean) / scale, y, sample_weight=weights)
-    return Line(
-        mean=mean,
-        scale=scale,
-        intercept=float(model.intercept_),
-        coefficients=np.asarray(model.coef_),
-        covariance=np.asarray(model.sigma_),
-        noise=max(1 / float(model.alpha_), NOISE**2),
+    table = tabulate(samples, names)
+    if len(table.x) < 3:
+        raise ValueError(f"{len(table.x)} samples have {', '.join(names)}: a fit needs three")
+    mean, scale = _standard(table.x)
+    z = (table.x - mean) / scale
+    lines = {arm: _line(z, table.y[:, i]) for i, arm in enumerate(table.arms)}
+    predicted = np.column_stack(
+        [line.intercept + z @ np.array(line.coefficients) for line in lines.values()]
     )
+    return Level(
+        names=tuple(names),
+        mean=tuple(mean.tolist()),
+        scale=tuple(scale.tolist()),
+        lines=lines,
+        correlation=_rows(_correlation((table.y - predicted).T)),
+    )
+
+
+def left_out_error(samples: Sequence[Sample], names: Sequence[str]) -> float:
+    """Mean squared error of the roots of gains on skills left out, by plain ridge regression."""
+    table = tabulate(samples, names)
+    errors = []
+    for skill in np.unique(table.skills):
+        out = table.skills == skill
+        mean, scale = _standard(table.x[~out])
+        inside, outside = ((table.x[rows] - mean) / scale for rows in (~out, out))
+        errors.append((_ridge(inside, table.y[~out], outside) - table.y[out]) ** 2)
+    return float(np.mean(np.concatenate(errors)))
+
+
+def select(samples: Sequence[Sample], names: Sequence[str], *, most: int = 3) -> tuple[str, ...]:
+    """Features by forward selection, each step judged on skills that were left out.
+
+    They are added one at a time while the squared error falls by 2 % or more: the fewest that do.
+    """
+    taken: tuple[str, ...] = ()
+    error = left_out_error(samples, taken)
+    while len(taken) < most:
+        errors = {n: left_out_error(samples, (*taken, n)) for n in names if n not in taken}
+        best = min(errors, key=lambda name: errors[name], default=None)
+        if best is None or errors[best] > 0.98 * error:
+            break
+        taken, error = (*taken, best), errors[best]
+    return taken
+
+
+def _standard(x: Array) -> tuple[Array, Array]:
+    """[features] means and standard deviations, 1 where a feature never varies."""
+    scale = x.std(axis=0)
+    return x.mean(axis=0), np.where(scale > 0, scale, 1.0)
+
+
+def _line(z: Array, y: Array) -> Line:
+    if z.shape[1] == 0:
+        return Line(intercept=float(y.mean()), coefficients=(), covariance=(), noise=float(y.var()))
+    model = BayesianRidge().fit(z, y)
+    return Line(
+        intercept=float(model.intercept_),
+        coefficients=tuple(model.coef_.tolist()),
+        covariance=_rows(model.sigma_),
+        noise=1 / float(model.alpha_),
+    )
+
+
+def _ridge(z: Array, y: Array, at: Array) -> Array:
+    """[at, arms] what a ridge regression of [samples, arms] on [samples, features] says at other features."""
+    penalty = PENALTY * np.eye(z.shape[1])
+    centre = y.mean(axis=0)
+    return np.asarray(centre + at @ np.linalg.solve(z.T @ z + penalty, z.T @ (y - centre)))
 
 
 def _correlation(residuals: Array) -> Array:
@@ -179,3 +156,7 @@ def _correlation(residuals: Array) -> Array:
     centred = (residuals - residuals.mean(axis=1, keepdims=True)) / safe[:, None]
     found = centred @ centred.T / residuals.shape[1]
     return np.asarray(0.9 * found + np.eye(len(found)) * (1 - 0.9 * np.diag(found)))
+
+
+def _rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in matrix.tolist())

@@ -2,6 +2,8 @@
 
 `python -m harness.calibration grid` writes the list, which is committed before the first run. `run` takes the
 cells in its order, which is random, so that a study that is stopped is a sample of the whole.
+`make_fresh` lists cells of other pretraining seeds, half of them with other skills: what was fitted on the
+grid is judged on them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from random import Random
 
 from advisor.errors import InputError
 from harness.ladder import Rung
+from harness.ladder.fresh import FRESH
 from harness.ladder.pretrain import Recipe
 from harness.ladder.skills import KNOWN, PRETRAINED, SYSTEMATIC, UNKNOWN
 
@@ -27,7 +30,14 @@ CHECKPOINTS: dict[str, dict[int, tuple[int, ...]]] = {
     "m128": {seed: (1000, 2000, 3000, 4000) for seed in (0, 1, 2)},
     "m64": {seed: (2000, 4000) for seed in (0, 1)},
 }
-"""Pretraining seeds of a size, and the steps at which a model is kept."""
+"""Pretraining seeds of a size in the grid, and the steps at which a model is kept."""
+FRESH_CHECKPOINTS: dict[str, dict[int, tuple[int, ...]]] = {
+    "m128": {3: (2000, 4000)},
+    "m64": {4: (4000,), 5: (2000,)},
+}
+"""Likewise of the fresh cells; no seed is in the grid at any size, since text depends on the seed alone."""
+KEPT = {size: CHECKPOINTS[size] | FRESH_CHECKPOINTS[size] for size in SIZES}
+"""Likewise of both: where the steps of any pretraining run are looked up."""
 FEW, SOME, MANY = 96, 480, 1920
 """Demonstrations; few are read five times."""
 MANNERS: tuple[tuple[str, float, int], ...] = (
@@ -53,10 +63,21 @@ NEW_MANNERS: tuple[tuple[str, float, int], ...] = (
     ("styles", 0.5, MANY),
 )
 """Likewise of unknown and graded ones; the first are drawn more often."""
+FRESH_MANNERS: tuple[tuple[str, float, int], ...] = (
+    ("systematic", 0.3, SOME),
+    ("systematic", 0.6, SOME),
+    ("mix", 0.4, SOME),
+    ("mix", 0.4, MANY),
+    ("none", 0.0, SOME),
+    ("styles", 0.5, SOME),
+)
+"""Those of the known skills in fresh cells, one each; first those that few skills can have."""
 RATES = {"m128": (3e-4, 1e-3), "m64": (1e-3, 3e-3)}
 """The grid of learning rates of every arm."""
 KNOWN_CELLS, NEW_CELLS = {"m128": 7, "m64": 4}, {"m128": 4, "m64": 3}
-"""Cells of a checkpoint."""
+"""Cells of a checkpoint of the grid."""
+FRESH_CELLS = {"m128": 2, "m64": 1}
+"""Fresh cells of a checkpoint with known skills, and as many with fresh ones."""
 Drawn = tuple[str, tuple[str, float, int]]
 """A skill and its manner."""
 TASKED = tuple(skill for skill in KNOWN if skill != "day")
@@ -117,14 +138,26 @@ def make_grid(seed: int = 0) -> list[Cell]:
                 # What is new to a model does not depend on how long it learnt the rest.
                 drawn = [next(known) for _ in range(KNOWN_CELLS[size])]
                 drawn += [next(new) for _ in range(NEW_CELLS[size] if step >= 2000 else 1)]
-                cells += [
-                    Cell(
-                        size=size, seed=pretrained, step=step, skill=skill,
-                        noise=noise, rate=rate, rows=rows,
-                    )
-                    for skill, (noise, rate, rows) in drawn
-                ]  # fmt: skip
+                cells += [_cell(size, pretrained, step, pair) for pair in drawn]
     cells = list(dict.fromkeys(cells))
+    rng.shuffle(cells)
+    return cells
+
+
+def make_fresh(seed: int = 0) -> list[Cell]:
+    """The fresh cells: six known skills in a manner each, every fresh skill clean and noisy."""
+    rng = Random(f"fresh {seed}")
+    places = [
+        (size, pretrained, step)
+        for size, seeds in FRESH_CHECKPOINTS.items()
+        for pretrained, steps in seeds.items()
+        for step in steps
+        for _ in range(FRESH_CELLS[size])
+    ]
+    cells = []
+    for drawn in (_known_draws(rng), _fresh_draws(rng)):
+        rng.shuffle(drawn)
+        cells += [_cell(*place, pair) for place, pair in zip(places, drawn, strict=True)]
     rng.shuffle(cells)
     return cells
 
@@ -150,6 +183,28 @@ def read_grid(path: Path) -> list[Cell]:
     except (OSError, TypeError, ValueError) as error:
         raise InputError(f"{path}: not a grid ({error}): write one with `grid`") from error
     return rows
+
+
+def _cell(size: str, seed: int, step: int, drawn: Drawn) -> Cell:
+    skill, (noise, rate, rows) = drawn
+    return Cell(size=size, seed=seed, step=step, skill=skill, noise=noise, rate=rate, rows=rows)
+
+
+def _known_draws(rng: Random) -> list[Drawn]:
+    left, drawn = list(TASKED), []
+    for manner in FRESH_MANNERS:
+        skill = rng.choice([skill for skill in left if _possible(skill, manner[0])])
+        left.remove(skill)
+        drawn.append((skill, manner))
+    return drawn
+
+
+def _fresh_draws(rng: Random) -> list[Drawn]:
+    drawn: list[Drawn] = []
+    for skill in FRESH:
+        clean, noisy = rng.sample((SOME, MANY), 2)
+        drawn += [(skill, ("none", 0.0, clean)), (skill, ("mix", 0.4, noisy))]
+    return drawn
 
 
 def _possible(skill: str, noise: str) -> bool:

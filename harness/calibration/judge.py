@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.calibration.fit import BOUND, Sample, fit
-from harness.study import NLL
+from advisor.forecast import NLL, Level, expect
+from harness.calibration.fit import Sample, fit, select
 
 Rule = Callable[[Sample], "Advice"]
 Maker = Callable[[Sequence[Sample]], Rule]
@@ -119,49 +119,35 @@ def cut(name: str, arm: str = "neg_p") -> Maker:
     return make
 
 
-def fitted(names: Sequence[str], *, bound: float = BOUND) -> Maker:
+def of_levels(levels: Sequence[Level]) -> Rule:
+    """The forecast of the richest level whose features a sample has; NLL where it is not decided."""
+
+    def rule(sample: Sample) -> Advice:
+        level = next((one for one in levels if one.reads(sample.features)), None)
+        if level is None:
+            return Advice(arm=NLL, gains=dict.fromkeys(sample.gains, -1.0), decided=False)
+        said = expect(level, sample.features)
+        arm = said.recommended if said.decided else NLL
+        return Advice(arm=arm, gains=said.gains, decided=said.decided)
+
+    return rule
+
+
+def fitted(names: Sequence[str]) -> Maker:
     """The fit on given features."""
-
-    def make(samples: Sequence[Sample]) -> Rule:
-        found = fit(samples, names)
-
-        def rule(sample: Sample) -> Advice:
-            if any(name not in sample.features for name in names):
-                return Advice(arm=NLL, gains=dict.fromkeys(sample.gains, -1.0), decided=False)
-            said = found.predict(sample.features)
-            decided = said.decided(bound)
-            arm = said.recommended if decided else NLL
-            return Advice(arm=arm, gains=said.gains, decided=decided)
-
-        return rule
-
-    return make
+    return lambda samples: of_levels([fit(samples, names)])
 
 
-def chosen(names: Sequence[str], *, most: int = 3, bound: float = BOUND) -> Maker:
+def chosen(names: Sequence[str], *, most: int = 3) -> Maker:
     """The fit on the features that do best within the samples themselves, again on left-out ones.
 
-    Features are added one at a time while the mean squared error of the left-out gains falls by 2 % or more:
-    with it the fewest that do. The choice is part of what is judged, so it happens inside.
+    The choice is part of what is judged, so it happens inside.
     """
 
     def make(samples: Sequence[Sample]) -> Rule:
-        return fitted(select(samples, names, most=most), bound=bound)(samples)
+        return fitted(select(samples, names, most=most))(samples)
 
     return make
-
-
-def select(samples: Sequence[Sample], names: Sequence[str], *, most: int = 3) -> tuple[str, ...]:
-    """Features by forward selection, each step judged on skills that were left out."""
-    taken: tuple[str, ...] = ()
-    error = _left_out_error(samples, taken)
-    while len(taken) < most:
-        errors = {n: _left_out_error(samples, (*taken, n)) for n in names if n not in taken}
-        best = min(errors, key=lambda name: errors[name], default=None)
-        if best is None or errors[best] > 0.98 * error:
-            break
-        taken, error = (*taken, best), errors[best]
-    return taken
 
 
 def marks(judged: Sequence[Judged], *, resamples: int = 1000, seed: int = 0) -> Marks:
@@ -172,7 +158,8 @@ def marks(judged: Sequence[Judged], *, resamples: int = 1000, seed: int = 0) -> 
     """
     ones = np.ones(len(judged))
     rng = np.random.default_rng(seed)
-    weights = [_drawn_weights(judged, rng) for _ in range(resamples)]
+    samples = [one.sample for one in judged]
+    weights = [drawn_weights(samples, rng) for _ in range(resamples)]
 
     def interval(figure: Callable[[Sequence[Judged], np.ndarray], float]) -> Interval:
         drawn = np.array([figure(judged, w) for w in weights if w.sum() > 0])
@@ -188,16 +175,6 @@ def marks(judged: Sequence[Judged], *, resamples: int = 1000, seed: int = 0) -> 
         undecided=float(np.mean([not one.advice.decided for one in judged])),
         pairs=(sum(not won for won in signs), sum(signs)),
     )
-
-
-def auc(samples: Sequence[Sample], name: str, arm: str = "neg_p") -> float:
-    """Area under the curve of one feature for the sign of an arm's decisive gains; NaN without both signs."""
-    won = [s.features[name] for s in samples if name in s.features and _sign(s, arm) == 1]
-    lost = [s.features[name] for s in samples if name in s.features and _sign(s, arm) == -1]
-    if not won or not lost:
-        return float("nan")
-    above = np.subtract.outer(won, lost)
-    return float(np.mean((above > 0) + 0.5 * (above == 0)))
 
 
 def _sign(sample: Sample, arm: str) -> int:
@@ -218,23 +195,6 @@ def _by_cut(sample: Sample, name: str, arm: str, at: float) -> Advice:
     return Advice(
         arm=arm if above else NLL, gains=dict.fromkeys(sample.gains, 1.0 if above else -1.0)
     )
-
-
-def _left_out_error(samples: Sequence[Sample], names: Sequence[str]) -> float:
-    """Mean squared error of gains on skills left out, points squared."""
-    errors = []
-    for skill in sorted({sample.skill for sample in samples}):
-        rest = [sample for sample in samples if sample.skill != skill]
-        found = fit(rest, names)
-        for sample in (s for s in samples if s.skill == skill):
-            if all(name in sample.features for name in names):
-                x = np.array([sample.features[name] for name in names])
-                errors += [
-                    (found.lines[arm].predict(x)[0] - gain) ** 2
-                    for arm, gain in sample.gains.items()
-                    if arm in found.lines
-                ]
-    return float(np.mean(errors))
 
 
 def _pairs(one: Judged) -> Iterator[tuple[bool, bool]]:
@@ -274,11 +234,11 @@ def _loss(one: Judged) -> float:
     return max(gains.values()) - gains[one.advice.arm]
 
 
-def _drawn_weights(judged: Sequence[Judged], rng: np.random.Generator) -> np.ndarray:
-    """How often each cell counts in one resample."""
-    weights = np.ones(len(judged))
+def drawn_weights(samples: Sequence[Sample], rng: np.random.Generator) -> np.ndarray:
+    """[samples] how often each counts in one resample of skills and pretraining runs."""
+    weights = np.ones(len(samples))
     for kind in ("skill", "family"):
-        labels = [getattr(one.sample, kind) for one in judged]
+        labels = [getattr(sample, kind) for sample in samples]
         names = sorted(set(labels))
         counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))
         drawn = dict(zip(names, counts, strict=True))

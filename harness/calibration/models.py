@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.calibration.grid import CHECKPOINTS, SIZES, Cell
+from harness.calibration.grid import KEPT, SIZES, Cell
 from harness.ladder.build import save_model
 from harness.ladder.pretrain import pretrain
 
@@ -17,7 +17,7 @@ def checkpoint(folder: Path, cell: Cell) -> Path:
 def pretrain_family(output_dir: Path, size: str, seed: int) -> None:
     """Train one model of the study and keep it at its steps."""
     root = output_dir / f"{size}-{seed}"
-    stops = CHECKPOINTS[size][seed]
+    stops = KEPT[size][seed]
     if all((root / f"step-{step}").exists() for step in stops):
         return
     root.mkdir(parents=True, exist_ok=True)

@@ -1,24 +1,28 @@
-"""What the ledger says so far: samples for the fit, and the table of rules on cells that were held out."""
+"""What the ledger says: samples for the fit, and the marks of rules on cells that were held out."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from harness.calibration.features import DEEP, PRIOR, features
+from advisor.features import CONFOUNDED, DEEP, PRIOR, features
+from advisor.forecast import Calibration, Decoding, decoding
 from harness.calibration.fit import Sample
 from harness.calibration.gains import TENTH, gains
 from harness.calibration.grid import Cell
 from harness.calibration.judge import (
+    Judged,
     Maker,
     Marks,
     always,
-    auc,
     chosen,
     cut,
     fitted,
     held_out,
     marks,
+    of_levels,
     race,
 )
 from harness.calibration.ledger import CellLine, RunLine
@@ -26,14 +30,21 @@ from harness.study import BASE, NLL
 
 ARMS_AT_LEAST = 5
 """Arms beside NLL that a cell must have run to count."""
+FORWARD = tuple(name for name in PRIOR if name not in CONFOUNDED)
+"""Features of forward passes that the fit may choose from."""
+PILOT = ("accuracy", "recovery")
+"""Features of the deep probe that did best on 64 cells of an earlier study (see `advisor.deep`)."""
+SHIPPED_RULE = "fit: agreement and recovery"
+"""Name of the rule that the calibration follows where the deep probe was run."""
 RULES: dict[str, Maker] = {
     "always nll": always(NLL),
     "always -p": always("neg_p"),
     "a race at an eighth of the cost": race(),
     "mean p, fitted cut-off": cut("mean_p"),
     "fit: mean p alone": fitted(("mean_p",)),
-    "fit: forward passes": chosen(tuple(PRIOR)),
-    "fit: and the deep probe": chosen((*PRIOR, *DEEP)),
+    "fit: chosen among forward passes": chosen(FORWARD),
+    "fit: chosen among all": chosen((*FORWARD, *DEEP)),
+    SHIPPED_RULE: fitted(PILOT),
 }
 """What is compared. Every model of the ladder is a base model, whose tag would say -p always."""
 
@@ -66,6 +77,13 @@ def samples(
     ]
 
 
+def both(
+    cells: Sequence[Cell], measured: Mapping[str, CellLine], runs: Sequence[RunLine]
+) -> dict[Decoding, list[Sample]]:
+    """The samples of greedy and of sampled answers."""
+    return {decoding(t): samples(cells, measured, runs, t) for t in (0.0, 1.0)}
+
+
 def _races(runs: Sequence[RunLine], temperature: float) -> dict[str, dict[str, float]]:
     """Cell -> arm -> development accuracy in its race."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
@@ -76,28 +94,38 @@ def _races(runs: Sequence[RunLine], temperature: float) -> dict[str, dict[str, f
     return found
 
 
-def judged_rules(found: Sequence[Sample]) -> dict[str, Marks]:
+def judged_rules(how: Decoding, found: Sequence[Sample]) -> dict[str, Marks]:
     """Every rule's marks on cells of skills and pretraining runs that it had not seen."""
     return {name: marks(held_out(found, make)) for name, make in RULES.items()}
 
 
-def table(found: Sequence[Sample]) -> str:
-    """The rules' marks as a Markdown table."""
-    lines = [
-        "| rule | balanced accuracy | side of the best arm | regret, points | undecided |",
-        "|---|---|---|---|---|",
-    ]
-    for name, mark in judged_rules(found).items():
-        lines.append(
-            f"| {name} | {mark.balanced_accuracy} | {mark.top1} | {mark.regret} | {mark.undecided:.0%} |"
-        )
-    return "\n".join(lines)
+def fresh_rules(
+    grid: Mapping[Decoding, Sequence[Sample]], calibration: Calibration
+) -> Callable[[Decoding, Sequence[Sample]], dict[str, Marks]]:
+    """Every rule, learnt on the grid, and the calibration, on cells that were not there to learn from."""
+
+    def judge(how: Decoding, fresh: Sequence[Sample]) -> dict[str, Marks]:
+        rules = {name: make(grid[how]) for name, make in RULES.items()}
+        rules["the shipped calibration"] = of_levels(calibration.levels[how])
+        return {
+            name: marks([Judged(sample=s, advice=rule(s)) for s in fresh])
+            for name, rule in rules.items()
+        }
+
+    return judge
 
 
-def single_features(found: Sequence[Sample], arm: str = "neg_p") -> str:
-    """Each feature's own area under the curve for an arm's decisive gains, as a Markdown table."""
-    lines = ["| feature | AUC |", "|---|---|"]
-    scored = {name: auc(found, name, arm) for name in (*PRIOR, *DEEP)}
-    for name in sorted(scored, key=lambda name: -abs(scored[name] - 0.5)):
-        lines.append(f"| {name} | {scored[name]:.2f} |")
-    return "\n".join(lines)
+def tables(
+    samples: Mapping[Decoding, Sequence[Sample]],
+    judge: Callable[[Decoding, Sequence[Sample]], dict[str, Marks]],
+) -> dict[str, Any]:
+    """The marks of every rule by how answers are had, as plain data."""
+    return {
+        how: {
+            "cells": len(some),
+            "skills": len({sample.skill for sample in some}),
+            "pretraining_runs": len({sample.family for sample in some}),
+            "rules": {name: asdict(mark) for name, mark in judge(how, some).items()},
+        }
+        for how, some in samples.items()
+    }

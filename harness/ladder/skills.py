@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from random import Random
 
+from harness.ladder.fresh import FRESH
 from harness.ladder.invented import GRADED, INVENTED, PARTS
 from harness.ladder.known import (
     DIGITS,
@@ -40,7 +41,7 @@ KNOWN: dict[str, Skill] = {
 """The skills of the pretraining text."""
 UNKNOWN: dict[str, Skill] = INVENTED | GRADED
 """The skills that no shipped rung has seen."""
-SKILLS = KNOWN | UNKNOWN
+SKILLS = KNOWN | UNKNOWN | FRESH
 PRETRAINED = KNOWN | PARTS
 """What a pretraining text can draw from."""
 SYSTEMATIC: dict[str, Skill] = {

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from advisor.objectives import Objective, TokenStats
-from advisor.recommend import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from harness.plots.style import (
     BARS,
     GREY,

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from advisor.recommend import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from harness.records import Run
 from harness.studies import Evidence
 

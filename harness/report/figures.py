@@ -261,7 +261,7 @@ def published_gains(path: Path) -> list[Gain]:
             )
             for c in cells
             for name, arm in PUBLISHED.items()
-            if c[name]
+            if c[name] and c["mean_p"]
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(

@@ -19,6 +19,11 @@ def logit(p: float) -> float:
     return math.log(held / (1 - held))
 
 
+def expit(log_odds: float) -> float:
+    """The inverse of `logit`."""
+    return 1 / (1 + math.exp(-log_odds))
+
+
 def _share(name: str) -> Callable[[Mapping[str, Any]], float | None]:
     return lambda found: None if found.get(name) is None else logit(found[name])
 
@@ -45,10 +50,13 @@ PRIOR: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "log_examples": lambda found: math.log10(found["examples"]),
 }
 """Of `Prior.to_dict()`."""
+CONFOUNDED = ("log_examples",)
+"""Measured, but not fitted: in the study skills that are new to a model mostly have more demonstrations."""
 DEEP: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "recovery": _plain("recovery"),
     "coherence": _plain("coherence"),
     "accuracy": _plain("accuracy"),
+    "learned": lambda found: found["nll_before"] - found["nll_after"],
 }
 """Of `Deep.to_dict()`."""
 
@@ -74,5 +82,6 @@ def _readable(name: str, source: Mapping[str, Any]) -> bool:
         "geometric_mean_p": ("mean_log_p",),
         "conflict_of_tail": ("conflict_share", "ignorance_share"),
         "log_examples": ("examples",),
+        "learned": ("nll_before", "nll_after"),
     }.get(name, ())
     return all(source.get(need) is not None for need in needs)

@@ -1,0 +1,87 @@
+"""A team's own records become cells: what enters, what is left out, and that the next answer knows them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from advisor.cli import main
+from advisor.errors import InputError
+from advisor.forecast import read, shipped
+from harness.calibrate import extended, own_cells
+from harness.records import read_run
+from harness.statistics import paired_difference
+from harness.study import NLL
+
+CONFIRMED = Path(__file__).parents[1] / "results" / "confirm"
+
+
+def test_a_settled_study_becomes_a_cell_with_its_gains() -> None:
+    (cell,) = own_cells([CONFIRMED / "strong-sampled"]).cells
+    assert (cell.domain, cell.decoding, cell.parameters) == ("user", "sampled", 798_848)
+    assert set(cell.gains) == {"neg_p", "threshold(0.2)", "cadft(1)"}
+    runs = [read_run(path) for path in (CONFIRMED / "strong-sampled" / "runs").glob("*.json")]
+
+    def scores(objective: str, rate: float) -> list[tuple[float, ...]]:
+        chosen = sorted(
+            (r for r in runs if (r.spec.objective, r.spec.learning_rate) == (objective, rate)),
+            key=lambda run: run.spec.seed,
+        )
+        return [
+            score.per_document
+            for run in chosen
+            for score in run.scores
+            if score.part == "test" and score.temperature == 1.0
+        ]
+
+    rates = {r.spec.learning_rate for r in runs if r.spec.objective == "neg_p"}
+    whole = {
+        (one, two)
+        for one in rates
+        for two in rates
+        if one and two and len(scores("neg_p", one)) == len(scores(NLL, two)) == 3
+    }
+    differences = [
+        100 * paired_difference(scores("neg_p", one), scores(NLL, two)).estimate
+        for one, two in whole
+    ]
+    assert any(cell.gains["neg_p"] == pytest.approx(d) for d in differences)
+
+
+def test_studies_are_added_once_and_the_shipped_cells_stay() -> None:
+    own = own_cells([CONFIRMED / "weak-greedy"])
+    more = extended(shipped(), own.cells)
+    assert len(more.cells) == len(shipped().cells) + 1
+    assert len(extended(more, own.cells).cells) == len(more.cells)
+
+
+def test_what_adds_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        own_cells([tmp_path / "nope"])
+    with pytest.raises(InputError, match="no records of runs"):
+        own_cells([tmp_path])
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for path in (CONFIRMED / "weak-greedy" / "runs").glob("*.json"):
+        if read_run(path).spec.objective == "base":
+            (runs / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="nothing but nll has run"):
+        own_cells([tmp_path])
+
+
+def test_the_command_writes_what_recommend_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "own.json"
+    assert main(["calibrate", str(CONFIRMED / "strong-sampled"), "-o", str(path)]) == 0
+    assert f"--calibration {path}" in capsys.readouterr().out
+    assert sum(cell.domain == "user" for cell in read(path).cells) == 1
+    words = ["recommend", "ladder:strong", "--temperature", "1", "--json"]
+    assert main([*words, "--calibration", str(path)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["basis"] == "user" and answer["nearest"][0]["domain"] == "user"
+    low, high = {arm["objective"]: arm["interval"] for arm in answer["ranking"]}["cadft"]
+    assert 5 < low < 29 < high < 45  # three seeds said +29.2 [23.2, 35.1]
+    path.write_text("{}")
+    assert main([*words, "--calibration", str(path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
