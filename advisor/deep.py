@@ -14,8 +14,8 @@ decoded greedily. Recovery was .77 to 1 for unknown skills, 0 to .31 for known s
 to .23 with systematic errors; coherence .86 to .99, .34 to .66, .47 to .82. Recovery moves with the learning
 rate and the number of steps: on the shipped ladder, five draws of rows, this probe finds .36 to .49 at the
 strong end, where part of the noise is a habit that can be learned, and .67 to .69 at the weak; a third of
-that at a third of the rate. Coherence is steadier, .30 to .54 and .85 to .92. Both were measured on
-small models only: the forecast reads recovery for models of the ladder's sizes (see `forecast`); for others these
+that at a third of the rate. Coherence is steadier, .30 to .54 and .85 to .92. Both were measured on small
+models only: the forecast reads recovery for models of the ladder's sizes (see `forecast`); for others these
 numbers never decide, they can only take a decision back.
 
 A systematic error and a new convention look alike to every gradient statistic; only trusted answers tell.
