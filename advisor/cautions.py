@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from advisor.calibration import Domain
     from advisor.deep import Deep
-    from advisor.forecast import Domain
     from advisor.prior import Prior
 
 HETEROGENEOUS = 0.15
@@ -112,7 +112,13 @@ def _about_forecast(prior: Prior, basis: Domain, *, doubted: bool) -> Iterator[C
             text="The forecast was fitted on models under a million parameters that answer made-up problems "
             "letter by letter: on other data it may be off by more than it says.",
         )
-    elif basis == "published" and not low <= size <= high:
+    elif basis == "user":
+        yield Caution(
+            code="own_records",
+            text="The forecast rests on your own records of this dataset: another way of training or scoring "
+            "it may answer otherwise.",
+        )
+    elif not low <= size <= high:
         yield Caution(
             code="outside_evidence",
             text="Mean p was published for models of 1.5 to 8 billion parameters; "

@@ -21,9 +21,9 @@ from advisor.inputs import DATA_FLAGS, pair_of, read_dataset, read_model, read_r
 from advisor.record import record_path, write_record
 
 if TYPE_CHECKING:
+    from advisor.calibration import Calibration
     from advisor.data import SFTDataset
     from advisor.deep import Deep
-    from advisor.forecast import Calibration
     from advisor.prior import Prior
     from advisor.recommend import Recommendation
 
@@ -84,7 +84,7 @@ def _recommend(args: argparse.Namespace) -> None:
         seed=args.seed,
         batch_tokens=args.batch_tokens,
     )
-    deep = _measure_deep(args, loaded, dataset, temperature) if args.depth == "deep" else None
+    deep = _measure_deep(args, loaded, dataset) if args.depth == "deep" else None
     recommendation = recommend(
         prior, deep, temperature=temperature, kind=args.model_kind, calibration=calibration
     )
@@ -100,7 +100,7 @@ def _recommend(args: argparse.Namespace) -> None:
 
 
 def _calibration(args: argparse.Namespace) -> Calibration:
-    from advisor.forecast import read, shipped
+    from advisor.calibration import read, shipped
 
     return read(Path(args.calibration)) if args.calibration else shipped()
 
@@ -126,17 +126,16 @@ def _ignore_renames() -> None:
     warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
 
 
-def _measure_deep(
-    args: argparse.Namespace, loaded: Any, dataset: SFTDataset, temperature: float
-) -> Deep:
+def _measure_deep(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Deep:
     from advisor.display import counter
+    from advisor.features import ANSWERED_AT
     from harness.deep import measure_deep
 
     return measure_deep(
         loaded,
         dataset,
         lambda rows: read_rows(args, loaded.tokenizer, [dataset.raw(row) for row in rows]),
-        temperature=temperature,
+        temperature=ANSWERED_AT,
         seed=args.seed,
         limit=args.limit,
         steps=args.deep_steps,
@@ -305,7 +304,7 @@ def _report(args: argparse.Namespace) -> None:
 
 def _calibrate(args: argparse.Namespace) -> None:
     from advisor import display
-    from advisor.forecast import write
+    from advisor.calibration import write
     from harness.calibrate import extended, own_cells
 
     before = _calibration(args)

@@ -20,10 +20,10 @@ from advisor.errors import printable
 from advisor.forecast import NLL
 
 if TYPE_CHECKING:
+    from advisor.calibration import Cell
     from advisor.data import SFTDataset
     from advisor.deep import Deep
     from advisor.export import TrainerSettings
-    from advisor.forecast import Cell
     from advisor.objectives import Objective
     from advisor.prior import Prior
     from advisor.prior import Progress as Measured

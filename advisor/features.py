@@ -52,10 +52,12 @@ PRIOR: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
 """Of `Prior.to_dict()`."""
 CONFOUNDED = ("log_examples",)
 """Measured, but not fitted: in the study skills that are new to a model mostly have more demonstrations."""
+ANSWERED_AT = 1.0
+"""Temperature at which the deep probe's answers are sampled, however the model will be decoded."""
 DEEP: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "recovery": _plain("recovery"),
     "coherence": _plain("coherence"),
-    "accuracy": _plain("accuracy"),
+    "accuracy": lambda found: found["accuracy"] if found["temperature"] == ANSWERED_AT else None,
     "learned": lambda found: found["nll_before"] - found["nll_after"],
 }
 """Of `Deep.to_dict()`."""
@@ -83,5 +85,6 @@ def _readable(name: str, source: Mapping[str, Any]) -> bool:
         "conflict_of_tail": ("conflict_share", "ignorance_share"),
         "log_examples": ("examples",),
         "learned": ("nll_before", "nll_after"),
+        "accuracy": ("accuracy", "temperature"),
     }.get(name, ())
     return all(source.get(need) is not None for need in needs)

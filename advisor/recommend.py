@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from advisor.calibration import Calibration, Cell, Domain, Pair, decoding, shipped
 from advisor.cautions import Caution, cautions
-from advisor.forecast import BOUND, NLL, Calibration, Cell, Domain, Forecast, shipped
+from advisor.features import features
+from advisor.forecast import BOUND, NLL, Forecast
 from advisor.objectives import OBJECTIVES
 from advisor.rule import WHY, Choice, case_of, choices, corners, disagrees, statistics_of
 
@@ -96,27 +98,38 @@ class Recommendation:
         return {**answer, **own, "prior": self.prior.to_dict()}
 
 
+def _pair(
+    prior: Prior, deep: Deep | None, *, temperature: float, kind: str, **moved: float
+) -> Pair:
+    """The pair as the calibration knows it; `moved` are statistics of the prior at another value."""
+    statistics = {**prior.to_dict(), **moved}
+    return Pair(
+        features=features(statistics, deep.to_dict() if deep else None),
+        parameters=prior.model["parameters"],
+        decoding=decoding(temperature),
+        kind=kind,
+        model=str(prior.model.get("fingerprint", "")),
+        dataset=str(prior.dataset.get("fingerprint", "")),
+    )
+
+
 def _by_forecast(
-    prior: Prior, deep: Deep | None, known: Calibration, **pair: float
+    prior: Prior, deep: Deep | None, known: Calibration, here: Forecast, **case: Any
 ) -> tuple[Choice, set[str]]:
     """The choice of the forecast, and in what the corners of the joint interval differ from it."""
-    statistics, further = prior.to_dict(), deep.to_dict() if deep else None
-    here = known.forecast(statistics, further, **pair)
-    reading, regimes = statistics_of(prior), set()
-    other: set[str] = set()
+    reading, other = statistics_of(prior), set()
     for corner in corners(prior):
-        moved = {**statistics, **asdict(corner), "share_p_below_0.1": corner.share_below}
-        there = known.forecast(moved, further, **pair)
-        regimes.add(corner.regime)
+        moved = {**asdict(corner), "share_p_below_0.1": corner.share_below}
+        there = known.forecast(_pair(prior, deep, **case, **moved))
         if (there.recommended == NLL) != (here.recommended == NLL):
             other.add(_name(there.recommended))
         elif there.decided != here.decided:
             other.add("decided" if there.decided else "undecided")
     order = tuple(map(_name, here.ranking))
     decided = here.decided and (order[0] == NLL or reading.learns_format)
-    low, high = here.intervals[max((a for a in here.gains if a != NLL), key=here.gains.__getitem__)]
+    low, high = here.intervals[next(arm for arm in here.ranking if arm != NLL)]
     why = f"by measured cells leaning on the prior gains {low:+.0f} to {high:+.0f} points over nll"
-    return Choice(reading.regime, order, decided, why), other | regimes - {reading.regime}
+    return Choice(reading.regime, order, decided, why), other
 
 
 def _name(label: str) -> str:
@@ -156,15 +169,16 @@ def recommend(
     """
     kind = kind or prior.model["kind"]
     known = calibration or shipped()
-    pair = {"temperature": temperature, "parameters": prior.model["parameters"]}
-    basis = "published" if kind == "instruct" else known.basis(prior.mean_p, **pair)
-    forecast = known.forecast(prior.to_dict(), deep.to_dict() if deep else None, **pair)
+    pair = _pair(prior, deep, temperature=temperature, kind=kind)
+    basis, forecast = known.basis(pair), known.forecast(pair)
     if basis == "published":
         case = case_of(prior, temperature=temperature, kind=kind, deep=deep)
         choice, other = choices(prior, case)
         doubted, refuted = _doubts(choice, forecast), disagrees(choice, case)
     else:
-        choice, other = _by_forecast(prior, deep, known, **pair)
+        choice, other = _by_forecast(
+            prior, deep, known, forecast, temperature=temperature, kind=kind
+        )
         doubted = refuted = False
     found = cautions(
         prior, deep, kind=kind, regime=choice.regime, other=other, disagrees=refuted, basis=basis,
@@ -179,8 +193,8 @@ def recommend(
         kind=kind,
         ranking=tuple(_ranked(name, forecast) for name in choice.order),
         basis=basis,
-        regret=forecast.regret,
-        nearest=known.nearest(prior.mean_p, **pair),
+        regret=forecast.regrets[OBJECTIVES[choice.order[0]].label],
+        nearest=known.nearest(pair),
         reason=f"Mean p is {prior.mean_p:.2f}: {WHY.get(choice.why, choice.why)}.",
         warnings=tuple(found),
         prior=prior,

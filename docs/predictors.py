@@ -15,8 +15,8 @@ from predictors_evidence import ARMS, HEATS, NAMES, SWEEPS, Evidence
 from predictors_rules import fresh, held_out, published, readme_table
 from predictors_text import alone, by_mean_p, done, sweeps
 
+from advisor.calibration import shipped
 from advisor.errors import InputError
-from advisor.forecast import shipped
 from harness.calibration.checks import by_arm, decoding_checks, rate_checks
 from harness.calibration.findings import cases, predictors, sweep
 from harness.calibration.grid import read_grid
@@ -53,7 +53,7 @@ def gather(results: Path) -> Evidence:
         raise InputError(f"{folder}: no cell with all arms: run the study first, with `run`")
     table, counted = by_arm(runs), {case.sample.cell for case in sampled}
     return Evidence(
-        planned=len(grid),
+        planned=grid,
         runs=[run for run in runs if run.cell in counted],
         cases=found,
         predictors={heat: predictors(found[heat]) for heat in HEATS},

@@ -1,11 +1,12 @@
 """What the page on what predicts the winner rests on, and how it writes numbers."""
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.forecast import Calibration
+from advisor.calibration import Calibration
 from harness.calibration.checks import GREEDY, SAMPLED, DecodingCheck, RateCheck
 from harness.calibration.findings import (
     BASE_ACCURACY,
@@ -16,6 +17,7 @@ from harness.calibration.findings import (
     Predictor,
     Step,
 )
+from harness.calibration.grid import Cell
 from harness.calibration.judge import Interval
 from harness.calibration.ledger import RunLine
 from harness.plots.calibration import Published
@@ -61,7 +63,7 @@ the temperature in question."""
 class Evidence:
     """What the page shows; mappings are by temperature."""
 
-    planned: int
+    planned: Sequence[Cell]
     """Cells of the grid."""
     runs: Sequence[RunLine]
     """Of the cells that count."""
@@ -99,6 +101,11 @@ def points(found: Interval) -> str:
 def capital(text: str) -> str:
     """The text as a sentence begins."""
     return text[:1].upper() + text[1:]
+
+
+def wrapped(text: str) -> str:
+    """A paragraph in lines of a page's width."""
+    return textwrap.fill(" ".join(text.split()), 115)
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from predictors_evidence import DECODED, Evidence, table
+from predictors_evidence import DECODED, Evidence, table, wrapped
 
-from advisor.forecast import BOUND, Calibration
+from advisor.calibration import Calibration, Cell
+from advisor.forecast import BOUND
 from harness.calibration.study import SHIPPED_RULE
 
 SHORT = ("balanced accuracy", "side of the best arm", "regret, points", "undecided")
@@ -17,20 +18,23 @@ UNDECIDED = 0.25
 
 
 def held_out(evidence: Evidence) -> str:
-    """How rules do on skills and pretraining runs that were left out."""
+    """How rules do on skills and pretraining runs that were left out; nothing before they are judged."""
     found = evidence.held_out
+    if not found:
+        return ""
     sections = "\n\n".join(_decoded(found[how], how) for how in DECODED)
     return f"""\
 ## Rules on cells they have not seen
 
-A rule is judged on a cell after all cells of its skill and all of its pretraining run were taken out of
-what it learns from; 95 % intervals resample skills and pretraining runs. Balanced accuracy: of the sign of
-decisive gains over NLL, all arms, wins and losses weighted equally. Side of the best arm: NLL, or leaning on
-the prior. Regret: points lost against the best arm of the cell, an undecided cell being trained with NLL. A
-fit is undecided where the side it takes is expected to lose more than {BOUND:g} points. Every model here is
-a base model, so that a rule by the tag base or instruct says -p always. Features that are chosen are chosen
-again for every cell that is left out; agreement and recovery had done best on 64 cells of an earlier study,
-and are what `advisor recommend --depth deep` reads.
+A rule is judged on a cell after all cells of its skill, and of all models that read its model's pretraining
+text, were taken out of what it learns from; 95 % intervals resample skills and pretraining runs. Balanced
+accuracy: of the sign of decisive gains over NLL, all arms, wins and losses weighted equally. Side of the best
+arm: NLL, or leaning on the prior; on many cells the two differ by less than can be told. Regret: points lost
+against the best arm of the cell, an undecided cell being trained with NLL. A fit is undecided where the side
+it takes is expected to lose more than {BOUND:g} points. Every model here is a base model, so that a rule by
+the tag base or instruct says -p always. Features that are chosen are chosen again for every cell that is left
+out. What `advisor recommend --depth deep` reads, agreement and recovery, had done best on 64 cells of an
+earlier study; where either is missing it falls back on forward passes.
 
 {sections}
 
@@ -65,7 +69,7 @@ def _interval(found: Mapping[str, float], digits: int) -> str:
 
 def _goals(found: Mapping[str, Any]) -> str:
     """Which goals the nested fit reaches; those that were set before the study."""
-    lines = ["What was aimed at, and what the fit on agreement and recovery reaches:", ""]
+    lines = ["What was aimed at, and what is reached with the deep probe:", ""]
     for how, goal in GOALS.items():
         rules = found[how]["rules"]
         mark, race = rules[SHIPPED_RULE], rules["a race at an eighth of the cost"]
@@ -106,63 +110,84 @@ def published(evidence: Evidence) -> str:
     found = evidence.calibration
     cells = [cell for cell in found.cells if cell.domain == "published"]
     located = [cell for cell in cells if cell.features]
+    ladder = replace(found, cells=[cell for cell in found.cells if cell.domain == "ladder"])
     lines = []
     for cell in located:
-        said = [_forecast(replace(found, cells=others), cell) for others in _without(found, cell)]
         heat = "T = 1" if cell.decoding == "sampled" else "greedy"
-        name = f"{cell.name}, {heat}"
-        lines.append([name, f"{cell.mean_p:.2f}", f"{cell.gains['neg_p']:+.1f}", *said])
-    head = ("cell", "mean p", "-p over NLL", "ladder alone", "and other data sets")
+        gain = f"{cell.gains['neg_p']:+.1f}"
+        lines.append([f"{cell.name}, {heat}", f"{cell.mean_p:.2f}", gain, _forecast(ladder, cell)])
+    head = ("cell", "mean p", "-p over NLL", "forecast")
     return f"""\
 ## Published cells from mean p alone
 
-The forecast of -p over NLL, points, with its 95 % interval, for cells of which nothing but mean p is known:
-from the ladder's line on mean p alone, and corrected by the published cells of other data sets. "?":
-undecided, more than {BOUND:g} points could be lost. {_spread(found)}
+{_introduction(found)}
 
 {table(head, lines)}
 
-{len(cells) - len(located)} more published comparisons have no mean p. They are in `results/published.csv`
-and decide nothing but that no instruct model is told to lean: {_lost(cells)}"""
+{_signs(located, ladder)}
+
+{_without_prior([cell for cell in cells if not cell.features])}"""
 
 
-def _without(found: Calibration, cell: Any) -> tuple[list[Any], list[Any]]:
-    """No published cells; those of other data sets."""
-    dataset = cell.name.partition(", ")[2]
-    ladder = [c for c in found.cells if c.domain == "ladder"]
-    others = [c for c in found.cells if c.domain == "published" and not c.name.endswith(dataset)]
-    return ladder, [*ladder, *others]
-
-
-def _forecast(found: Calibration, cell: Any) -> str:
-    heat = 1.0 if cell.decoding == "sampled" else 0.0
-    said = found.forecast(
-        {"mean_p": cell.mean_p}, None, temperature=heat, parameters=cell.parameters
+def _introduction(found: Calibration) -> str:
+    same, other = found.kinship.dataset, found.kinship.other
+    return wrapped(
+        "The forecast of -p over NLL, points, with its 95 % interval, for cells of which nothing but mean p "
+        "is known, from the ladder's line on mean p. "
+        f'"?": undecided, more than {BOUND:g} points could be lost. '
+        f"{_spread(found)} What the fit misses correlates at {same:.2f} with what it misses on the same "
+        f"skill of another model, and at {other:.2f} on other skills of about the same mean p: so much may "
+        "one cell correct another's forecast."
     )
-    low, high = said.intervals["neg_p"]
-    doubt = "" if said.decided else " ?"
-    return f"{said.gains['neg_p']:+.0f} [{low:+.0f}, {high:+.0f}]{doubt}"
 
 
 def _spread(found: Calibration) -> str:
     if found.spread == 0:
         return (
-            "Published gains scatter about the ladder's line\nno more than the ladder's own, so that its "
-            "interval, wide as it is, is not widened for them."
+            "Published gains scatter about that line no more than the ladder's own, so that its interval, "
+            "wide as it is, is not widened for them."
         )
     return (
-        f"Published gains scatter about the ladder's line\nwith a standard deviation of {found.spread:.1f} "
-        "roots of a point beyond the ladder's own, which widens the interval."
+        f"Published gains scatter about that line with a standard deviation of {found.spread:.1f} roots of a "
+        "point beyond the ladder's own, which widens the interval."
     )
 
 
-def _lost(cells: Sequence[Any]) -> str:
-    kinds = []
-    for kind in ("instruct", "base"):
-        bare = [cell for cell in cells if not cell.features and cell.kind == kind]
-        lost = sum(cell.gains["neg_p"] < 0 for cell in bare)
-        kinds.append(f"{lost} of {len(bare)} on {kind} models")
-    return f"-p or DFT lost from\nNLL in {kinds[0]} and in {kinds[1]}."
+def _signs(cells: Sequence[Cell], ladder: Calibration) -> str:
+    """How the forecasts of published cells come out."""
+    said = {cell.name: ladder.forecast(cell) for cell in cells}
+    ends = [cell for cell in cells if not 0.1 < (cell.mean_p or 0) < 0.7]
+    ties = [cell for cell in cells if cell not in ends]
+    right = sum((said[c.name].gains["neg_p"] > 0) == (c.gains["neg_p"] > 0) for c in ends)
+    told = sum(not said[c.name].decided or abs(said[c.name].gains["neg_p"]) < BOUND for c in ties)
+    return wrapped(
+        f"The sign is right on {right} of {len(ends)} strong and weak cells. That is little: in what was "
+        "published strong goes with sampled answers and weak with greedy ones, so that the decoding alone "
+        f"may give the sign. Of the {len(ties)} near-ties {told} are undecided or forecast within {BOUND:g} "
+        f"points of nothing, {len(ties) - told} are taken for losses that were not had."
+    )
+
+
+def _without_prior(cells: Sequence[Cell]) -> str:
+    lost = {
+        kind: (sum(c.gains["neg_p"] < 0 for c in some), len(some))
+        for kind in ("instruct", "base")
+        for some in [[cell for cell in cells if cell.kind == kind]]
+    }
+    counts = " and in ".join(
+        f"{few} of {all_} on {kind} models" for kind, (few, all_) in lost.items()
+    )
+    return wrapped(
+        f"{len(cells)} more published comparisons have no mean p. They are in `results/published.csv` and "
+        f"decide nothing but that no instruct model is told to lean: -p or DFT lost from NLL in {counts}."
+    )
+
+
+def _forecast(ladder: Calibration, cell: Cell) -> str:
+    said = ladder.forecast(cell)
+    low, high = said.intervals["neg_p"]
+    doubt = "" if said.decided else " ?"
+    return f"{said.gains['neg_p']:+.0f} [{low:+.0f}, {high:+.0f}]{doubt}"
 
 
 def readme_table(held_out: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ Words are chosen by the numbers: a sentence says what an interval allows, whiche
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
@@ -32,6 +32,14 @@ from harness.plots.style import count
 from harness.study import BASE, NLL
 
 
+def _missing(evidence: Evidence) -> str:
+    """Which cells did not run: the models of the later pretraining runs were there last."""
+    ran = {case.cell.name for case in evidence.cases[SAMPLED]}
+    left = Counter(cell.family for cell in evidence.planned if cell.name not in ran)
+    some = ", ".join(f"{number} of {family}" for family, number in sorted(left.items()))
+    return f" (left out for want of time: {some})" if left else ""
+
+
 def done(evidence: Evidence) -> str:
     """What was done."""
     found = evidence.cases[SAMPLED]
@@ -52,7 +60,8 @@ Written by `docs/generate.py` from `results/calibration/`: every result is compu
 
 ## What was done
 
-{len(cells)} cells of {evidence.planned} planned are complete: each is one of {checkpoints} of {families}
+{len(cells)} cells of {len(evidence.planned)} planned are complete{_missing(evidence)}:
+each is one of {checkpoints} of {families}
 with demonstrations of one of {len({c.skill for c in cells})} skills, {len(new)} of them new to the model or
 known in part, and {len(tuned):,} fine-tunes were made on them.
 The arms are NLL and {", ".join(arms)}, each at {_rates(tuned)}, NLL at a tenth of each too.

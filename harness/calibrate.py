@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from advisor.calibration import Calibration, Cell, decoding
 from advisor.errors import InputError
 from advisor.features import features
-from advisor.forecast import Calibration, Cell, decoding
 from harness.records import Run, read_run
 from harness.report.facts import prior_of
 from harness.studies import Evidence, evidence_of
-from harness.study import NLL
+from harness.study import BASE, NLL, Arm, Study
 from harness.verdict import settle
 
 
@@ -28,29 +30,32 @@ class Own:
 
 
 def own_cells(folders: Sequence[Path]) -> Own:
-    """The settled studies under folders that `advisor confirm` has written.
+    """The settled studies under folders that `advisor confirm` has written, each once.
 
     Raises:
         InputError: no study adds a cell, or a record is broken.
     """
-    cells, left_out = [], []
+    cells: dict[str, Cell] = {}
+    left_out = []
     for folder in folders:
         for evidence in evidence_of(_runs(folder)):
             if reason := _obstacle(evidence):
                 left_out.append(f"{folder}, {evidence.study.dataset}: left out, {reason}.")
             else:
-                cells.append(_cell(evidence, str(folder)))
+                cell = _cell(evidence)
+                cells[cell.source] = cell
     if not cells:
         why = left_out[0] if left_out else f"{folders[0]}: no records of runs."
         raise InputError(f"{why} Run `advisor confirm MODEL DATASET --results RESULTS` first")
-    return Own(cells=tuple(cells), left_out=tuple(left_out))
+    return Own(cells=tuple(cells.values()), left_out=tuple(left_out))
 
 
 def extended(calibration: Calibration, cells: Sequence[Cell]) -> Calibration:
-    """A calibration with more cells; one of the same name, decoding and source is replaced."""
-    new = {(cell.name, cell.decoding, cell.source) for cell in cells}
-    kept = [c for c in calibration.cells if (c.name, c.decoding, c.source) not in new]
-    return replace(calibration, cells=[*kept, *cells])
+    """A calibration with more cells; one of the same study is replaced."""
+    new = {cell.source for cell in cells}
+    return replace(
+        calibration, cells=[*(c for c in calibration.cells if c.source not in new), *cells]
+    )
 
 
 def _runs(folder: Path) -> list[Run]:
@@ -68,7 +73,7 @@ def _obstacle(evidence: Evidence) -> str | None:
     return evidence.obstacle()
 
 
-def _cell(evidence: Evidence, source: str) -> Cell:
+def _cell(evidence: Evidence) -> Cell:
     study, prior = evidence.study, prior_of(evidence.runs)
     rows = [
         row
@@ -84,5 +89,13 @@ def _cell(evidence: Evidence, source: str) -> Cell:
         gains={row.arm: row.difference.estimate for row in rows},
         error=statistics.fmean(row.difference.standard_error for row in rows),
         kind=prior["model"].get("kind", "unknown"),
-        source=source,
+        model=study.model_fingerprint,
+        dataset=study.dataset_fingerprint,
+        source=_identity(study),
     )
+
+
+def _identity(study: Study) -> str:
+    """What tells a study from others, wherever its records lie."""
+    named = [study.spec(Arm(objective=BASE), study.seeds[0]).id, sorted(study.training.items())]
+    return "study " + hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]

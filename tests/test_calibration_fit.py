@@ -12,7 +12,15 @@ from sklearn.preprocessing import StandardScaler
 from advisor.features import features
 from advisor.forecast import expect, root, square
 from harness.calibration import judge
-from harness.calibration.fit import PENALTY, Sample, fit, left_out_error, select
+from harness.calibration.fit import (
+    PENALTY,
+    Sample,
+    fit,
+    kinship_of,
+    left_out_error,
+    order_of,
+    select,
+)
 from harness.calibration.gains import TENTH, gains
 from harness.calibration.ledger import RunLine, pack
 
@@ -23,7 +31,7 @@ def sample(
     x: float, gain: float, *, skill: str = "a", family: str = "m-0", error: float = 1.0
 ) -> Sample:
     return Sample(
-        cell=f"{skill}{family}{x}", family=family, skill=skill,
+        cell=f"{skill}{family}{x}", family=family, skill=skill, text=family,
         features={"mean_p": x, "noise": math.sin(1000 * x)},
         gains={"neg_p": gain, "cadft(1)": gain / 2}, errors={"neg_p": error, "cadft(1)": error},
     )  # fmt: skip
@@ -131,6 +139,29 @@ def test_features_are_chosen_by_ridge_regressions_on_skills_left_out() -> None:
     assert select(population(slope=0.0), ["noise", "mean_p"]) == ()
 
 
+def test_kinship_is_what_neighbours_of_a_skill_share() -> None:
+    rng = np.random.default_rng(0)
+    offset = {skill: rng.normal(0, 2) for skill in SKILLS}
+    cells = [
+        sample(
+            x, float(square(4 * x + offset[skill] + rng.normal(0, 1))), skill=skill, family=family
+        )
+        for skill in SKILLS
+        for family in FAMILIES
+        for x in rng.normal(size=6)
+    ]
+    found = kinship_of(cells, fit(cells, ["mean_p"]))
+    share = np.var(list(offset.values())) / (np.var(list(offset.values())) + 1)
+    assert found.dataset == pytest.approx(share, abs=0.2) and found.other < 0.1
+    assert kinship_of(population(), fit(population(), ["mean_p"])).dataset < 0.15
+
+
+def test_arms_are_ordered_by_their_gain_where_one_of_them_won() -> None:
+    cells = [sample(0.0, 10.0), sample(1.0, -50.0), sample(2.0, 4.0)]  # cadft(1) has half of each
+    assert order_of(cells) == ("neg_p", "cadft(1)")
+    assert order_of(cells[1:2]) == ()
+
+
 def test_a_rule_is_judged_on_what_it_has_not_seen() -> None:
     seen: list[tuple[set[str], set[str]]] = []
 
@@ -156,6 +187,7 @@ def test_marks_in_a_small_case_by_hand() -> None:
             cell="",
             family="m",
             skill="a",
+            text="0",
             features={},
             gains={"neg_p": gain},
             errors={"neg_p": error},

@@ -38,6 +38,7 @@ def case(
         cell=cell.name,
         family=cell.family,
         skill=cell.skill,
+        text=str(cell.seed),
         features={"mean_p": mean_p},
         gains={"neg_p": gain, "cadft(1)": cadft},
         errors={"neg_p": error, "cadft(1)": error},

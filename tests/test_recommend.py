@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from advisor.calibration import Cell, shipped
 from advisor.features import features
-from advisor.forecast import Cell, shipped
 from advisor.prior import Prior
 from advisor.recommend import recommend
 from advisor.rule import STRONG, WEAK, is_settled
@@ -143,7 +143,7 @@ def test_an_improbable_terminator_is_a_warning_with_a_remedy() -> None:
 
 
 def test_models_outside_the_published_sizes_are_told_so() -> None:
-    answer = recommend(with_model(prior_of(0.8), parameters=800_000), temperature=1.0)
+    answer = recommend(with_model(prior_of(0.8), parameters=8_000_000), temperature=1.0)
     assert "outside_evidence" in {warning.code for warning in answer.warnings}
 
 
@@ -188,39 +188,59 @@ def test_the_forecast_decides_where_cells_were_measured() -> None:
     answer = recommend(small, temperature=1.0)
     assert answer.basis == "ladder" and {cell.domain for cell in answer.nearest} == {"ladder"}
     gains = [arm.predicted_gain for arm in answer.ranking]
-    assert gains == sorted(gains, reverse=True) and len(gains) == 6
+    assert gains[1:] == sorted(gains[1:], reverse=True) and len(gains) == 6
+    assert gains[0] >= gains[1] - 5  # the arm with the best record of those alike
+    assert sum(arm.p_best for arm in answer.ranking) == pytest.approx(1)
     assert "measured_small" in {warning.code for warning in answer.warnings}
     assert recommend(small, temperature=1.0, kind="instruct").basis == "published"
 
 
-def own_cell(gain: float, mean_p: float = 0.8) -> Cell:
-    """What a team measured on a 7B model."""
-    return Cell(
-        name="theirs", domain="user", decoding="sampled", parameters=7e9,
-        features=features({"mean_p": mean_p}), gains={"neg_p": gain, "threshold(0.2)": gain}, error=1.0,
-    )  # fmt: skip
+def own_cell(gain: float, mean_p: float = 0.8, **changes: Any) -> Cell:
+    """What a team measured on a 7B model and the dataset "d"."""
+    given: dict[str, Any] = {
+        "name": "theirs", "domain": "user", "decoding": "sampled", "parameters": 7e9,
+        "features": features({"mean_p": mean_p}), "gains": {"neg_p": gain}, "error": 1.0,
+        "model": "m", "dataset": "d", **changes,
+    }  # fmt: skip
+    return Cell(**given)
 
 
-def test_own_records_decide_near_them_and_nowhere_else() -> None:
-    lost = replace(shipped(), cells=[*shipped().cells, *(own_cell(-20.0) for _ in range(4))])
-    near = recommend(prior_of(0.8), temperature=1.0, calibration=lost)
-    assert (near.basis, near.recommended) == ("user", "nll")
-    before = recommend(prior_of(0.8), temperature=1.0)
+def of_dataset(prior: Prior, fingerprint: str) -> Prior:
+    model = {**prior.model, "fingerprint": "m"}
+    return replace(prior, model=model, dataset={**prior.dataset, "fingerprint": fingerprint})
+
+
+def test_own_records_decide_on_their_dataset_and_nowhere_else() -> None:
+    lost = replace(shipped(), cells=[*shipped().cells, own_cell(-20.0)])
+    own = of_dataset(prior_of(0.8), "d")
+    near = recommend(own, temperature=1.0, calibration=lost)
+    assert (near.basis, near.recommended, near.decided) == ("user", "nll", True)
+    assert "own_records" in {warning.code for warning in near.warnings}
+    assert near.nearest[0].name == "theirs"
+    before = recommend(own, temperature=1.0)
     assert before.basis == "published" and before.recommended == "neg_p"
-    gain = {arm.objective: arm.predicted_gain for arm in near.ranking}["neg_p"]
-    assert gain < {arm.objective: arm.predicted_gain for arm in before.ranking}["neg_p"] - 5
-    far = recommend(prior_of(0.05), temperature=1.0, calibration=lost)
-    assert far.basis == "published"
-    assert recommend(prior_of(0.8), temperature=0.0, calibration=lost).basis == "published"
+    for prior, temperature in ((of_dataset(prior_of(0.8), "e"), 1.0), (own, 0.0)):
+        answer = recommend(prior, temperature=temperature, calibration=lost)
+        other = recommend(prior, temperature=temperature)
+        assert (answer.basis, answer.ranking) == (other.basis, other.ranking)
+
+
+def test_an_instruct_model_may_be_told_to_lean_by_its_own_records_alone() -> None:
+    won = replace(shipped(), cells=[*shipped().cells, own_cell(20.0, kind="instruct")])
+    prior = with_model(of_dataset(prior_of(0.8), "d"), kind="instruct")
+    answer = recommend(prior, temperature=1.0, calibration=won)
+    assert (answer.basis, answer.decided) == ("user", True) and answer.recommended != "nll"
+    alone = recommend(prior, temperature=1.0)
+    assert (alone.basis, alone.recommended) == ("published", "nll")
+    assert alone.regret > 5  # of nll, were leaning right after all: the forecast knows base models
 
 
 def test_a_forecast_that_contradicts_the_rule_takes_the_decision_back() -> None:
-    bad = [
-        replace(own_cell(-30.0, 0.75), domain="published"),
-        replace(own_cell(-30.0, 0.85), domain="published"),
-    ]
-    answer = recommend(prior_of(0.8), temperature=1.0, calibration=replace(shipped(), cells=bad))
-    assert (answer.recommended, answer.decided) == ("neg_p", False)
+    bad = [own_cell(-30.0, domain="published")]
+    answer = recommend(
+        of_dataset(prior_of(0.8), "d"), temperature=1.0, calibration=replace(shipped(), cells=bad)
+    )
+    assert (answer.basis, answer.recommended, answer.decided) == ("published", "neg_p", False)
     assert "forecast_disagrees" in {warning.code for warning in answer.warnings}
 
 

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from advisor.calibration import SHIPPED
 from advisor.errors import InputError
-from advisor.forecast import SHIPPED
 
 RESULTS = Path("results/calibration")
 MODELS = Path("outputs/calibration")
@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    from advisor.forecast import write
+    from advisor.calibration import write
     from harness.calibration.grid import read_grid
     from harness.calibration.ledger import read
     from harness.calibration.ship import calibrate, published_cells, published_in, records_of
@@ -117,7 +117,7 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 
 def _fresh(arguments: argparse.Namespace) -> None:
-    from advisor.forecast import read as read_calibration
+    from advisor.calibration import read as read_calibration
     from harness.calibration.grid import read_grid
     from harness.calibration.ledger import read
     from harness.calibration.study import both, fresh_rules, tables

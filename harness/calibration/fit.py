@@ -6,6 +6,7 @@ features that serve best on skills that were not fitted.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import BayesianRidge
 
+from advisor.calibration import Kinship
+from advisor.features import CONFOUNDED, PRIOR
 from advisor.forecast import NLL, Level, Line, root
 
 Array = NDArray[np.float64]
+FORWARD = tuple(name for name in PRIOR if name not in CONFOUNDED)
+"""Features of forward passes that a fit may choose from."""
+PILOT = ("accuracy", "recovery")
+"""Features of the deep probe that did best on 64 cells of an earlier study (see `advisor.deep`)."""
+NEIGHBOURS = 0.5
+"""Log-odds of mean p within which cells count as at one place."""
 PENALTY = 1.0
 """Of the ridge regression that features are chosen by, in cells."""
 
@@ -30,6 +39,8 @@ class Sample:
     """Checkpoints that share a pretraining run."""
     skill: str
     """What the demonstrations show."""
+    text: str
+    """Of pretraining: what models of one seed have read, whatever their size."""
     features: Mapping[str, float]
     """As `advisor.features.features` gives them."""
     gains: Mapping[str, float]
@@ -108,12 +119,46 @@ def left_out_error(samples: Sequence[Sample], names: Sequence[str]) -> float:
     return float(np.mean(np.concatenate(errors)))
 
 
-def select(samples: Sequence[Sample], names: Sequence[str], *, most: int = 3) -> tuple[str, ...]:
+def levels_of(samples: Sequence[Sample]) -> list[Level]:
+    """The fits of a calibration from the richest features to mean p alone, each set of features once."""
+    sets = dict.fromkeys([PILOT, select(samples, FORWARD, begin=("mean_p",)), ("mean_p",)])
+    return [fit(samples, names) for names in sets]
+
+
+def order_of(samples: Sequence[Sample]) -> tuple[str, ...]:
+    """The arms by their mean gain on the cells where one of them beat NLL, the largest first."""
+    won = [sample.gains for sample in samples if max(sample.gains.values()) > 0]
+    means = {arm: np.mean([gains.get(arm, 0.0) for gains in won]) for arm in won[0]} if won else {}
+    return tuple(sorted(means, key=lambda arm: (-means[arm], arm)))
+
+
+def kinship_of(samples: Sequence[Sample], level: Level) -> Kinship:
+    """How what a level misses correlates between cells of different models at nearly one mean p."""
+    used = [sample for sample in samples if level.reads(sample.features)]
+    gains = root(np.array([[sample.gains[arm] for arm in level.lines] for sample in used]))
+    missed = gains - np.array([level.expect(sample.features)[0] for sample in used])
+    missed = missed / np.sqrt((missed**2).mean(axis=0))
+    products: dict[bool, list[float]] = {True: [], False: []}
+    for (i, one), (j, two) in itertools.combinations(enumerate(used), 2):
+        if (
+            one.family != two.family
+            and abs(one.features["mean_p"] - two.features["mean_p"]) <= NEIGHBOURS
+        ):
+            products[one.skill == two.skill].append(float((missed[i] * missed[j]).mean()))
+    same, other = (float(np.mean(products[k])) if products[k] else 0.0 for k in (True, False))
+    other = min(max(other, 0.0), 1.0)
+    return Kinship(dataset=min(max(same, other), 1.0), other=other)
+
+
+def select(
+    samples: Sequence[Sample], names: Sequence[str], *, begin: tuple[str, ...] = (), most: int = 3
+) -> tuple[str, ...]:
     """Features by forward selection, each step judged on skills that were left out.
 
-    They are added one at a time while the squared error falls by 2 % or more: the fewest that do.
+    They are added to those to begin with, one at a time while the squared error falls by 2 % or more: the
+    fewest that do.
     """
-    taken: tuple[str, ...] = ()
+    taken = begin
     error = left_out_error(samples, taken)
     while len(taken) < most:
         errors = {n: left_out_error(samples, (*taken, n)) for n in names if n not in taken}

@@ -45,11 +45,6 @@ class Gain:
     seeds: int
     """Runs of the arm."""
 
-    @property
-    def decisive(self) -> bool:
-        """Whether the gain is over two standard errors from nothing."""
-        return abs(self.gain) > 2 * self.error
-
 
 def gains(runs: Iterable[RunLine], temperature: float) -> list[Gain]:
     """Every arm of every cell whose NLL has run, at one temperature."""

@@ -71,15 +71,15 @@ class Marks:
 
 
 def held_out(samples: Sequence[Sample], make: Maker) -> list[Judged]:
-    """Every cell's advice from a rule that saw neither its skill nor its pretraining run."""
+    """Every cell's advice from a rule that saw neither its skill nor a model of its pretraining text."""
     judged = []
-    for skill, family in sorted({(sample.skill, sample.family) for sample in samples}):
-        rest = [s for s in samples if s.skill != skill and s.family != family]
+    for skill, text in sorted({(s.skill, s.text) for s in samples}):
+        rest = [s for s in samples if s.skill != skill and s.text != text]
         rule = make(rest)
         judged += [
             Judged(sample=sample, advice=rule(sample))
             for sample in samples
-            if (sample.skill, sample.family) == (skill, family)
+            if (sample.skill, sample.text) == (skill, text)
         ]
     return judged
 
@@ -119,14 +119,14 @@ def cut(name: str, arm: str = "neg_p") -> Maker:
     return make
 
 
-def of_levels(levels: Sequence[Level]) -> Rule:
+def of_levels(levels: Sequence[Level], order: Sequence[str] = ()) -> Rule:
     """The forecast of the richest level whose features a sample has; NLL where it is not decided."""
 
     def rule(sample: Sample) -> Advice:
         level = next((one for one in levels if one.reads(sample.features)), None)
         if level is None:
             return Advice(arm=NLL, gains=dict.fromkeys(sample.gains, -1.0), decided=False)
-        said = expect(level, sample.features)
+        said = expect(level, sample.features, order)
         arm = said.recommended if said.decided else NLL
         return Advice(arm=arm, gains=said.gains, decided=said.decided)
 
@@ -225,7 +225,7 @@ def _regret(judged: Sequence[Judged], weights: np.ndarray) -> float:
 
 
 def _best(sample: Sample) -> str:
-    gains = {**sample.gains, NLL: 0.0}
+    gains = {NLL: 0.0, **sample.gains}
     return max(gains, key=lambda arm: gains[arm])
 
 

@@ -9,26 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
+from advisor.calibration import Calibration, Cell, Decoding, Kinship, decoding
 from advisor.errors import InputError
 from advisor.features import features
-from advisor.forecast import NLL, Calibration, Cell, Decoding, Level, decoding, root
-from harness.calibration.fit import Sample, fit, select
+from advisor.forecast import NLL, Level, root
+from harness.calibration.fit import Sample, kinship_of, levels_of, order_of
 from harness.calibration.ledger import CellLine
-from harness.calibration.study import FORWARD, PILOT
 
 PUBLISHED_ARMS = {"neg_p": "neg_p", "threshold": "threshold(0.2)"}
 """Column of the table of published results -> label of the arm."""
 PUBLISHED_ERROR = 2.0
 """Standard error, points, that a published difference is taken to have; none is published."""
-
-
-def levels_of(samples: Sequence[Sample]) -> list[Level]:
-    """The fits from the richest features to mean p alone, each set of features once."""
-    found: list[tuple[str, ...]] = []
-    for names in (PILOT, select(samples, FORWARD), ("mean_p",)):
-        if names not in found:
-            found.append(names)
-    return [fit(samples, names) for names in found]
 
 
 def ladder_cells(
@@ -44,6 +35,8 @@ def ladder_cells(
             features={"mean_p": sample.features["mean_p"]},
             gains={arm: round(gain, 2) for arm, gain in sample.gains.items()},
             error=round(float(np.mean(list(sample.errors.values()))), 2),
+            model=measured[sample.cell].fingerprints["model"],
+            dataset=measured[sample.cell].fingerprints["demonstrations"],
         )
         for sample in samples
     ]
@@ -80,6 +73,8 @@ def _published(row: Mapping[str, str]) -> Cell:
         },
         error=PUBLISHED_ERROR,
         kind=row["kind"],
+        model=row["model"],
+        dataset=row["dataset"],
         source=row["source"],
     )
 
@@ -111,11 +106,21 @@ def calibrate(
         records=records,
         sizes=(float(min(sizes)), float(max(sizes))),
         spread=spread_of(published, levels),
+        kinship=mean_kinship([kinship_of(samples[how], levels[how][0]) for how in samples]),
+        order={how: order_of(some) for how, some in samples.items()},
         levels=levels,
         cells=[
             *(cell for how, some in samples.items() for cell in ladder_cells(some, measured, how)),
             *published,
         ],
+    )
+
+
+def mean_kinship(found: Sequence[Kinship]) -> Kinship:
+    """Of several measurements."""
+    return Kinship(
+        dataset=float(np.mean([one.dataset for one in found])),
+        other=float(np.mean([one.other for one in found])),
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from advisor.features import CONFOUNDED, DEEP, PRIOR, features
-from advisor.forecast import Calibration, Decoding, decoding
-from harness.calibration.fit import Sample
+from advisor.calibration import Calibration, Decoding, decoding
+from advisor.features import DEEP, features
+from harness.calibration.fit import FORWARD, Sample, levels_of, order_of
 from harness.calibration.gains import TENTH, gains
 from harness.calibration.grid import Cell
 from harness.calibration.judge import (
@@ -30,21 +30,17 @@ from harness.study import BASE, NLL
 
 ARMS_AT_LEAST = 5
 """Arms beside NLL that a cell must have run to count."""
-FORWARD = tuple(name for name in PRIOR if name not in CONFOUNDED)
-"""Features of forward passes that the fit may choose from."""
-PILOT = ("accuracy", "recovery")
-"""Features of the deep probe that did best on 64 cells of an earlier study (see `advisor.deep`)."""
-SHIPPED_RULE = "fit: agreement and recovery"
-"""Name of the rule that the calibration follows where the deep probe was run."""
+SHIPPED_RULE, SHIPPED_QUICK = "as shipped, with the deep probe", "as shipped, forward passes alone"
+"""Names of the rules that the calibration follows."""
 RULES: dict[str, Maker] = {
     "always nll": always(NLL),
     "always -p": always("neg_p"),
     "a race at an eighth of the cost": race(),
     "mean p, fitted cut-off": cut("mean_p"),
     "fit: mean p alone": fitted(("mean_p",)),
-    "fit: chosen among forward passes": chosen(FORWARD),
-    "fit: chosen among all": chosen((*FORWARD, *DEEP)),
-    SHIPPED_RULE: fitted(PILOT),
+    "fit: chosen among all statistics": chosen((*FORWARD, *DEEP)),
+    SHIPPED_QUICK: lambda samples: of_levels(levels_of(samples)[1:], order_of(samples)),
+    SHIPPED_RULE: lambda samples: of_levels(levels_of(samples), order_of(samples)),
 }
 """What is compared. Every model of the ladder is a base model, whose tag would say -p always."""
 
@@ -67,6 +63,7 @@ def samples(
             cell=name,
             family=places[name].family,
             skill=places[name].skill,
+            text=str(places[name].seed),
             features=features(measured[name].prior, measured[name].deep),
             gains={arm: gain for arm, (gain, _) in arms.items()},
             errors={arm: error for arm, (_, error) in arms.items()},
@@ -106,7 +103,10 @@ def fresh_rules(
 
     def judge(how: Decoding, fresh: Sequence[Sample]) -> dict[str, Marks]:
         rules = {name: make(grid[how]) for name, make in RULES.items()}
-        rules["the shipped calibration"] = of_levels(calibration.levels[how])
+        levels = calibration.levels[how]
+        order = calibration.order[how]
+        rules[SHIPPED_QUICK] = of_levels(levels[1:], order)
+        rules[SHIPPED_RULE] = of_levels(levels, order)
         return {
             name: marks([Judged(sample=s, advice=rule(s)) for s in fresh])
             for name, rule in rules.items()
