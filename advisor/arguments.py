@@ -144,6 +144,17 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument("--output_dir", required=True, help="where checkpoints and the model go")
     parser.add_argument("--eval_split", help="split of DATASET to evaluate on while training")
+    parser.add_argument(
+        "--rewrite", action="store_true",
+        help="cadft: let the model rewrite, while it trains, the examples it stays least compatible with",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rewrite_verify", action="store_true",
+        help="take only rewritten answers that end in the demonstration's answer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--answer_regex", help="finds that answer, in one group (default: a known form)"
+    )
 
 
 def _add_confirm(commands: Any) -> None:

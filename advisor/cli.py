@@ -211,8 +211,10 @@ def _train(args: argparse.Namespace) -> None:
     from advisor.objectives import get_objective
     from harness.finetune import build_trainer
     from harness.settings import read_settings
+    from harness.targets import read_rewriting
 
     _ignore_renames()
+    rewriting = read_rewriting(args.rewrite, args.rewrite_verify, args.answer_regex)
     objective = get_objective(args.objective)
     _ladder(args)
     fixed = {"output_dir": args.output_dir}
@@ -234,13 +236,15 @@ def _train(args: argparse.Namespace) -> None:
         eval_dataset=evaluation,
         peft_config=peft_config,
         prior=prior,
+        rewriting=rewriting,
         on_progress=display.counter("log p before training"),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(config))
     trainer.save_model()
     trainer.save_state()
     trainer.create_model_card()
-    display.notes((f"Trained with {trainer.objective.label}; the model is in {args.output_dir}.",))
+    trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
+    display.notes((trained, *trainer.notes))
 
 
 def _confirm(args: argparse.Namespace) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,11 @@ from advisor.objectives import Objective
 from advisor.prior import Prior
 from advisor.probe import Probe
 from harness.attention import attend_within_documents
+from harness.samples import answers_of
+from harness.targets import Rewriter, Rewriting, Row
 from harness.train import ObjectiveTrainer
+from harness.train_rewriting import RewritingTrainer
 
-Row = dict[str, list[Any]]
 OnProgress = Callable[[int, int], None]
 
 
@@ -39,6 +43,7 @@ def build_trainer(
     eval_dataset: SFTDataset | None = None,
     peft_config: Any = None,
     prior: Prior | None = None,
+    rewriting: Rewriting | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> ObjectiveTrainer:
     """A trainer ready to `train()`; the model is the loaded one and is changed in place.
@@ -51,6 +56,7 @@ def build_trainer(
         eval_dataset: likewise, for evaluation during training.
         peft_config: of PEFT, to train an adapter.
         prior: goes into the model card.
+        rewriting: rewrites the least compatible examples while it trains, for `cadft`.
         on_progress: told how many examples of how many were read for reference log-probabilities.
 
     Raises:
@@ -62,6 +68,9 @@ def build_trainer(
         reference = _reference(loaded, dataset, rows, on_progress)
     if objective.quantiles and reference is not None:
         objective = objective.resolve(lambda share: float(np.exp(np.quantile(reference, share))))
+    build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
+    if rewriting is not None:
+        build = _rewriting_trainer(rewriting, dataset, rows, objective, config)
     config.dataset_kwargs = {"skip_prepare_dataset": True}
     config.remove_unused_columns = False
     if config.padding_free and not config.packing:
@@ -70,7 +79,7 @@ def build_trainer(
     if config.packing or config.padding_free:
         attend_within_documents(loaded.model)
     try:
-        return ObjectiveTrainer(
+        return build(
             objective=objective,
             model=loaded.model.requires_grad_(True).train(),
             reference_model=frozen,
@@ -114,6 +123,54 @@ def _check(objective: Objective, config: SFTConfig) -> None:
             f"objective {objective.name} compares with the model before training on padded batches: "
             "leave out --packing and --padding_free"
         )
+
+
+def _rewriting_trainer(
+    rewriting: Rewriting,
+    dataset: SFTDataset,
+    rows: list[Row],
+    objective: Objective,
+    config: SFTConfig,
+) -> Callable[..., ObjectiveTrainer]:
+    """The trainer that rewrites; adds to every row its number in the source.
+
+    Raises:
+        InputError: a training in which nothing could be rewritten, or rewritten rows never be trained on.
+    """
+    if objective.name != "cadft":
+        raise InputError(
+            f"--rewrite is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
+        )
+    if config.packing:
+        raise InputError(
+            "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
+        )
+    step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    epochs = (
+        config.max_steps * step / len(rows) if config.max_steps > 0 else config.num_train_epochs
+    )
+    if epochs <= 1:
+        raise InputError(
+            f"--rewrite changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
+            "--num_train_epochs 2 or more"
+        )
+    if rewriting.verify:
+        rewriting = replace(rewriting, answer_pattern=_pattern(dataset, rewriting.answer_pattern))
+    numbers = [i for i, example in enumerate(dataset) if example.target_tokens]
+    for row, number in zip(rows, numbers, strict=True):
+        row["row"] = number
+    rewriter = Rewriter(rewriting, rows=len(dataset), examples=len(rows), seed=config.seed)
+    return partial(RewritingTrainer, rewriter=rewriter, max_length=dataset.info.max_length)
+
+
+def _pattern(dataset: SFTDataset, given: str | None) -> str:
+    pattern = answers_of(dataset, given)
+    if pattern is None:
+        raise InputError(
+            f"--rewrite_verify: the completions of {dataset.info.name} end in no answer of a known form; "
+            "give --answer_regex with one group that finds it"
+        )
+    return pattern
 
 
 def _rows(dataset: SFTDataset) -> list[Row]:

@@ -38,7 +38,11 @@ _EXTRA = {"reference_logp": 0.0, "terminator": 0}  # columns beyond TRL's, with 
 
 
 class ObjectiveCollator(DataCollatorForLanguageModeling):
-    """TRL's collator, carrying two more columns: `reference_logp` and `terminator`, a value a token."""
+    """TRL's collator, carrying more columns.
+
+    `reference_logp` and `terminator` have a value a token; `row`, the number of the source row, one
+    an example.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """A list of rows to padded (or, padding-free, concatenated) tensors."""
@@ -53,6 +57,8 @@ class ObjectiveCollator(DataCollatorForLanguageModeling):
             for row, values in zip(table, rows, strict=True):
                 row[: len(values)] = values
             output[name] = table
+        if "row" in examples[0]:
+            output["row"] = torch.tensor([example["row"] for example in examples])
         return output
 
 
@@ -107,6 +113,7 @@ class ObjectiveLoss(_Mixed):
         if "step" in self.objective.needs and "token_weights" not in inputs:  # in evaluation
             inputs["token_weights"] = self._step_weights([inputs])[0]
         terminator = inputs.pop("terminator", None)
+        inputs.pop("row", None)
         call = self._head_call(inputs)
         labels, mask = inputs["labels"], inputs.get("attention_mask")
         outputs: Any = model(**inputs, objective_head=call)
@@ -145,6 +152,14 @@ class ObjectiveLoss(_Mixed):
             means = _means(dict(zip(_SUMS, sums, strict=True)))
             logs.update({prefix + name: value for name, value in means.items()})
         super().log(logs, start_time)
+
+    def observe(self, stats: TokenStats, row: Tensor) -> None:
+        """Sees every first pass over an optimiser step, before its update; for subclasses.
+
+        Args:
+            stats: of the step's targets, over all micro-batches and ranks.
+            row: [tokens] int64, the source row of each; only datasets with a column `row` get here.
+        """
 
     def _head_call(self, inputs: dict[str, Any]) -> HeadCall:
         """What to ask of the model; takes the columns that only we read out of the inputs."""
@@ -185,6 +200,7 @@ class ObjectiveLoss(_Mixed):
         """Statistics, positions and examples of one micro-batch's targets."""
         inputs = self._prepare_inputs(dict(batch))
         inputs.pop("terminator", None)
+        row = inputs.pop("row", None)
         reference = inputs.pop("reference_logp", None)
         plain = HeadCall(
             objective=self.objective, weights=torch.zeros_like(inputs["labels"]).float()
@@ -194,7 +210,10 @@ class ObjectiveLoss(_Mixed):
         stats = {"logp": outputs.logp, "entropy": outputs.entropy}
         if reference is not None:
             stats["reference_logp"] = reference[rows, columns + 1]
-        return stats, (rows, columns), _examples(inputs)[rows, columns + 1]
+        example = _examples(inputs)[rows, columns + 1]
+        if row is not None:
+            stats["row"] = row[example]
+        return stats, (rows, columns), example
 
     def _gathered(self, seen: Sequence[Any]) -> tuple[TokenStats, slice]:
         """The statistics of the step's targets over all ranks, and where this rank's stand in them."""
@@ -220,7 +239,11 @@ class ObjectiveLoss(_Mixed):
                 [part[:n] for part, (n, _) in zip(parts, sizes.tolist(), strict=True)]
             )
         place = slice(int(before[0]), int(before[0] + sizes[rank, 0]))
-        return TokenStats(**gathered, top1=gathered["logp"] > 0), place
+        row = gathered.pop("row", None)
+        stats = TokenStats(**gathered, top1=gathered["logp"] > 0)
+        if row is not None:
+            self.observe(stats, row)
+        return stats, place
 
     def _router_loss(self, outputs: Any) -> Any:
         """A mixture of experts' balancing loss, averaged over the accumulated micro-batches."""
@@ -257,6 +280,11 @@ class ObjectiveTrainer(ObjectiveLoss, SFTTrainer):
         super().__init__(*args, **kwargs)
         # TRL refuses a collator of ours with padding_free; ours is its own with two more columns.
         self.data_collator = ObjectiveCollator(**vars(self.data_collator))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say when training is over, one sentence each."""
+        return ()
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """TRL's model card, with the objective and the prior."""

@@ -1,0 +1,222 @@
+"""Training with CADFT's second stage (see `targets.py`): samples, exchanges rows, saves and resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object, send_to_device
+from torch import Tensor
+from transformers.trainer_utils import get_last_checkpoint
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.utils import pad
+
+from advisor.errors import InputError
+from advisor.objectives import TokenStats
+from harness.answers import compile_pattern, extract_answer
+from harness.memory import largest_that_fits
+from harness.quiet import undisturbed
+from harness.targets import (
+    REPLACED,
+    SAME,
+    UNFINISHED,
+    WRONG,
+    Attempt,
+    Rewriter,
+    Row,
+    ends_of,
+    last_target,
+    rewrite,
+)  # fmt: skip
+from harness.train import ObjectiveTrainer
+
+STATE = "rewriting.json"
+"""File beside a saved model: what was rewritten, and what a resumed training goes on from."""
+PROMPTS_AT_A_TIME = 64
+SPARE_TOKENS = 16
+"""Beyond the longest target."""
+
+
+class RewritingTrainer(ObjectiveTrainer):
+    """ObjectiveTrainer whose worst examples are rewritten; its rows have a column `row`.
+
+    The dataset stays as it is: rewritten rows take the place of their old ones as a step's batches are
+    drawn. So they are the same whether batches were fetched ahead, by other processes, or after resuming.
+    """
+
+    train_dataset: Any
+    data_collator: Any
+    processing_class: Any
+
+    def __init__(self, *args: Any, rewriter: Rewriter, max_length: int, **kwargs: Any) -> None:
+        """`max_length` of an example, tokens."""
+        super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            raise InputError(
+                "rewriting generates while it trains, which FSDP's sharded weights do not allow: use "
+                "DDP or DeepSpeed"
+            )
+        self.rewriter = rewriter
+        self.max_length = max_length
+        rows = list(self.train_dataset)
+        self._place = {row["row"]: place for place, row in enumerate(rows)}
+        self._longest = SPARE_TOKENS + max(stop - start for start, stop in map(last_target, rows))
+        own = self.model.generation_config.eos_token_id
+        self._stops = set(own if isinstance(own, list) else [] if own is None else [own])
+        self._ends = ends_of(rows) or self._stops
+        pattern = rewriter.settings.answer_pattern
+        self._answer = compile_pattern(pattern) if rewriter.settings.verify and pattern else None
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; the rewriting, too, goes on from the checkpoint."""
+        folder = resume_from_checkpoint
+        if resume_from_checkpoint is True:
+            folder = get_last_checkpoint(str(self.args.output_dir))
+        if folder:
+            self._restore(Path(folder) / STATE)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As Trainer's, in checkpoints and at the end, with the rewriting beside the model."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            path = Path(output_dir or str(self.args.output_dir)) / STATE
+            path.write_text(json.dumps(self.rewriter.state(), ensure_ascii=False), encoding="utf-8")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How often it fired and what that changed."""
+        return (f"{self.rewriter.describe()} Every one stands in {STATE}.",)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The objective's model card, with what was rewritten."""
+        super().create_model_card(*args, **kwargs)
+        card = Path(str(self.args.output_dir)) / "README.md"
+        if self.is_world_process_zero() and card.is_file():
+            with card.open("a", encoding="utf-8") as file:
+                file.write("\n" + "\n".join(self.notes) + "\n")
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimiser step, as rewritten so far; rewrites first where it is due."""
+        if self.rewriter.due(self.state.global_step, self.state.max_steps):
+            self._rewrite()
+        return super().get_batch_samples(map(self._renewed, epoch_iterator), num_batches, device)
+
+    def observe(self, stats: TokenStats, row: Tensor) -> None:
+        """The step's compatibility, into the averages."""
+        self.rewriter.observe(row.cpu().numpy(), -stats.logp.double().cpu().numpy())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the number of rows that are no longer those of the dataset."""
+        if "loss" in logs:
+            logs["rewritten"] = len(self.rewriter.rewritten)
+        super().log(logs, start_time)
+
+    def _restore(self, path: Path) -> None:
+        try:
+            self.rewriter.restore(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError) as error:
+            raise InputError(
+                f"{path}: rewriting cannot go on from here ({error}): resume with the settings and the "
+                "dataset that the training began with"
+            ) from error
+
+    def _example(self, row: int) -> Row:
+        """A row as it stands now."""
+        known = self.rewriter.rewritten.get(row)
+        return known if known is not None else dict(self.train_dataset[self._place[row]])
+
+    def _renewed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with its rewritten rows in place of their old ones."""
+        rows = batch["row"].tolist()
+        if self.rewriter.rewritten.keys().isdisjoint(rows):
+            return batch
+        collated = self.data_collator([self._example(row) for row in rows])
+        renewed: dict[str, Any] = send_to_device(collated, batch["labels"].device)
+        return renewed
+
+    def _rewrite(self) -> None:
+        """One rewriting; every rank samples its share and all take over all of it."""
+        worst, chosen = self.rewriter.choose()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        found = gather_object(list(self._sampled(chosen[rank::ranks], f"rank {rank}")))
+        self.rewriter.record(self.state.global_step, worst, sorted(found, key=lambda a: a[0].row))
+
+    def _sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
+        """Each of these rows with what came of it, and what it would be."""
+        examples = [self._example(row) for row in rows]
+        spans = [last_target(example) for example in examples]
+        prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
+        seed = self.rewriter.random(purpose).getrandbits(32)
+        answers = self._generate(prompts, seed) if prompts else []
+        for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
+            old = row["input_ids"][start:stop]
+            attempt = Attempt(
+                step=self.state.global_step,
+                row=row["row"],
+                average=float(self.rewriter.averages.values[row["row"]]),
+                outcome=self._judge(row["row"], old, answer),
+                before=self._text(old),
+                after=self._text(answer),
+            )
+            yield attempt, rewrite(row, start, answer)
+
+    def _judge(self, row: int, old: list[int], new: list[int]) -> str:
+        """What a sampled answer is worth."""
+        if len(new) < 2 or new[-1] not in self._ends:
+            return UNFINISHED
+        if self._answer is not None:
+            original = self.train_dataset[self._place[row]]
+            start, stop = last_target(original)
+            truth = extract_answer(self._text(original["input_ids"][start:stop]), self._answer)
+            if truth is None or extract_answer(self._text(new), self._answer) != truth:
+                return WRONG
+        return SAME if new == old else REPLACED
+
+    def _text(self, ids: Sequence[int]) -> str:
+        decode = self.processing_class.decode
+        return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _generate(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
+        """An answer to each prompt, up to the token that ends it; the global random state stays."""
+        with (
+            undisturbed(self.model),
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
+        ):
+            model.eval()
+
+            def in_batches(size: int) -> list[list[int]]:
+                torch.manual_seed(seed)
+                parts = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+                return [answer for part in parts for answer in self._answers(model, part)]
+
+            return largest_that_fits(in_batches, PROMPTS_AT_A_TIME)
+
+    def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
+        settings, stops = self.rewriter.settings, self._ends | self._stops
+        tensors = [torch.tensor(prompt, device=self.args.device) for prompt in prompts]
+        width = max(map(len, prompts))
+        with torch.no_grad():
+            output = model.generate(
+                input_ids=pad(tensors, self.data_collator.pad_token_id, "left"),
+                attention_mask=pad([torch.ones_like(t) for t in tensors], 0, "left"),
+                max_new_tokens=max(1, min(self._longest, self.max_length - width)),
+                do_sample=True,
+                top_p=settings.top_p,
+                top_k=0,  # else transformers samples from the 50 likeliest tokens
+                temperature=settings.temperature,
+                eos_token_id=sorted(stops) or None,
+                pad_token_id=self.data_collator.pad_token_id,
+            )
+        return [_until(answer, stops) for answer in output[:, width:].tolist()]
+
+
+def _until(tokens: list[int], stops: set[int]) -> list[int]:
+    """Tokens up to the first that ends them, and with it."""
+    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
+    return tokens[: end + 1]
