@@ -120,12 +120,16 @@ def _add_validate(commands: Any) -> None:
         "validate",
         help="show how a dataset is understood: format, counts, one example with its targets marked",
         description="Show how DATASET is understood with MODEL's tokenizer: format, counts, and one "
-        "example with its target tokens marked. Reads no weights.",
+        "example with its target tokens marked. Reads no weights unless --scores is given.",
     )
     _add_model_and_dataset(parser)
+    _add_weights(parser)
     parser.add_argument("--limit", "-L", type=_number(int, 1), help="tokenise only the first rows")
     parser.add_argument("--example", type=int, default=0, help="row to show (default: 0)")
-    _add_json(parser)
+    _add_json(parser).add_argument(
+        "--scores", metavar="FILE", help="score every row and write a JSON line each: mean p, NLL, CLL and "
+        "CADFT's compatibility; the five worst are shown",
+    )  # fmt: skip
 
 
 def _add_train(commands: Any) -> None:

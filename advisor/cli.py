@@ -34,14 +34,8 @@ SETTINGS = (
     "calibration",
 )  # fmt: skip
 DISTRIBUTIONS = (
-    "objective-advisor",
-    "torch",
-    "transformers",
-    "datasets",
-    "trl",
-    "tokenizers",
-    "numpy",
-)
+    "objective-advisor", "torch", "transformers", "datasets", "trl", "tokenizers", "numpy",
+)  # fmt: skip
 
 
 def _ladder(args: argparse.Namespace) -> None:
@@ -172,38 +166,40 @@ def _versions() -> dict[str, str]:
 
 
 def _validate(args: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
     from advisor import display
     from advisor.model import load_tokenizer
+    from advisor.scores import measure_scores, scores_path, worst, write_scores
 
     _ladder(args)
-    tokenizer = load_tokenizer(
-        args.model, revision=args.revision, trust_remote_code=args.trust_remote_code
-    )
-    dataset = read_dataset(args, tokenizer)
+    path = scores_path(args.scores, args.dataset) if args.scores else None
+    hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
+    loaded = read_model(args) if path else None
+    dataset = read_dataset(args, loaded.tokenizer if loaded else load_tokenizer(args.model, **hub))
     rows = range(min(len(dataset), args.limit or len(dataset)))
     if not 0 <= args.example < len(dataset):
         raise InputError(f"--example {args.example}: the dataset has rows 0 to {len(dataset) - 1}")
     display.tokenise(dataset, rows)
     dataset.require_targets()
-    if args.json:
-        counts = dataset.counts
-        print(
-            json.dumps(
-                {
-                    "format": dataset.info.format,
-                    "rows": len(dataset),
-                    "examples": counts.examples,
-                    "dropped": counts.dropped,
-                    "truncated": counts.truncated,
-                    "target_tokens": counts.target_tokens,
-                    "template": dataset.info.template,
-                    "merged": counts.merged,
-                    "notes": list(dataset.info.notes),
-                }
-            )
-        )
-    else:
+    understood = {
+        "format": dataset.info.format,
+        "rows": len(dataset),
+        **asdict(dataset.counts),
+        "template": dataset.info.template,
+        "notes": list(dataset.info.notes),
+    }
+    if not args.json:
         display.dataset(dataset, args.example)
+    if path and loaded:
+        display.notes(loaded.notes)
+        scores = measure_scores(loaded, dataset, rows, on_progress=display.counter("scored"))
+        write_scores(path, scores)
+        understood["worst"] = [asdict(score) for score in worst(scores)]
+        if not args.json:
+            display.worst_rows(worst(scores))
+    if args.json:
+        print(json.dumps(understood))
 
 
 def _train(args: argparse.Namespace) -> None:

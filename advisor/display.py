@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from advisor.prior import Prior
     from advisor.prior import Progress as Measured
     from advisor.recommend import Recommendation
+    from advisor.scores import ExampleScore
     from advisor.sequential import Interval
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
@@ -281,6 +282,24 @@ def dataset(data: SFTDataset, example: int) -> None:
         shown = printable(segment)
         text.append(f"«{shown}»" if target else shown, style="bold green" if target else "dim")
     out.print(text)
+
+
+def worst_rows(scores: Iterable[ExampleScore]) -> None:
+    """The least compatible rows with their numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = "Least compatible rows, worst first (means over a row's target tokens)"
+    for name in ("row", "targets", "mean p", "NLL, nats", "CLL, nats", "compatibility, sd"):
+        table.add_column(name, justify="right")
+    for score in scores:
+        table.add_row(
+            str(score.row),
+            f"{score.target_tokens:,}",
+            _probability(score.p),
+            f"{score.nll:.2f}",
+            f"{score.cll:+.2f}",
+            f"{score.compatibility:+.2f}",
+        )
+    out.print(table)
 
 
 def objectives(rows: Iterable[Objective]) -> None:
