@@ -10,24 +10,23 @@ import argparse
 import json
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.arguments import parse
+from advisor.commands import measure, resolve_ladder
 from advisor.errors import InputError, printable
 from advisor.inputs import DATA_FLAGS, pair_of, read_dataset, read_model, read_rows
 from advisor.record import record_path, write_record
+from advisor.training_commands import confirm, distill_model, rewrite, train
 
 if TYPE_CHECKING:
     from advisor.calibration import Calibration
     from advisor.data import SFTDataset
     from advisor.deep import Deep
-    from advisor.prior import Prior
     from advisor.recommend import Recommendation
 
-LADDER = "ladder:"
 SETTINGS = (
     *DATA_FLAGS, "revision", "trust_remote_code", "dtype", "device", "device_map", "allow_pickle",
     "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens", "depth", "deep_steps",
@@ -36,21 +35,6 @@ SETTINGS = (
 DISTRIBUTIONS = (
     "objective-advisor", "torch", "transformers", "datasets", "trl", "tokenizers", "numpy",
 )  # fmt: skip
-
-
-def _ladder(args: argparse.Namespace) -> None:
-    """Replace `ladder:NAME` by the folder and the demonstrations that come with the installation."""
-    from harness.ladder import resolve
-
-    args.model_name, args.dataset_name = args.model, args.dataset or args.model
-    if args.model.startswith(LADDER):
-        model, demonstrations = resolve(args.model.removeprefix(LADDER))
-        args.model, args.dataset = str(model), args.dataset or str(demonstrations)
-        args.model_kind = getattr(args, "model_kind", None) or "base"
-    if args.dataset is None:
-        raise InputError(f"DATASET is missing: advisor {args.command} {args.model} DATASET")
-    if args.dataset.startswith(LADDER):
-        args.dataset = str(resolve(args.dataset.removeprefix(LADDER))[1])
 
 
 def _recommend(args: argparse.Namespace) -> None:
@@ -62,14 +46,14 @@ def _recommend(args: argparse.Namespace) -> None:
 
     path = record_path(args.output_path) if args.output_path else None
     calibration = _calibration(args)
-    _ladder(args)
+    resolve_ladder(args)
     loaded = read_model(args)
     dataset = read_dataset(args, loaded.tokenizer)
     display.notes((*loaded.notes, *dataset.info.notes))
     temperature, origin = args.temperature, "--temperature"
     if temperature is None:
         temperature, origin = decoding_temperature(loaded.model)
-    prior = _measure(
+    prior = measure(
         loaded,
         dataset,
         args.model_kind,
@@ -97,27 +81,6 @@ def _calibration(args: argparse.Namespace) -> Calibration:
     from advisor.calibration import read, shipped
 
     return read(Path(args.calibration)) if args.calibration else shipped()
-
-
-def _measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
-    """The prior, with a bar; `settings` are those of `measure_prior`."""
-    from advisor.display import progress_bar
-    from advisor.prior import measure_prior
-    from advisor.rule import is_settled
-
-    with progress_bar("measuring the prior") as on_progress:
-        return measure_prior(
-            loaded,
-            dataset,
-            settled=lambda prior: is_settled(prior, kind),
-            on_progress=on_progress,
-            **settings,
-        )
-
-
-def _ignore_renames() -> None:
-    """TRL and PEFT still use names that transformers has renamed; nobody who trains can mend that."""
-    warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
 
 
 def _measure_deep(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Deep:
@@ -172,7 +135,7 @@ def _validate(args: argparse.Namespace) -> None:
     from advisor.model import load_tokenizer
     from advisor.scores import measure_scores, scores_path, worst, write_scores
 
-    _ladder(args)
+    resolve_ladder(args)
     path = scores_path(args.scores, args.dataset) if args.scores else None
     hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
     loaded = read_model(args) if path else None
@@ -200,80 +163,6 @@ def _validate(args: argparse.Namespace) -> None:
             display.worst_rows(worst(scores))
     if args.json:
         print(json.dumps(understood))
-
-
-def _train(args: argparse.Namespace) -> None:
-    from advisor import display
-    from advisor.objectives import get_objective
-    from harness.finetune import build_trainer
-    from harness.settings import read_settings
-    from harness.targets import read_rewriting
-
-    _ignore_renames()
-    rewriting = read_rewriting(args.rewrite, args.rewrite_verify, args.answer_regex)
-    objective = get_objective(args.objective)
-    _ladder(args)
-    fixed = {"output_dir": args.output_dir}
-    if args.max_length:
-        fixed["max_length"] = args.max_length
-    config, peft_config = read_settings(args.settings, fixed)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
-    evaluation = (
-        read_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
-    )
-    display.notes((*loaded.notes, *dataset.info.notes))
-    prior = _measure(loaded, dataset)
-    trainer = build_trainer(
-        loaded,
-        dataset,
-        objective,
-        config,
-        eval_dataset=evaluation,
-        peft_config=peft_config,
-        prior=prior,
-        rewriting=rewriting,
-        on_progress=display.counter("log p before training"),
-    )
-    trainer.train(resume_from_checkpoint=_checkpoint(config))
-    trainer.save_model()
-    trainer.save_state()
-    trainer.create_model_card()
-    trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
-    display.notes((trained, *trainer.notes))
-
-
-def _confirm(args: argparse.Namespace) -> None:
-    from advisor import display
-    from advisor.model import decoding_temperature
-    from advisor.recommend import recommend
-    from harness.command import run_confirmation
-
-    _ignore_renames()
-    _ladder(args)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
-    display.notes((*loaded.notes, *dataset.info.notes))
-    if args.temperature is None:
-        args.temperature, origin = decoding_temperature(loaded.model)
-        display.notes((f"Decoding at temperature {args.temperature:g}: {origin}.",))
-    prior = _measure(loaded, dataset)
-    advice = recommend(prior, temperature=args.temperature, kind=getattr(args, "model_kind", None))
-    run_confirmation(
-        args,
-        loaded,
-        dataset,
-        advice,
-        lambda rows: read_rows(args, loaded.tokenizer, rows),
-    )
-
-
-def _checkpoint(config: Any) -> str | None:
-    """`--resume_from_checkpoint true` means the newest whole checkpoint of the output folder, if any."""
-    from harness.finetune import newest_checkpoint
-
-    text: str | None = config.resume_from_checkpoint
-    return newest_checkpoint(config.output_dir) if str(text).lower() in ("true", "1") else text
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -368,8 +257,10 @@ def _env(args: argparse.Namespace) -> None:
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "recommend": _recommend,
     "validate": _validate,
-    "train": _train,
-    "confirm": _confirm,
+    "train": train,
+    "distill": distill_model,
+    "confirm": confirm,
+    "rewrite": rewrite,
     "compare": _compare,
     "report": _report,
     "calibrate": _calibrate,

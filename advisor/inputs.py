@@ -59,11 +59,20 @@ def read_dataset(
 
 
 def read_rows(
-    args: argparse.Namespace, tokenizer: Any, rows: Sequence[Mapping[str, Any]]
+    args: argparse.Namespace,
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    whole_context: bool = False,
 ) -> SFTDataset:
-    """Source rows as a dataset, read as the user's is."""
+    """Source rows as a dataset, read as the user's is, but on wish up to the model's whole context."""
     part = argparse.Namespace(**vars(args))
     part.split, part.dataset_config = None, None
+    if whole_context:
+        from advisor.model import context_length
+
+        hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
+        part.max_length = context_length(args.model, **hub) or args.max_length
     return read_dataset(part, tokenizer, source=list(rows))
 
 

@@ -1,4 +1,4 @@
-"""TRL's own settings from the command line: every field of SFTConfig, and the adapter's of ModelConfig."""
+"""TRL's own settings from the command line: every field of a trainer's, and the adapter's of ModelConfig."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ NOT_YOURS = {
     "chat_template_path": "give it with --chat_template",
     "model_name_or_path": "the model is the first argument",
     "model_revision": "give it with --revision",
+    "teacher_model_name_or_path": "give it with --teacher",
+    "teacher_model_revision": "give a local folder with --teacher",
+    "teacher_model_init_kwargs": "teachers are loaded as the student is",
 }
 """Fields that something else decides here, with what."""
 
@@ -36,17 +39,20 @@ class _Parser(HfArgumentParser):
         raise InputError(message)
 
 
-def read_settings(flags: Sequence[str], fixed: Mapping[str, Any]) -> tuple[SFTConfig, Any]:
-    """Flags to (SFTConfig, PEFT configuration or None).
+def read_settings(
+    flags: Sequence[str], fixed: Mapping[str, Any], config_type: Any = SFTConfig
+) -> tuple[Any, Any]:
+    """Flags to (configuration, PEFT configuration or None).
 
     Args:
         flags: `--name value` words, in snake case.
         fixed: fields that the command has decided.
+        config_type: which of TRL's configurations.
 
     Raises:
         InputError: an unknown field, naming the nearest; a value that its type or TRL refuses.
     """
-    kinds: Any = (SFTConfig, ModelConfig)
+    kinds: Any = (config_type, ModelConfig)
     parser = _Parser(kinds, allow_abbrev=False)
     _refuse_ours(flags)
     words = [*_defaults(flags), *flags]
@@ -63,7 +69,7 @@ def read_settings(flags: Sequence[str], fixed: Mapping[str, Any]) -> tuple[SFTCo
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if rest:
-        raise InputError(_unknown(rest[0]))
+        raise InputError(_unknown(rest[0], config_type))
     return config, get_peft_config(adapter)
 
 
@@ -83,10 +89,16 @@ def _refuse_ours(flags: Sequence[str]) -> None:
             raise InputError(f"--{name} cannot be set: {NOT_YOURS[name]}")
 
 
-def _unknown(word: str) -> str:
+def _unknown(word: str, config_type: Any) -> str:
     names = [
-        f"--{field.name}" for kind in (SFTConfig, ModelConfig) for field in dataclasses.fields(kind)
+        f"--{field.name}"
+        for kind in (config_type, ModelConfig)
+        for field in dataclasses.fields(kind)
     ]
     near = difflib.get_close_matches(word.split("=")[0], names, n=1)
-    hint = f": did you mean {near[0]}?" if near else " (fields of TRL's SFTConfig are accepted)"
+    hint = (
+        f": did you mean {near[0]}?"
+        if near
+        else f" (fields of TRL's {config_type.__name__} are accepted)"
+    )
     return f"unknown argument {word}{hint}"

@@ -1,0 +1,45 @@
+"""What several commands do first: resolve a ladder's name, measure the prior with a bar."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from advisor.errors import InputError
+
+if TYPE_CHECKING:
+    from advisor.data import SFTDataset
+    from advisor.prior import Prior
+
+LADDER = "ladder:"
+
+
+def resolve_ladder(args: argparse.Namespace) -> None:
+    """Replace `ladder:NAME` by the folder and the demonstrations that come with the installation."""
+    from harness.ladder import resolve
+
+    args.model_name, args.dataset_name = args.model, args.dataset or args.model
+    if args.model.startswith(LADDER):
+        model, demonstrations = resolve(args.model.removeprefix(LADDER))
+        args.model, args.dataset = str(model), args.dataset or str(demonstrations)
+        args.model_kind = getattr(args, "model_kind", None) or "base"
+    if args.dataset is None:
+        raise InputError(f"DATASET is missing: advisor {args.command} {args.model} DATASET")
+    if args.dataset.startswith(LADDER):
+        args.dataset = str(resolve(args.dataset.removeprefix(LADDER))[1])
+
+
+def measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
+    """The prior, with a bar; `settings` are those of `measure_prior`."""
+    from advisor.display import progress_bar
+    from advisor.prior import measure_prior
+    from advisor.rule import is_settled
+
+    with progress_bar("measuring the prior") as on_progress:
+        return measure_prior(
+            loaded,
+            dataset,
+            settled=lambda prior: is_settled(prior, kind),
+            on_progress=on_progress,
+            **settings,
+        )

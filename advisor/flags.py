@@ -1,0 +1,101 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+
+def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
+    """MODEL, DATASET and how they are read."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="local folder, hub id, or ladder:strong|mid|weak"
+    )
+    parser.add_argument(
+        "dataset", metavar="DATASET", nargs="?",
+        help="json, jsonl, csv, parquet or arrow file, save_to_disk folder, or hub id "
+        "(a ladder brings its own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", "-C", metavar="FILE", help="YAML with the same names; flags win"
+    )
+    parser.add_argument("--revision", help="of a model on the hub")
+    parser.add_argument(
+        "--trust_remote_code", action="store_true", help="run code that comes with the model (off)"
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("--dataset_config", help="configuration of a dataset on the hub")
+    data.add_argument("--split", help="needed where there are several")
+    data.add_argument(
+        "--prompt_field", help="column with the prompt, where the name is not a known one"
+    )
+    data.add_argument("--completion_field", help="column with the completion")
+    data.add_argument("--chat_template", help="a Jinja file, or none for the plain format")
+    data.add_argument("--eos_token", help="text of the token that ends a sequence, or none")
+    data.add_argument(
+        "--max_length",
+        type=int,
+        help="tokens kept of an example (default: the context, at most 2048)",
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> Any:
+    """How weights are loaded; the group, for more."""
+    weights = parser.add_argument_group("model")
+    weights.add_argument(
+        "--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
+    )
+    weights.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
+    )
+    weights.add_argument(
+        "--allow_pickle", action="store_true", help="read pickled weights (tensors only)"
+    )
+    return weights
+
+
+def add_calibration(parser: Any) -> None:
+    """Which calibration."""
+    parser.add_argument(
+        "--calibration", metavar="FILE",
+        help="what `advisor calibrate` wrote (default: the one that comes with the package)",
+    )  # fmt: skip
+
+
+def add_margin(parser: Any) -> None:
+    """Which difference does not matter."""
+    parser.add_argument(
+        "--margin",
+        type=number(float, 0.0),
+        default=1.0,
+        help="points that do not matter (default: 1)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> Any:
+    """Output for machines; the group, for more."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of tables"
+    )
+    return group
+
+
+def number(
+    kind: Callable[[str], float], low: float, high: float = math.inf
+) -> Callable[[str], float]:
+    """A type for argparse: a number within bounds, refused in one line otherwise."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if not low <= value <= high:
+            limits = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(f"{text}: expected {limits}")
+        return value
+
+    return read

@@ -1,0 +1,269 @@
+"""The trainer of on-policy distillation: rollouts, teachers, weights, loss.
+
+`OnPolicyTrainer` is TRL's DistillationTrainer: the student answers the prompts itself, the teacher's
+distribution at each of its tokens is the target. Added are the filter and the weights of FiRe-OPD
+(arXiv:2606.02684, see `fire.py`), the published sampled-token loss, and several teachers by a key of the row.
+
+- Filter and weights are taken when the rollouts of the whole optimiser step are there, over all ranks: how
+  it is cut into micro-batches changes nothing, unless `Fire` asks for the released code's way.
+- The loss is divided by the tokens of the step that are kept, all of them where nothing is left out.
+- Costs beyond TRL's: one pass of student and of teacher without gradient, where there are weights to take.
+- Rollouts that reach `max_completion_length` are kept; watch `completions/clipped_ratio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+from trl.trainer.distillation_trainer import DistillationTrainer
+from trl.trainer.utils import RepeatSampler
+
+from advisor.backbone import last_hidden, read_head
+from advisor.head import Head, token_stats
+from harness.fire import (
+    PLAIN,
+    Fire,
+    Rollouts,
+    full_loss,
+    sampled_loss,
+    step_weights,
+    summary,
+    tempered,
+)
+
+FORMS = ("full", "sampled")
+"""The reverse KL over the whole vocabulary, as TRL's; or of the drawn token alone, as published."""
+
+
+class EpochSampler(RepeatSampler):
+    """TRL's sampler, with an order of its own in every epoch, so that a later epoch can be resumed."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """The order of this epoch, whatever was drawn before."""
+        if self.shuffle:
+            self.generator.manual_seed((self.seed or 0) + epoch)
+
+
+class OnPolicyTrainer(DistillationTrainer):
+    """TRL's DistillationTrainer with FiRe-OPD, the sampled-token loss and several teachers.
+
+    Rows need `prompt`, token ids, and `teacher`, the number of the row's teacher in `teachers`.
+    """
+
+    model: Any
+    _buffered_inputs: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        teachers: Sequence[PreTrainedModel],
+        fire: Fire | None = None,
+        form: str = "full",
+        **kwargs: Any,
+    ) -> None:
+        """`fire` None is plain on-policy distillation; `form` is one of FORMS."""
+        super().__init__(*args, **{**kwargs, "teacher_model": teachers[0].eval()})
+        self.fire, self.form = fire, form
+        sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        if (
+            len(teachers) > 1 and sharded
+        ):  # one rank may have no row of a teacher that all must gather
+            raise ValueError("several teachers cannot be sharded: train without FSDP and DeepSpeed")
+        others = [
+            self.accelerator.prepare_model(t.eval(), evaluation_mode=True) for t in teachers[1:]
+        ]
+        self.teachers = [self.teacher_model, *others]
+        # As TRL: elsewhere shapes that change with every batch cost more than padding
+        self._compact = self.accelerator.device.type == "cuda"
+
+    def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
+        sampler = super()._get_train_sampler(dataset)
+        names = [
+            "data_source",
+            "mini_repeat_count",
+            "batch_size",
+            "repeat_count",
+            "shuffle",
+            "seed",
+        ]
+        return EpochSampler(**{name: getattr(sampler, name) for name in names})
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return prompts, None, {}  # token ids already: those whose prior is measured
+
+    def _get_last_hidden_state(
+        self,
+        unwrapped_model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        **multimodal: Any,
+    ) -> Tensor:
+        """[rows, logits_to_keep, hidden] that predict the last tokens.
+
+        TRL's own gives no positions, so that padding on the left shifts those of a model that counts
+        them absolutely; and reads the backbone, not what enters the head.
+        """
+        hidden = last_hidden(unwrapped_model, input_ids, attention_mask)
+        return hidden[:, :-1][:, -logits_to_keep:]
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        numbers = [row["teacher"] for row in inputs]
+        output["teacher"] = torch.tensor(numbers, device=self.accelerator.device)
+        return output
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is not before and (self.fire or self.form == "sampled"):
+            self._weigh(self._buffered_inputs)
+        return inputs
+
+    def _weigh(self, batches: list[dict[str, Any]]) -> None:
+        """Put `weights` into all micro-batches of an optimiser step, and the tokens kept of it."""
+        looks = [self._look(batch) for batch in batches]
+        local = {name: torch.cat([look[name] for look in looks]) for name in looks[0]}
+        rollouts = Rollouts(**{name: self._gathered(table) for name, table in local.items()})
+        size, tokens = looks[0]["mask"].shape
+        weights = step_weights(rollouts, self.fire or PLAIN, size)
+        first = self.accelerator.process_index * len(local["mask"])
+        for i, (batch, look) in enumerate(zip(batches, looks, strict=True)):
+            batch["weights"] = weights[first + i * size :][:size, :tokens]
+            batch["num_items_in_batch"] = weights.count_nonzero()
+            batch.update({name: look[name] for name in ("student_logp", "teacher_logp")})
+        for name, value in summary(rollouts, weights).items():
+            self._metrics["train"][name].append(value)
+
+    def _gathered(self, table: Tensor) -> Tensor:
+        """The rows of all ranks, padded to the longest."""
+        if table.dim() > 1:
+            table = self.accelerator.pad_across_processes(table, dim=1)
+        gathered: Tensor = self.accelerator.gather(table)
+        return gathered
+
+    @torch.no_grad()
+    def _look(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The fields of `Rollouts` for one micro-batch."""
+        was_training = self.model.training
+        self.model.eval()
+        with self.compute_loss_context_manager():
+            logp, entropy = self._tables(self.model_wrapped, batch, slice(None))
+            found = {
+                "mask": batch["completion_mask"], "teacher": batch["teacher"],
+                "student_logp": logp, "student_entropy": entropy,
+                "teacher_logp": torch.zeros_like(logp), "teacher_entropy": torch.zeros_like(logp),
+            }  # fmt: skip
+            for teacher, rows in self._routed(batch):
+                tables = self._tables(teacher, batch, rows)
+                found["teacher_logp"][rows], found["teacher_entropy"][rows] = tables
+        self.model.train(was_training)
+        return found
+
+    def _routed(self, batch: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
+        """Each teacher of a micro-batch with its rows."""
+        if len(self.teachers) == 1:
+            yield self.teachers[0], slice(None)
+            return
+        for number, teacher in enumerate(self.teachers):
+            rows = batch["teacher"].eq(number).nonzero()[:, 0]
+            if len(rows):
+                yield teacher, rows
+
+    def _tables(self, model: Any, batch: dict[str, Any], rows: Any) -> tuple[Tensor, Tensor]:
+        """Log-probability of the drawn tokens and entropy under a model, both [rows, tokens]."""
+        drawn, mask = batch["completion_ids"][rows], batch["completion_mask"][rows].bool()
+        whole = _whole(batch, rows)
+
+        def read(unwrapped: Any, ids: Tensor, attention: Tensor) -> Any:
+            hidden = self._get_last_hidden_state(unwrapped, ids, attention, drawn.shape[1])
+            return token_stats(self._head(unwrapped), hidden[mask], drawn[mask])
+
+        unwrapped = self.accelerator.unwrap_model(model)
+        stats = self._forward_redirection(model, unwrapped, read, unwrapped, *whole)
+        logp, entropy = torch.zeros(2, *mask.shape, device=mask.device)
+        logp[mask], entropy[mask] = stats.logp.to(logp), stats.entropy.to(logp)
+        return logp, entropy
+
+    def _head(self, unwrapped: Any) -> Head:
+        """The head at the temperature of the rollouts."""
+        return tempered(read_head(unwrapped), self.temperature)
+
+    def _compute_loss(
+        self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if "weights" not in inputs and len(self.teachers) == 1:
+            trl: Any = super()
+            found: tuple[Tensor, Tensor, Tensor] = trl._compute_loss(
+                unwrapped_student, inputs, num_items_in_batch
+            )
+            return found
+        weights = inputs.get("weights", inputs["completion_mask"].float())
+        hidden = self._get_last_hidden_state(
+            unwrapped_student, *_whole(inputs), inputs["completion_ids"].shape[1]
+        )
+        student = (self._head(unwrapped_student), hidden)
+        if self.form == "sampled" and "weights" in inputs:
+            loss, entropy = self._sampled(student, inputs, weights)
+        else:
+            loss, entropy = self._full(student, inputs, weights)
+        count = weights.count_nonzero()
+        if num_items_in_batch is None:  # in evaluation
+            num_items_in_batch = count.clamp(min=1)
+        return loss / num_items_in_batch, entropy, count
+
+    def _sampled(
+        self, student: tuple[Head, Tensor], inputs: dict[str, Any], weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and entropy, summed over the tokens kept."""
+        head, hidden = student
+        at = weights != 0
+        names = ("completion_ids", "weights", "student_logp", "teacher_logp")
+        loss, entropy = sampled_loss((head, hidden[at]), *(inputs[name][at] for name in names))
+        return loss, entropy.sum()
+
+    def _full(
+        self, student: tuple[Head, Tensor], inputs: dict[str, Any], weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Loss and entropy, summed over the tokens kept, each row against its teacher."""
+        head, hidden = student
+        loss = entropy = hidden.new_zeros((), dtype=torch.float32)
+        for teacher, rows in self._routed(inputs):
+            unwrapped = self.accelerator.unwrap_model(teacher)
+            length = weights.shape[1]
+            with torch.no_grad():
+                states = self._forward_redirection(
+                    teacher, unwrapped, self._get_last_hidden_state, unwrapped,
+                    *_whole(inputs, rows), length,
+                )  # fmt: skip
+            own, w = hidden[rows].flatten(0, 1), weights[rows].flatten()
+            states = states.flatten(0, 1)
+            at = w != 0
+            if self._compact:
+                own, states, w, at = own[at], states[at], w[at], at[at]
+            part, entropies = full_loss(
+                (head, own), (self._head(unwrapped), states), w, divergence=self.beta
+            )
+            loss, entropy = loss + part, entropy + entropies.where(at, 0).sum()
+        return loss, entropy
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """TRL's model card, with the method."""
+        super().create_model_card(*args, **kwargs)
+        card = Path(str(self.args.output_dir)) / "README.md"
+        if self.is_world_process_zero() and card.is_file():
+            method = f"FiRe-OPD (arXiv:2606.02684), `{self.fire}`" if self.fire else "plain"
+            text = card.read_text(encoding="utf-8").rstrip("\n")
+            section = f"\n\n## Distillation\n\n{method}; {self.form} loss, teachers: {len(self.teachers)}.\n"
+            card.write_text(text + section, encoding="utf-8")
+
+
+def _whole(batch: Mapping[str, Tensor], rows: Any = slice(None)) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask of prompts and completions."""
+    ids = torch.cat([batch["prompt_ids"][rows], batch["completion_ids"][rows]], 1)
+    return ids, torch.cat([batch["prompt_mask"][rows], batch["completion_mask"][rows]], 1)

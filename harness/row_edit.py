@@ -1,0 +1,94 @@
+"""Rows of a dataset with another prompt or another completion, in the format that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from advisor.errors import InputError
+from advisor.formats import ROLES, Format, Row, Tokens
+from advisor.template import Passage
+
+TALKS = ("messages", "conversations", "conversation", "chosen")
+"""Columns that hold a prompt and its completion as one list of messages."""
+BLANKED = {"alpaca": "input", "dolly": "context"}
+"""Columns that belong to the question, by format: another question takes the place of both."""
+SAID = ("role", "from", "content", "value", "human", "assistant")
+"""What stays of a message that is written anew: its calls and thoughts were another answer's."""
+
+
+def check_editable(name: str, format: Format) -> None:
+    """Refuse a format without prompts."""
+    if format.whole or "input_ids" in format.uses:
+        raise InputError(
+            f"{name}: rows of format {format.name} have no prompt as text: give a dataset with prompts and "
+            "completions"
+        )
+
+
+def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
+    """The text of the last target and of the question that it answers; empty where there is none."""
+    content = format.read(row)
+    assert not isinstance(content, Tokens)
+    if isinstance(content, Passage):
+        return content.prompt, content.completion
+    targets = content.targets()
+    if not targets:
+        return "", ""
+    before = content.messages[: targets[-1]]
+    questions = [message["content"] for message in before if message["role"] == "user"]
+    return (questions or [""])[-1], str(content.messages[targets[-1]].get("content") or "")
+
+
+def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
+    """The row with another last target, between the white space that the old one stands in."""
+    column = format.uses[0] if format.uses[0] in TALKS else format.uses[1]
+    return {**row, column: _said(row[column], "assistant", text)}
+
+
+def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
+    """The row with another question before its last target."""
+    column = format.uses[0]
+    blank = {BLANKED[format.name]: ""} if BLANKED.get(format.name) in row else {}
+    return {**row, **blank, column: _said(row[column], "user", text)}
+
+
+def _said(cell: Any, role: str, text: str) -> Any:
+    """A cell whose text, or whose last message of that role, is another."""
+    if not isinstance(cell, list) or not all(isinstance(part, Mapping) for part in cell):
+        return _between(cell, text) if role == "assistant" else text
+    answer = _last(cell, "assistant", len(cell))
+    place = answer if role == "assistant" else _last(cell, role, answer[0] + 1 if answer else None)
+    if place is None:
+        raise InputError(f"no message of role {role} stands in {str(cell)[:60]}")
+    number, key = place
+    message = {k: v for k, v in cell[number].items() if k in SAID}
+    return [*cell[:number], {**message, key: text}, *cell[number + 1 :]]
+
+
+def _between(cell: Any, text: str) -> str:
+    old = cell if isinstance(cell, str) else ""
+    bare = old.strip()
+    start = old.find(bare) if bare else 0
+    return old[:start] + text + (old[start + len(bare) :] if bare else "")
+
+
+def _last(
+    messages: Sequence[Mapping[str, Any]], role: str, before: int | None
+) -> tuple[int, str] | None:
+    """Number and key of the last message of a role that says something, before another message."""
+    for number in reversed(range(len(messages) if before is None else before)):
+        key = _key(messages[number], role)
+        if key is not None and messages[number].get(key):
+            return number, key
+    return None
+
+
+def _key(message: Mapping[str, Any], role: str) -> str | None:
+    """Where a message holds what that role says, in the spellings of `advisor.formats`."""
+    if {"human", "assistant"} <= message.keys():
+        return {"user": "human", "assistant": "assistant"}.get(role)
+    said = message.get("role") or message.get("from")
+    if ROLES.get(str(said), said) != role:
+        return None
+    return "content" if message.get("content") is not None else "value"

@@ -1,0 +1,118 @@
+"""`advisor distill` as a user meets it: trained, resumed after a kill, refusals in one line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import tiny_model, tiny_tokenizer
+from safetensors.torch import load_file
+
+from advisor.cli import main
+
+QUICK = [
+    *("--max_steps", "3", "--per_device_train_batch_size", "4", "--learning_rate", "1e-3"),
+    *("--max_completion_length", "5", "--logging_steps", "1", "--disable_tqdm", "true"),
+    *("--report_to", "none"),
+]
+
+
+@pytest.fixture
+def data(write: Any) -> Path:
+    rows = [
+        {"prompt": " ".join("abcde"[: 1 + i % 5]), "completion": " f", "kind": "xy"[i % 2]}
+        for i in range(40)
+    ]
+    path: Path = write("data.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def teacher(tmp_path: Path) -> Path:
+    folder = tmp_path / "teacher"
+    tiny_model(initializer_range=0.5).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def words(student: Path, data: Path, out: Path, *flags: str) -> list[str]:
+    return ["distill", str(student), str(data), "--output_dir", str(out), *QUICK, *flags]
+
+
+def distilled(student: Path, data: Path, out: Path, *flags: str) -> dict[str, torch.Tensor]:
+    assert main(words(student, data, out, *flags)) == 0
+    weights: dict[str, torch.Tensor] = load_file(out / "model.safetensors")
+    return weights
+
+
+def test_distils_with_two_teachers(
+    model_folder: Path, teacher: Path, data: Path, tmp_path: Path
+) -> None:
+    before = load_file(model_folder / "model.safetensors")
+    after = distilled(
+        model_folder, data, tmp_path / "out", "--teacher", f"x={teacher}", "--teacher",
+        f"y={model_folder}", "--route", "kind", "--method", "fire", "--fire-percentile", "30",
+    )  # fmt: skip
+    assert any((after[name] - before[name]).abs().max() > 1e-4 for name in before)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "percentile=30.0" in card and "teachers: 2" in card
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--fire_alpha", "2"], "--method fire"),
+        (["--teacher", "another"], "--route"),
+        (["--route", "sort"], "no such column"),
+        (["--max_completion_lengt", "3"], "did you mean --max_completion_length"),
+        (["--teacher_model_name_or_path", "a"], "--teacher"),
+        (["--per_device_train_batch_size", "64"], "fewer than the 64"),
+        (["--form", "sampled", "--beta", "0.5"], "--beta 1"),
+    ],
+)
+def test_refusals_are_one_line(
+    capsys: Any, model_folder: Path, teacher: Path, data: Path, tmp_path: Path, flags: list[str],
+    says: str,
+) -> None:  # fmt: skip
+    capsys.readouterr()
+    code = main(words(model_folder, data, tmp_path, "--teacher", str(teacher), *flags))
+    errors = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
+    ]
+    assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_never_stopped(
+    model_folder: Path, teacher: Path, data: Path, tmp_path: Path
+) -> None:
+    flags = [
+        *("--teacher", str(teacher), "--method", "fire", "--max_steps", "40", "--save_steps", "5"),
+        *("--gradient_accumulation_steps", "2"),
+    ]
+    whole = distilled(model_folder, data, tmp_path / "whole", *flags)
+    cut = words(model_folder, data, tmp_path / "cut", *flags)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advisor.cli", *cut],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    resumed = distilled(
+        model_folder, data, tmp_path / "cut", *flags, "--resume_from_checkpoint", "true"
+    )
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=1e-6)

@@ -1,0 +1,17 @@
+"""Run by torchrun in test_distill.py: distils on two CPU ranks and saves what rank 0 ends with."""
+
+import sys
+from pathlib import Path
+
+import torch
+from test_distill import GREEDY, curve, run, weights
+
+from harness.fire import Fire
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    trainer = run(folder, fire=Fire(), **GREEDY, per_device_train_batch_size=4)
+    assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"
+    if trainer.is_world_process_zero():
+        found = {"weights": weights(trainer), "kept": curve(trainer, "kept")}
+        torch.save(found, folder / "two.pt")
