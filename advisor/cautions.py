@@ -95,6 +95,12 @@ def _about_evidence(
             f"{' or '.join(sorted(other))}: "
             + ("the dataset is too small to tell." if everything else "measure more with --exact."),
         )
+    if regime == "model-weak":
+        yield Caution(
+            code="weak",
+            text="Where a stronger model with the same vocabulary is at hand, `advisor distill MODEL DATASET "
+            "--teacher TEACHER` trains on the model's own answers instead of these targets.",
+        )
     if kind == "unknown" and regime != "model-weak":
         yield Caution(
             code="kind_unknown",
@@ -137,7 +143,9 @@ def _about_data(prior: Prior) -> Iterator[Caution]:
         yield Caution(
             code="heterogeneous",
             text=f"Examples differ widely (standard deviation of their mean p {prior.dispersion:.2f}): "
-            "the data may be a mixture, for which one answer is an average.",
+            "the data may be a mixture, for which one answer is an average. `advisor validate MODEL DATASET "
+            "--scores FILE` finds the worst rows, `advisor train --objective cadft --rewrite` has the model "
+            "mend them while it trains.",
         )
     rows = prior.dataset["rows"]
     if rows < FEW_EXAMPLES:

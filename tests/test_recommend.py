@@ -81,6 +81,16 @@ def test_strong_and_greedy_is_a_tie_unless_the_model_contradicts_the_data() -> N
     assert "new convention" in conflict.reason
 
 
+def test_other_ways_to_better_targets_are_named_where_they_apply() -> None:
+    def texts(prior: Prior) -> dict[str, str]:
+        return {w.code: w.text for w in recommend(prior, temperature=1.0).warnings}
+
+    mixed = texts(prior_of(0.8, dispersion=0.2))["heterogeneous"]
+    assert "--scores" in mixed and "--rewrite" in mixed
+    assert "advisor distill" in texts(prior_of(0.05))["weak"]
+    assert not {"weak", "heterogeneous"} & texts(prior_of(0.8)).keys()
+
+
 def test_nothing_improbable_is_a_tie() -> None:
     prior = prior_of(0.97, conflict_share=0.002, ignorance_share=0.003)
     answer = recommend(prior, temperature=1.0)
