@@ -150,5 +150,6 @@ def write_readme(path: Path, results: Path = RESULTS) -> None:
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    found = _json(results / "calibration" / "held-out.json") or {}
-    path.write_text(f"{before}{BEGIN}\n{readme_table(found)}\n{END}{after}", encoding="utf-8")
+    folder = results / "calibration"
+    rules = readme_table(_json(folder / "held-out.json") or {}, _json(folder / "fresh.json"))
+    path.write_text(f"{before}{BEGIN}\n{rules}\n{END}{after}", encoding="utf-8")

@@ -190,7 +190,7 @@ def _forecast(ladder: Calibration, cell: Cell) -> str:
     return f"{said.gains['neg_p']:+.0f} [{low:+.0f}, {high:+.0f}]{doubt}"
 
 
-def readme_table(held_out: Mapping[str, Any]) -> str:
+def readme_table(held_out: Mapping[str, Any], fresh: Mapping[str, Any] | None) -> str:
     """The marks of the rules, shorter, for the README."""
     names = list(held_out["sampled"]["rules"])
     lines = [
@@ -214,4 +214,26 @@ def readme_table(held_out: Mapping[str, Any]) -> str:
         for label in ("T = 1", "greedy")
         for figure in ("accuracy", "regret", "undecided")
     ]
-    return table(("rule", *head), lines)
+    return "\n\n".join([table(("rule", *head), lines), *([_fresh_words(fresh)] if fresh else [])])
+
+
+def _fresh_words(fresh: Mapping[str, Any]) -> str:
+    """How the frozen calibration did on the fresh cells, beside the fixed rules and the race."""
+    said = []
+    for how in DECODED:
+        rules = fresh[how]["rules"]
+        mark, regrets = (
+            rules[SHIPPED_RULE],
+            {name: m["regret"]["estimate"] for name, m in rules.items()},
+        )
+        said.append(
+            f"{DECODED[how].lower()}: accuracy {_interval(mark['balanced_accuracy'], 2)}, regret "
+            f"{_interval(mark['regret'], 1)} (always nll {regrets['always nll']:.1f}, always -p "
+            f"{regrets['always -p']:.1f}, a race {regrets['a race at an eighth of the cost']:.1f}), "
+            f"undecided {mark['undecided']:.0%}"
+        )
+    return wrapped(
+        f"On {fresh['sampled']['cells']} fresh cells, of pretraining runs and for half of them of skills that "
+        "the records do not have, trained after the calibration was frozen, with the deep probe: "
+        f"{'; '.join(said)}."
+    )
