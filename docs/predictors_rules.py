@@ -233,7 +233,7 @@ def _fresh_words(fresh: Mapping[str, Any]) -> str:
             f"undecided {mark['undecided']:.0%}"
         )
     return wrapped(
-        f"On {fresh['sampled']['cells']} fresh cells, of pretraining runs and for half of them of skills that "
-        "the records do not have, trained after the calibration was frozen, with the deep probe: "
+        f"On {fresh['sampled']['cells']} fresh cells, of pretraining runs and for half of them of skills "
+        "that the records do not have, trained after the calibration was frozen, with the deep probe: "
         f"{'; '.join(said)}."
     )
