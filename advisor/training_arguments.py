@@ -163,7 +163,8 @@ def add_confirm(commands: Any) -> None:
         "--objectives",
         nargs="+",
         help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
-        "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own",
+        "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own; "
+        "cadft@rewritten rewrites examples in training",
     )
     arms.add_argument(
         "--learning_rates",

@@ -17,12 +17,13 @@ from advisor.objectives import get_objective
 from advisor.prior import measure_prior
 from harness.finetune import build_trainer
 from harness.memory import largest_that_fits
-from harness.methods import Method, read_method
+from harness.methods import REWRITTEN, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
 from harness.settings import read_settings
 from harness.study import BASE, steps_of
+from harness.targets import Rewriting
 
 STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
@@ -82,6 +83,8 @@ class Fitted:
     """Trained on, with repetition."""
     sampled: Mapping[str, float] = field(default_factory=dict)
     """What came of sampling the untouched model's own answers; empty where that was not done."""
+    rewriting: Mapping[str, Any] = field(default_factory=dict)
+    """How often examples were rewritten in training and what that changed; empty where none are."""
 
 
 def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
@@ -135,6 +138,7 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
         held_out=_held_out(problem, loaded),
         tokens=round(tokens * (trainer.state.epoch or 0.0)),
         sampled=sampled,
+        rewriting=trainer.rewriter.summary() if method.targets == REWRITTEN else {},
     )
 
 
@@ -169,8 +173,9 @@ def _trainer(
     config, peft_config = read_settings(words, fixed)
     if method.targets != "pairs":
         objective = get_objective(method.objective)
+        rewriting = Rewriting() if method.targets == REWRITTEN else None
         trainer: Any = build_trainer(
-            loaded, problem.train, objective, config, peft_config=peft_config
+            loaded, problem.train, objective, config, peft_config=peft_config, rewriting=rewriting
         )
         return trainer, sum(len(example.input_ids) for example in problem.train)
     if problem.rejected is None:

@@ -1,8 +1,8 @@
 """What an arm does beside an objective on the demonstrations: preference pairs, the model's own answers.
 
-A method is written like an objective: `dpo` or `dpo(0.5)` with its beta, and `OBJECTIVE@own` or
-`OBJECTIVE@own(8)` for an objective on the model's own verified answers, with the answers sampled per prompt.
-Pure, without torch.
+A method is written like an objective: `dpo` or `dpo(0.5)` with its beta, `OBJECTIVE@own` or
+`OBJECTIVE@own(8)` for an objective on the model's own verified answers, with the answers sampled per prompt,
+and `cadft@rewritten` for CADFT with its second stage (see `targets`). Pure, without torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from harness.study import NLL
 
 DPO, BETA = "dpo", 0.1
 OWN, SAMPLES = "own", 4
+REWRITTEN = "rewritten"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,8 @@ class Method:
 
     objective: str
     """Label in the table of objectives, or "dpo"."""
-    targets: Literal["demonstrations", "pairs", "own"] = "demonstrations"
-    """"own": answers of the untouched model that are verified to be right."""
+    targets: Literal["demonstrations", "pairs", "own", "rewritten"] = "demonstrations"
+    """"own": answers of the untouched model that are verified to be right; "rewritten": some, in training."""
     beta: float = BETA
     """Of DPO (arXiv:2305.18290, eq. 7)."""
     samples: int = SAMPLES
@@ -41,7 +42,7 @@ class Method:
         if self.targets == OWN:
             number = "" if self.samples == SAMPLES else f"({self.samples})"
             return f"{self.objective}@{OWN}{number}"
-        return self.objective
+        return f"{self.objective}@{REWRITTEN}" if self.targets == REWRITTEN else self.objective
 
 
 def read_method(text: str) -> Method:
@@ -61,10 +62,16 @@ def read_method(text: str) -> Method:
     label = get_objective(name).label
     if not at:
         return Method(objective=label)
+    if source.strip().lower() == REWRITTEN:
+        if get_objective(name).name != "cadft":
+            raise InputError(
+                f"objective {text}: rewriting is the second stage of cadft, not of {label}"
+            )
+        return Method(objective=label, targets="rewritten")
     if (match := re.fullmatch(rf"{OWN}(?:\(\s*([1-9]\d*)\s*\))?", source.strip().lower())) is None:
         raise InputError(
             f"objective {text}: unknown targets {source!r}: after @ stands {OWN}, or {OWN}(K) for K answers "
-            "per prompt"
+            f"per prompt, or {REWRITTEN}"
         )
     return Method(objective=label, targets="own", samples=int(match[1] or SAMPLES))
 

@@ -33,7 +33,7 @@ PAIRS = [
     [
         ("dpo", "dpo"), ("DPO(0.10)", "dpo"), ("dpo(beta=0.5)", "dpo(0.5)"), ("sft", "nll"),
         ("dft@own", "neg_p@own"), ("-p@own(4)", "neg_p@own"), ("nll@own(16)", "nll@own(16)"),
-        ("threshold(0.3)@own", "threshold(0.3)@own"),
+        ("threshold(0.3)@own", "threshold(0.3)@own"), ("cadft@rewritten", "cadft(1)@rewritten"),
     ],
 )  # fmt: skip
 def test_methods_are_read_and_written(text: str, label: str) -> None:
@@ -46,6 +46,7 @@ def test_methods_are_read_and_written(text: str, label: str) -> None:
     [
         ("dpo(0)", "above 0"), ("dpo(nan)", "above 0"), ("dpo(x)", "not a number"), ("dft@mine", "own(K)"),
         ("dft@own(0)", "own(K)"), ("dft@own(1.5)", "own(K)"), ("dpo@own", "unknown objective"),
+        ("nll@rewritten", "second stage of cadft"),
     ],
 )  # fmt: skip
 def test_what_is_no_method_is_refused(text: str, says: str) -> None:
