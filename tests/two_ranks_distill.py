@@ -15,3 +15,5 @@ if __name__ == "__main__":
     if trainer.is_world_process_zero():
         found = {"weights": weights(trainer), "kept": curve(trainer, "kept")}
         torch.save(found, folder / "two.pt")
+    # A process that ends with its communication threads alive is sometimes aborted.
+    torch.distributed.destroy_process_group()
