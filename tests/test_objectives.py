@@ -26,6 +26,22 @@ def weigh(row: Objective) -> torch.Tensor:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("name", [row.name for row in OBJECTIVES.values()])
+def test_no_gradient_flows_through_a_weight(name: str) -> None:
+    logits = torch.tensor([0.3, -0.2, 1.5, 0.1], requires_grad=True)
+    logp, half = torch.nn.functional.logsigmoid(logits), logits.sigmoid() / 2
+    stats = TokenStats(
+        logp=logp, entropy=half, top1=logp > -1, example=torch.tensor([0, 0, 1, 1]), topk_entropy=half,
+        collision=half, reference_logp=half,
+    )  # fmt: skip
+    row = (
+        OBJECTIVES[name].resolve(lambda share: share)
+        if OBJECTIVES[name].quantiles
+        else OBJECTIVES[name]
+    )
+    assert not row.weight(stats).requires_grad
+
+
 def test_dft_is_one_row_with_three_names() -> None:
     assert get_objective("dft") == get_objective("neg_p") == get_objective("-p")
     assert "dft" not in OBJECTIVES
