@@ -170,12 +170,11 @@ class Calibration:
     def _located(self, pair: Pair) -> list[Cell]:
         """The cells of a pair's decoding and kind that have a mean p and an arm that is forecast."""
         arms = self.levels[pair.decoding][-1].lines.keys()
-        kind = "instruct" if pair.kind == "instruct" else "base"
         return [
             cell
             for cell in self.cells
-            if (cell.decoding, "instruct" if cell.kind == "instruct" else "base")
-            == (pair.decoding, kind)
+            if cell.decoding == pair.decoding
+            and (cell.kind == "instruct") == (pair.kind == "instruct")
             and "mean_p" in cell.features
             and cell.gains.keys() & arms
         ]

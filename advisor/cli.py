@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.arguments import parse
-from advisor.commands import measure, resolve_ladder
+from advisor.commands import measure, read_pair, resolve_ladder
 from advisor.errors import InputError, printable
 from advisor.inputs import DATA_FLAGS, pair_of, read_dataset, read_model, read_rows
 from advisor.record import record_path, write_record
@@ -47,9 +47,7 @@ def _recommend(args: argparse.Namespace) -> None:
     path = record_path(args.output_path) if args.output_path else None
     calibration = _calibration(args)
     resolve_ladder(args)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
-    display.notes((*loaded.notes, *dataset.info.notes))
+    loaded, dataset = read_pair(args)
     temperature, origin = args.temperature, "--temperature"
     if temperature is None:
         temperature, origin = decoding_temperature(loaded.model)

@@ -1,4 +1,4 @@
-"""What several commands do first: resolve a ladder's name, measure the prior with a bar."""
+"""What several commands do first: resolve a ladder's name, read the pair, measure the prior with a bar."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from advisor.errors import InputError
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
+    from advisor.model import LoadedModel
     from advisor.prior import Prior
 
 LADDER = "ladder:"
@@ -27,6 +28,17 @@ def resolve_ladder(args: argparse.Namespace) -> None:
         raise InputError(f"DATASET is missing: advisor {args.command} {args.model} DATASET")
     if args.dataset.startswith(LADDER):
         args.dataset = str(resolve(args.dataset.removeprefix(LADDER))[1])
+
+
+def read_pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
+    """The model and the dataset, and what was assumed of them on stderr."""
+    from advisor import display
+    from advisor.inputs import read_dataset, read_model
+
+    loaded = read_model(args)
+    dataset = read_dataset(args, loaded.tokenizer)
+    display.notes((*loaded.notes, *dataset.info.notes))
+    return loaded, dataset
 
 
 def measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:

@@ -204,3 +204,10 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> str |
             "one that is, or none"
         )
     return wanted
+
+
+def last_target(labels: Sequence[int]) -> tuple[int, int]:
+    """Where the last run of targets begins and stops; the first token is never one."""
+    stop = max((i for i, label in enumerate(labels) if label != -100 and i), default=0) + 1
+    start = next((i + 1 for i in range(stop - 1, 0, -1) if labels[i] == -100), 1)
+    return start, stop

@@ -8,7 +8,7 @@ and the forecast from mean p can only take a decision back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.calibration import Calibration, Cell, Domain, Pair, decoding, shipped
@@ -98,29 +98,15 @@ class Recommendation:
         return {**answer, **own, "prior": self.prior.to_dict()}
 
 
-def _pair(
-    prior: Prior, deep: Deep | None, *, temperature: float, kind: str, **moved: float
-) -> Pair:
-    """The pair as the calibration knows it; `moved` are statistics of the prior at another value."""
-    statistics = {**prior.to_dict(), **moved}
-    return Pair(
-        features=features(statistics, deep.to_dict() if deep else None),
-        parameters=prior.model["parameters"],
-        decoding=decoding(temperature),
-        kind=kind,
-        model=str(prior.model.get("fingerprint", "")),
-        dataset=str(prior.dataset.get("fingerprint", "")),
-    )
-
-
 def _by_forecast(
-    prior: Prior, deep: Deep | None, known: Calibration, here: Forecast, **case: Any
+    prior: Prior, deep: Deep | None, known: Calibration, pair: Pair, here: Forecast
 ) -> tuple[Choice, set[str]]:
     """The choice of the forecast, and in what the corners of the joint interval differ from it."""
     reading, other = statistics_of(prior), set()
+    statistics, further = prior.to_dict(), deep.to_dict() if deep else None
     for corner in corners(prior):
-        moved = {**asdict(corner), "share_p_below_0.1": corner.share_below}
-        there = known.forecast(_pair(prior, deep, **case, **moved))
+        moved = {**statistics, **asdict(corner), "share_p_below_0.1": corner.share_below}
+        there = known.forecast(replace(pair, features=features(moved, further)))
         if (there.recommended == NLL) != (here.recommended == NLL):
             other.add(_name(there.recommended))
         elif there.decided != here.decided:
@@ -169,16 +155,21 @@ def recommend(
     """
     kind = kind or prior.model["kind"]
     known = calibration or shipped()
-    pair = _pair(prior, deep, temperature=temperature, kind=kind)
+    pair = Pair(
+        features=features(prior.to_dict(), deep.to_dict() if deep else None),
+        parameters=prior.model["parameters"],
+        decoding=decoding(temperature),
+        kind=kind,
+        model=str(prior.model.get("fingerprint", "")),
+        dataset=str(prior.dataset.get("fingerprint", "")),
+    )
     basis, forecast = known.basis(pair), known.forecast(pair)
     if basis == "published":
         case = case_of(prior, temperature=temperature, kind=kind, deep=deep)
         choice, other = choices(prior, case)
         doubted, refuted = _doubts(choice, forecast), disagrees(choice, case)
     else:
-        choice, other = _by_forecast(
-            prior, deep, known, forecast, temperature=temperature, kind=kind
-        )
+        choice, other = _by_forecast(prior, deep, known, pair, forecast)
         doubted = refuted = False
     found = cautions(
         prior, deep, kind=kind, regime=choice.regime, other=other, disagrees=refuted, basis=basis,

@@ -7,9 +7,9 @@ import json
 import warnings
 from typing import Any
 
-from advisor.commands import LADDER, measure, resolve_ladder
+from advisor.commands import LADDER, measure, read_pair, resolve_ladder
 from advisor.errors import printable
-from advisor.inputs import read_dataset, read_model, read_rows
+from advisor.inputs import read_dataset, read_rows
 
 
 def train(args: argparse.Namespace) -> None:
@@ -28,12 +28,10 @@ def train(args: argparse.Namespace) -> None:
     if args.max_length:
         fixed["max_length"] = args.max_length
     config, peft_config = read_settings(args.settings, fixed)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
+    loaded, dataset = read_pair(args)
     evaluation = (
         read_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
     )
-    display.notes((*loaded.notes, *dataset.info.notes))
     prior = measure(loaded, dataset)
     trainer = build_trainer(
         loaded,
@@ -47,9 +45,7 @@ def train(args: argparse.Namespace) -> None:
         on_progress=display.counter("log p before training"),
     )
     trainer.train(resume_from_checkpoint=_checkpoint(config))
-    trainer.save_model()
-    trainer.save_state()
-    trainer.create_model_card()
+    _keep(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
     display.notes((trained, *trainer.notes))
 
@@ -70,7 +66,7 @@ def distill_model(args: argparse.Namespace) -> None:
     config, peft_config = read_settings(
         args.settings, {"output_dir": args.output_dir}, DistillationConfig
     )
-    loaded = read_model(args)
+    loaded, dataset = read_pair(args)
     teachers = {
         key: load_model(
             _model_folder(name),
@@ -81,8 +77,6 @@ def distill_model(args: argparse.Namespace) -> None:
         )
         for key, name in names.items()
     }
-    dataset = read_dataset(args, loaded.tokenizer)
-    display.notes((*loaded.notes, *dataset.info.notes))
     trainer = distill(
         loaded,
         dataset,
@@ -94,9 +88,7 @@ def distill_model(args: argparse.Namespace) -> None:
         peft_config=peft_config,
         resume_from_checkpoint=_checkpoint(config),
     )
-    trainer.save_model()
-    trainer.save_state()
-    trainer.create_model_card()
+    _keep(trainer)
     display.notes((f"Distilled with {args.method}; the model is in {args.output_dir}.",))
 
 
@@ -114,9 +106,7 @@ def rewrite(args: argparse.Namespace) -> None:
 
     path, settings = output_file(args.output_path), settings_of(args)
     resolve_ladder(args)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
-    display.notes((*loaded.notes, *dataset.info.notes))
+    loaded, dataset = read_pair(args)
     found = run_rewriting(
         args,
         path,
@@ -139,9 +129,7 @@ def confirm(args: argparse.Namespace) -> None:
 
     _ignore_renames()
     resolve_ladder(args)
-    loaded = read_model(args)
-    dataset = read_dataset(args, loaded.tokenizer)
-    display.notes((*loaded.notes, *dataset.info.notes))
+    loaded, dataset = read_pair(args)
     if args.temperature is None:
         args.temperature, origin = decoding_temperature(loaded.model)
         display.notes((f"Decoding at temperature {args.temperature:g}: {origin}.",))
@@ -154,6 +142,13 @@ def confirm(args: argparse.Namespace) -> None:
         advice,
         lambda rows: read_rows(args, loaded.tokenizer, rows),
     )
+
+
+def _keep(trainer: Any) -> None:
+    """Model, state and card into the output folder."""
+    trainer.save_model()
+    trainer.save_state()
+    trainer.create_model_card()
 
 
 def _ignore_renames() -> None:

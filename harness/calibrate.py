@@ -13,7 +13,6 @@ from advisor.calibration import Calibration, Cell, decoding
 from advisor.errors import InputError
 from advisor.features import features
 from harness.records import Run, read_run
-from harness.report.facts import prior_of
 from harness.studies import Evidence, evidence_of
 from harness.study import BASE, NLL, Arm, Study
 from harness.verdict import settle
@@ -65,7 +64,7 @@ def _runs(folder: Path) -> list[Run]:
 
 
 def _obstacle(evidence: Evidence) -> str | None:
-    prior = prior_of(evidence.runs)
+    prior = evidence.prior
     if "mean_p" not in prior or "parameters" not in prior.get("model", {}):
         return "its records hold no prior"
     if not [name for name in evidence.study.objectives if name != NLL]:
@@ -74,7 +73,7 @@ def _obstacle(evidence: Evidence) -> str | None:
 
 
 def _cell(evidence: Evidence) -> Cell:
-    study, prior = evidence.study, prior_of(evidence.runs)
+    study, prior = evidence.study, evidence.prior
     rows = [
         row
         for row in settle(study, evidence.runs).rows

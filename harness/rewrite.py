@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from advisor.data import Example, SFTDataset
+from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.formats import Row, detect
 from advisor.model import LoadedModel
@@ -354,6 +355,4 @@ def _marks(dataset: SFTDataset, settings: Settings) -> tuple[str, str]:
 
 def prompt_of(example: Example) -> list[int]:
     """The tokens before an example's last target."""
-    targets = [i for i, label in enumerate(example.labels) if label != -100 and i > 0]
-    before = (i + 1 for i in range(targets[-1], 0, -1) if example.labels[i] == -100)
-    return example.input_ids[: next(before, 1)]
+    return example.input_ids[: last_target(example.labels)[0]]

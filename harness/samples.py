@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from advisor.data import Example, SFTDataset, load_dataset
+from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.model import LoadedModel
 from harness.answers import compile_pattern, extract_answer, find_answer_pattern
@@ -124,9 +125,7 @@ def own_answers(
 
 def _question(example: Example) -> _Question:
     """The last target of an example and what precedes it."""
-    targets = [i for i, label in enumerate(example.labels) if label != -100 and i > 0]
-    end = targets[-1] + 1
-    first = next((i + 1 for i in range(end - 1, 0, -1) if example.labels[i] == -100), 1)
+    first, end = last_target(example.labels)
     return _Question(prompt=example.input_ids[:first], reference=example.input_ids[first:end])
 
 

@@ -47,6 +47,11 @@ class Evidence:
         """What `advisor confirm` would run next; meaningful where there is no `obstacle`."""
         return next_runs(self.study, self.runs)
 
+    @property
+    def prior(self) -> Mapping[str, Any]:
+        """What was measured before training, by any of the runs; empty where none was."""
+        return next((run.prior for run in self.runs if run.prior), {})
+
     def arms(self) -> list[Arm]:
         """The base, each objective at its chosen rate, NLL at a tenth of its own; those that have run."""
         return [arm for arm in chosen_arms(self.study, self.runs) if self.seeds(arm)]

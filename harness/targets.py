@@ -256,14 +256,6 @@ class Rewriter:
         self.averages.visits = np.array(state["visits"], dtype=np.int64)
 
 
-def last_target(row: Mapping[str, Sequence[int]]) -> tuple[int, int]:
-    """Where the last run of targets of a row begins and stops; the first token is never one."""
-    labels = row["labels"]
-    stop = max((i for i, label in enumerate(labels) if label != -100 and i), default=0) + 1
-    start = next((i + 1 for i in range(stop - 1, 0, -1) if labels[i] == -100), 1)
-    return start, stop
-
-
 def rewrite(row: Row, start: int, answer: list[int]) -> Row:
     """The row with `answer`, which ends a turn, from `start` on."""
     return {

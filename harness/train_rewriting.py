@@ -14,6 +14,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
+from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.objectives import TokenStats
 from harness.answers import compile_pattern, extract_answer
@@ -28,7 +29,6 @@ from harness.targets import (
     Rewriter,
     Row,
     ends_of,
-    last_target,
     rewrite,
 )  # fmt: skip
 from harness.train import ObjectiveTrainer
@@ -63,7 +63,9 @@ class RewritingTrainer(ObjectiveTrainer):
         self.max_length = max_length
         rows = list(self.train_dataset)
         self._place = {row["row"]: place for place, row in enumerate(rows)}
-        self._longest = SPARE_TOKENS + max(stop - start for start, stop in map(last_target, rows))
+        self._longest = SPARE_TOKENS + max(
+            stop - start for start, stop in (last_target(row["labels"]) for row in rows)
+        )
         own = self.model.generation_config.eos_token_id
         self._stops = set(own if isinstance(own, list) else [] if own is None else [own])
         self._ends = ends_of(rows) or self._stops
@@ -150,7 +152,7 @@ class RewritingTrainer(ObjectiveTrainer):
     def _sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
         """Each of these rows with what came of it, and what it would be."""
         examples = [self._example(row) for row in rows]
-        spans = [last_target(example) for example in examples]
+        spans = [last_target(example["labels"]) for example in examples]
         prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
         seed = self.rewriter.random(purpose).getrandbits(32)
         answers = self._generate(prompts, seed) if prompts else []
@@ -172,7 +174,7 @@ class RewritingTrainer(ObjectiveTrainer):
             return UNFINISHED
         if self._answer is not None:
             original = self.train_dataset[self._place[row]]
-            start, stop = last_target(original)
+            start, stop = last_target(original["labels"])
             truth = extract_answer(self._text(original["input_ids"][start:stop]), self._answer)
             if truth is None or extract_answer(self._text(new), self._answer) != truth:
                 return WRONG

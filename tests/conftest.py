@@ -1,6 +1,9 @@
 """Shared fixtures: the real data beside the checkout, tiny models built on the spot."""
 
 import os
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,3 +72,13 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
         return path
 
     return write_file
+
+
+def kill_once(process: "subprocess.Popen[Any]", there: Callable[[], object]) -> None:
+    """SIGKILL a process as soon as something is there; it must not have ended before."""
+    deadline = time.monotonic() + 120
+    while not there():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()

@@ -2,16 +2,14 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
+from conftest import kill_once, tiny_model, tiny_tokenizer
 from safetensors.torch import load_file
 
 from advisor.cli import main
@@ -104,12 +102,7 @@ def test_killed_and_resumed_equals_never_stopped(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_once(process, lambda: list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")))
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     resumed = distilled(
         model_folder, data, tmp_path / "cut", *flags, "--resume_from_checkpoint", "true"

@@ -2,16 +2,15 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from conftest import kill_once
 from safetensors.torch import load_file
 
 from advisor.cli import main
@@ -131,12 +130,7 @@ def test_killed_and_resumed_equals_never_stopped(
     process = subprocess.Popen(
         [sys.executable, "-m", "advisor.cli", *words], env=environment, stderr=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_once(process, lambda: list((tmp_path / "cut").glob("checkpoint-*/trainer_state.json")))
     assert not (tmp_path / "cut" / "model.safetensors").exists()
     resumed = trained(
         model_folder, data, tmp_path / "cut", *flags, "--resume_from_checkpoint", "true"

@@ -2,22 +2,21 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
+from conftest import kill_once, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from test_train import config, rows, weights
 
 from advisor.cli import main
 from advisor.data import load_dataset
+from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.model import load_model
 from advisor.objectives import TokenStats, get_objective
@@ -30,7 +29,6 @@ from harness.targets import (
     Rewriting,
     compatibility,
     ends_of,
-    last_target,
     read_rewriting,
 )
 from harness.train_rewriting import STATE, RewritingTrainer
@@ -161,8 +159,8 @@ def test_only_replaced_rows_change_and_begin_anew() -> None:
 
 def test_the_last_turn_is_what_is_rewritten() -> None:
     row = {"labels": [-100, 5, 2, -100, -100, 6, 7, 2, -100]}
-    assert last_target(row) == (5, 8)
-    assert last_target({"labels": [4, 5, 6]}) == (1, 3)
+    assert last_target(row["labels"]) == (5, 8)
+    assert last_target([4, 5, 6]) == (1, 3)
     turns = [{"input_ids": [1, 5, 2, 1, 6, 5, 2], "labels": [-100, 5, 2, -100, 6, 5, 2],
               "terminator": [0, 1, 1, 0, 0, 1, 1]}]  # fmt: skip
     assert ends_of(turns) == {2}
@@ -179,7 +177,7 @@ def test_rewritten_rows_are_trained_on_and_recorded(tmp_path: Path) -> None:
     assert found["replaced"] >= 3 and found["wrong"] == 0 and found["trained_on_rewritten"] >= 3
     own = {row["row"]: row for row in demonstrations()}
     for number, row in rewriter.rewritten.items():
-        start, stop = last_target(own[number])
+        start, stop = last_target(own[number]["labels"])
         assert row["input_ids"][:start] == own[number]["input_ids"][:start]
         answer = row["input_ids"][start:]
         assert answer == row["labels"][start:] != own[number]["input_ids"][start:stop]
@@ -202,7 +200,7 @@ def test_the_worst_averages_of_the_step_are_chosen(tmp_path: Path) -> None:
         ids = torch.tensor(row["input_ids"])
         with torch.no_grad():
             log_q = model(ids[None]).logits[0, :-1].log_softmax(-1)
-        start, _ = last_target(row)
+        start, _ = last_target(row["labels"])
         means[row["row"]] = -log_q.gather(-1, ids[1:, None])[start - 1 :].mean().item()
     c = np.array(list(means.values()))
     expected = dict(zip(means, (c - c.mean()) / c.std(), strict=True))
@@ -265,12 +263,7 @@ def test_killed_and_resumed_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     saved = {"save_strategy": "steps", "save_steps": 1, "max_steps": 18}
     whole = trained(tmp_path / "whole", **saved)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "cut" / "checkpoint-7" / "trainer_state.json").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_once(process, (tmp_path / "cut" / "checkpoint-7" / "trainer_state.json").exists)
     folder = newest_checkpoint(str(tmp_path / "cut"))
     assert folder and not (tmp_path / "cut" / "checkpoint-18").exists()
     before = json.loads((Path(folder) / STATE).read_text())

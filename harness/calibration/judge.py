@@ -138,14 +138,14 @@ def fitted(names: Sequence[str]) -> Maker:
     return lambda samples: of_levels([fit(samples, names)])
 
 
-def chosen(names: Sequence[str], *, most: int = 3) -> Maker:
+def chosen(names: Sequence[str]) -> Maker:
     """The fit on the features that do best within the samples themselves, again on left-out ones.
 
     The choice is part of what is judged, so it happens inside.
     """
 
     def make(samples: Sequence[Sample]) -> Rule:
-        return fitted(select(samples, names, most=most))(samples)
+        return fitted(select(samples, names))(samples)
 
     return make
 

@@ -102,11 +102,15 @@ def fresh_rules(
     """Every rule, learnt on the grid, and the calibration, on cells that were not there to learn from."""
 
     def judge(how: Decoding, fresh: Sequence[Sample]) -> dict[str, Marks]:
-        rules = {name: make(grid[how]) for name, make in RULES.items()}
-        levels = calibration.levels[how]
-        order = calibration.order[how]
-        rules[SHIPPED_QUICK] = of_levels(levels[1:], order)
-        rules[SHIPPED_RULE] = of_levels(levels, order)
+        levels, order = calibration.levels[how], calibration.order[how]
+        frozen = {
+            SHIPPED_QUICK: of_levels(levels[1:], order),
+            SHIPPED_RULE: of_levels(levels, order),
+        }
+        rules = {
+            name: frozen[name] if name in frozen else make(grid[how])
+            for name, make in RULES.items()
+        }
         return {
             name: marks([Judged(sample=s, advice=rule(s)) for s in fresh])
             for name, rule in rules.items()

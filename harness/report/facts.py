@@ -60,7 +60,7 @@ def _flag(name: str, values: Sequence[object]) -> str:
 def measured(evidence: Evidence) -> list[Fact]:
     """Name and text of everything that a reader needs to judge the study or to do it again."""
     study, runs = evidence.study, evidence.runs
-    prior = prior_of(runs)
+    prior = evidence.prior
     facts = [
         ("Model", _named(study.model, study.model_fingerprint, _of_model(prior))),
         ("Dataset", _named(study.dataset, study.dataset_fingerprint, _of_dataset(prior))),
@@ -77,11 +77,6 @@ def measured(evidence: Evidence) -> list[Fact]:
         ("Software", "; ".join(_versions(runs))),
     ]
     return [(name, text) for name, text in facts if text]
-
-
-def prior_of(runs: Sequence[Run]) -> Mapping[str, Any]:
-    """What was measured before training, by any of the runs; empty where none was."""
-    return next((run.prior for run in runs if run.prior), {})
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,6 @@ from harness.compare import Comparison
 from harness.plots import Curve, Estimate, Gain
 from harness.ranks import Aggregate, aggregate
 from harness.records import Run
-from harness.report.facts import prior_of
 from harness.studies import Evidence
 from harness.study import BASE, NLL, Arm, arm_scores, part_values
 from harness.verdict import Verdict
@@ -121,7 +120,7 @@ def _training(evidence: Evidence) -> list[Figure]:
 
 
 def _prior(evidence: Evidence) -> list[Figure]:
-    prior = prior_of(evidence.runs)
+    prior = evidence.prior
     if "histogram" not in prior or not evidence.study.objectives:
         return []
     return [
@@ -224,7 +223,7 @@ def training_curves(evidence: Evidence) -> list[Curve]:
 
 def gains(evidence: Evidence, verdict: Verdict, *, domain: str | None = None) -> list[Gain]:
     """What each objective gained over NLL at the mean p of the study; none where that was not measured."""
-    prior = prior_of(evidence.runs)
+    prior = evidence.prior
     if "mean_p" not in prior:
         return []
     return [
