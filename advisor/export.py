@@ -170,6 +170,7 @@ def _simplest(name: str, settings: Mapping[str, float]) -> str:
         ("p_pow", "k", 1.0): "neg_p",
         ("threshold", "tau", 0.0): "nll",
         ("cadft", "beta", 0.0): "neg_p",
+        ("cadft_mean", "beta", 0.0): "neg_p",
     }
     for key, value in settings.items():
         name = same.get((name, key, value), name)

@@ -224,6 +224,20 @@ def cadft(stats: TokenStats, beta: float) -> Tensor:
     return stats.p * (-beta * z.clamp(min=0)).exp()[_needed(stats, "example")]
 
 
+def cadft_mean(stats: TokenStats, beta: float) -> Tensor:
+    r"""The control of CADFT: $w = c\,p$ with the total weight that CADFT has in the optimiser step.
+
+    $c = \sum p\,e^{-\beta \max(0, \hat c)} / \sum p$ over the step, $\hat c$ as in CADFT. What DFT gains
+    by it is had by smaller updates; what CADFT gains over it, by which examples lose weight. Under plain SGD
+    $c$ multiplies the learning rate. Adam undoes a constant factor, so that $c$ acts there through
+    clipping, epsilon and its change from step to step alone.
+
+    Source: a control for arXiv:2606.11206.
+    """
+    whole = stats.p.sum().clamp(min=1e-30)  # where every p underflows, so does every weight
+    return stats.p * (cadft(stats, beta).sum() / whole)
+
+
 def iw_sft(stats: TokenStats, temperature: float) -> Tensor:
     r"""Importance-weighted by the example: $w = \mathrm{clip}(e^{T \overline{\log p - \log p_0}}, 0, 16)$.
 

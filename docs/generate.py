@@ -69,6 +69,7 @@ NOT_DRAWN = {
     "nll": "the grey line",
     "asft": "as neg_p",
     "cadft": "neg_p times a factor of the example",
+    "cadft_mean": "neg_p times a factor of the step",
     "iw_sft": "depends on p0",
     "iw_sft_token": "depends on p0",
     "psft": "depends on p0",

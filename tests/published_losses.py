@@ -177,6 +177,12 @@ def cadft(step: Step, beta: float) -> Tensor:
     return torch.cat([w * tokens for w, tokens in zip(weight, dft, strict=True)])
 
 
+def cadft_mean(step: Step, beta: float) -> Tensor:
+    dft = -step.p.detach() * step.log_p
+    of_cadft = cadft(step, beta).detach() / -step.log_p.detach()
+    return dft * of_cadft.sum() / step.p.detach().sum()
+
+
 def iw_sft(step: Step, temperature: float) -> Tensor:
     ratios = (step.log_p - step.reference_log_p).split(LENGTHS)
     weights = [torch.exp(temperature * r.mean()).clip(0, 16).detach() for r in ratios]
@@ -210,8 +216,8 @@ LOSSES: dict[str, Callable[..., Any]] = {
     loss.__name__: loss
     for loss in (
         nll, neg_p, p_pow, threshold, nll_below, neg_p_above, neg_p_below, profit, log_one_minus_p, focal,
-        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, iw_sft, iw_sft_token, psft,
-        infosft, asft,
+        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, iw_sft, iw_sft_token,
+        psft, infosft, asft,
     )
 }  # fmt: skip
 """Every published loss by the name of its row."""

@@ -19,8 +19,8 @@ OTHER_PARAMETERS = [
     "p_pow(0.1)", "p_pow(0.5)", "p_pow(1)", "p_pow(3)", "threshold(0.5)", "nll_below(0.5)",
     "neg_p_above(0.5)", "neg_p_below(0.5)", "profit(0.5)", "log_one_minus_p(0.1)", "focal(0.5)",
     "focal(2)", "focal(5)", "huber(0.1)", "huber(1)", "floored_dft(0.4)", "eaft(2)", "eaft(0.5)",
-    "idft(0.5, 0.3, 1)", "idft_phi(1)", "cadft(0.5)", "iw_sft(60)", "iw_sft_token(0.9, 1.1)",
-    "psft(0.1)", "infosft(0.6)", "asft(0.5)",
+    "idft(0.5, 0.3, 1)", "idft_phi(1)", "cadft(0.5)", "cadft_mean(0.5)", "iw_sft(60)",
+    "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
 ]  # fmt: skip
 LABELS = [*(row.label for row in OBJECTIVES.values()), *OTHER_PARAMETERS]
 SMOOTH = [
@@ -130,6 +130,7 @@ def test_dft_has_the_gradient_of_minus_p() -> None:
         ("idft(1, 0, 0)", "nll"),
         ("idft_phi(0)", "dft"),
         ("cadft(0)", "dft"),
+        ("cadft_mean(0)", "dft"),
         ("iw_sft(0)", "nll"),
         ("iw_sft_token(1, 1)", "nll"),
         ("asft(0)", "dft"),
@@ -192,6 +193,16 @@ def test_cadft_is_length_normalised_and_shift_and_scale_invariant() -> None:
 def test_cadft_of_equal_examples_or_one_is_dft(example: list[int]) -> None:
     stats = stats_of(torch.tensor([0.3, 0.3, 0.3]), example=torch.tensor(example))
     torch.testing.assert_close(get_objective("cadft").weight(stats), stats.p)
+
+
+def test_the_control_of_cadft_has_its_sum_in_the_proportions_of_dft() -> None:
+    # c = 1, 2, 3, 4 as above: (e^-1 + e^-2 + .6394 e^-3 + .2614 e^-4) / (e^-1 + e^-2 + e^-3 + e^-4) = .944897
+    nll = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=DOUBLE).repeat_interleave(2)
+    stats = stats_of((-nll).exp(), example=torch.arange(4).repeat_interleave(2))
+    weights = get_objective("cadft_mean").weight(stats)
+    expected = torch.full_like(nll, 0.944897)
+    torch.testing.assert_close(weights / stats.p, expected, rtol=0, atol=2e-5)
+    torch.testing.assert_close(weights.sum(), get_objective("cadft").weight(stats).sum())
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ _LOOKS = {
     "nll_below": (BLUE, 1), "focal": (BLUE, 2), "eaft": (BLUE, 3),
     "neg_p_above": (VERMILLION, 1), "neg_p_below": (VERMILLION, 2), "floored_dft": (VERMILLION, 3),
     "profit": (GREEN, 1), "psft": (GREEN, 2), "iw_sft_token": (GREEN, 3),
-    "asft": (PURPLE, 1), "idft": (PURPLE, 2), "idft_phi": (PURPLE, 3),
+    "asft": (PURPLE, 1), "idft": (PURPLE, 2), "idft_phi": (PURPLE, 3), "cadft_mean": (PURPLE, 4),
     "log_one_minus_p": (ORANGE, 1), "huber": (ORANGE, 2),
     "deft": (SKY, 1), "deft_cayley": (SKY, 2), "iw_sft": (SKY, 3),
 }  # fmt: skip
