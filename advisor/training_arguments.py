@@ -23,7 +23,10 @@ def add_train(commands: Any) -> None:
         "--objective", default="nll", help="see `advisor ls objectives` (default: nll)"
     )
     parser.add_argument("--output_dir", required=True, help="where checkpoints and the model go")
-    parser.add_argument("--eval_split", help="split of DATASET to evaluate on while training")
+    parser.add_argument(
+        "--eval_split",
+        help="split of DATASET to evaluate on (default: after every epoch, see --eval_strategy)",
+    )
     parser.add_argument(
         "--rewrite", action="store_true",
         help="cadft: let the model rewrite, while it trains, the examples it stays least compatible with",
@@ -49,6 +52,11 @@ def add_distill(commands: Any) -> None:
     add_model_and_dataset(parser)
     add_weights(parser)
     parser.add_argument("--output_dir", required=True, help="where checkpoints and the model go")
+    parser.add_argument(
+        "--eval_split",
+        help="split of DATASET to evaluate on: the divergence from the teacher on the student's answers, "
+        "in every method without filter and weights (default: after every epoch, see --eval_strategy)",
+    )
     method = parser.add_argument_group("method")
     method.add_argument(
         "--teacher", action="extend", nargs="+", required=True, metavar="T",
@@ -164,8 +172,13 @@ def add_confirm(commands: Any) -> None:
         nargs="+",
         help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
         "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own; "
-        "cadft@rewritten rewrites examples in training",
+        "cadft@rewritten rewrites examples in training; opd and fire learn from --teacher",
     )
+    arms.add_argument(
+        "--teacher", action="extend", nargs="+", metavar="T",
+        help="of the arms opd and fire; several, each as VALUE=MODEL, with --route",
+    )  # fmt: skip
+    arms.add_argument("--route", metavar="FIELD", help="column with the VALUE of a row's teacher")
     arms.add_argument(
         "--learning_rates",
         nargs="+",

@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from advisor.commands import LADDER, measure, read_pair, resolve_ladder
-from advisor.errors import printable
+from advisor.commands import measure, read_pair, resolve_ladder
+from advisor.errors import InputError, printable
 from advisor.inputs import read_dataset, read_rows
+
+if TYPE_CHECKING:
+    from advisor.data import SFTDataset
 
 
 def train(args: argparse.Namespace) -> None:
@@ -17,21 +21,26 @@ def train(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.objectives import get_objective
     from harness.finetune import build_trainer
-    from harness.settings import read_settings
+    from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.targets import read_rewriting
 
     _ignore_renames()
     rewriting = read_rewriting(args.rewrite, args.rewrite_verify, args.answer_regex)
     objective = get_objective(args.objective)
     resolve_ladder(args)
-    fixed = {"output_dir": args.output_dir}
-    if args.max_length:
-        fixed["max_length"] = args.max_length
-    config, peft_config = read_settings(args.settings, fixed)
+    fixed = {"max_length": args.max_length} if args.max_length else {}
+    config, peft_config = _settings(args, **fixed)
+    made_with = {
+        "--objective": objective.label,
+        "--rewrite": args.rewrite,
+        "--rewrite_verify": args.rewrite_verify,
+        "--answer_regex": args.answer_regex,
+        "--use_peft": peft_config is not None,
+    }
+    checkpoint = find_checkpoint(config)
+    refuse_others(checkpoint, made_with)
     loaded, dataset = read_pair(args)
-    evaluation = (
-        read_dataset(args, loaded.tokenizer, split=args.eval_split) if args.eval_split else None
-    )
+    evaluation = _evaluation(args, loaded.tokenizer)
     prior = measure(loaded, dataset)
     trainer = build_trainer(
         loaded,
@@ -44,7 +53,8 @@ def train(args: argparse.Namespace) -> None:
         rewriting=rewriting,
         on_progress=display.counter("log p before training"),
     )
-    trainer.train(resume_from_checkpoint=_checkpoint(config))
+    trainer.add_callback(MadeWith(made_with))
+    trainer.train(resume_from_checkpoint=checkpoint)
     _keep(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
     display.notes((trained, *trainer.notes))
@@ -55,48 +65,39 @@ def distill_model(args: argparse.Namespace) -> None:
     from trl.trainer.distillation_config import DistillationConfig
 
     from advisor import display
-    from advisor.model import load_model
-    from harness.distill import distill, fire_settings, teacher_names
-    from harness.settings import read_settings
+    from harness.distill import build_distiller, fire_settings, minimised
+    from harness.resume import MadeWith, find_checkpoint, refuse_others
+    from harness.teachers import fingerprints, read_teachers
 
     _ignore_renames()
     fire = fire_settings(args)
-    names = teacher_names(args.teacher, args.route)
+    loading = ("dtype", "device", "trust_remote_code", "allow_pickle")
+    named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in loading})
     resolve_ladder(args)
-    config, peft_config = read_settings(
-        args.settings, {"output_dir": args.output_dir}, DistillationConfig
-    )
+    config, peft_config = _settings(args, DistillationConfig)
+    made_with = {**minimised(args, config, fire), "--use_peft": peft_config is not None}
+    checkpoint = find_checkpoint(config)
+    refuse_others(checkpoint, made_with)
     loaded, dataset = read_pair(args)
-    teachers = {
-        key: load_model(
-            _model_folder(name),
-            dtype=args.dtype,
-            device=args.device,
-            trust_remote_code=args.trust_remote_code,
-            allow_pickle=args.allow_pickle,
-        )
-        for key, name in names.items()
-    }
-    trainer = distill(
+    evaluation = _evaluation(args, loaded.tokenizer)
+    teachers = named.load()
+    made_with["--teacher"] = fingerprints(teachers, args.route)
+    refuse_others(checkpoint, made_with)
+    trainer = build_distiller(
         loaded,
         dataset,
         teachers,
         config,
+        eval_dataset=evaluation,
         fire=fire,
         form=args.form,
         route=args.route,
         peft_config=peft_config,
-        resume_from_checkpoint=_checkpoint(config),
     )
+    trainer.add_callback(MadeWith(made_with))
+    trainer.train(resume_from_checkpoint=checkpoint)
     _keep(trainer)
     display.notes((f"Distilled with {args.method}; the model is in {args.output_dir}.",))
-
-
-def _model_folder(name: str) -> str:
-    """What a model's name stands for: `ladder:NAME` is a folder of the installation."""
-    from harness.ladder import resolve
-
-    return str(resolve(name.removeprefix(LADDER))[0]) if name.startswith(LADDER) else name
 
 
 def rewrite(args: argparse.Namespace) -> None:
@@ -144,6 +145,39 @@ def confirm(args: argparse.Namespace) -> None:
     )
 
 
+def _settings(args: argparse.Namespace, config_type: Any = None, **fixed: Any) -> tuple[Any, Any]:
+    """TRL's settings and PEFT's; with a split to evaluate on, that is done after every epoch by default.
+
+    Raises:
+        InputError: settings that are refused, or an output folder that cannot be made.
+    """
+    from trl.trainer.sft_config import SFTConfig
+
+    from harness.settings import read_settings
+
+    words = ["--eval_strategy", "epoch"] if args.eval_split else []
+    fixed["output_dir"] = args.output_dir
+    found = read_settings([*words, *args.settings], fixed, config_type or SFTConfig)
+    strategy = found[0].eval_strategy.value
+    if strategy != "no" and not args.eval_split:
+        raise InputError(f"--eval_strategy {strategy}: on what? name a split with --eval_split")
+    try:
+        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {args.output_dir}: {error.strerror}") from None
+    return found
+
+
+def _evaluation(args: argparse.Namespace, tokenizer: Any) -> SFTDataset | None:
+    """The split to evaluate on."""
+    if not args.eval_split:
+        return None
+    try:
+        return read_dataset(args, tokenizer, split=args.eval_split)
+    except InputError as error:
+        raise InputError(str(error).replace("--split", "--eval_split")) from error
+
+
 def _keep(trainer: Any) -> None:
     """Model, state and card into the output folder."""
     trainer.save_model()
@@ -154,11 +188,3 @@ def _keep(trainer: Any) -> None:
 def _ignore_renames() -> None:
     """TRL and PEFT still use names that transformers has renamed; nobody who trains can mend that."""
     warnings.filterwarnings("ignore", message=".*will be removed in v6", category=FutureWarning)
-
-
-def _checkpoint(config: Any) -> str | None:
-    """`--resume_from_checkpoint true` means the newest whole checkpoint of the output folder, if any."""
-    from harness.finetune import newest_checkpoint
-
-    text: str | None = config.resume_from_checkpoint
-    return newest_checkpoint(config.output_dir) if str(text).lower() in ("true", "1") else text

@@ -19,6 +19,7 @@ from typing import Any
 from advisor.errors import InputError
 from harness.evaluate import read_samples
 from harness.records import Run, RunSpec, Score, read_run
+from harness.studies import by_teachers
 from harness.study import BASE, NLL, Arm
 
 TIME = re.compile(r"_(\d{4}-\d\d-\d\dT[^_]*)$")
@@ -154,7 +155,11 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[Run]]:
             base[_problem(run.spec)].append(run)
         else:
             tuned[*_problem(run.spec), json.dumps(run.spec.training, sort_keys=True)].append(run)
-    groups = [members + base[key[:-1]] for key, members in tuned.items()] or list(base.values())
+    groups = [
+        part + base[key[:-1]]
+        for key, members in tuned.items()
+        for part in by_teachers(members, lambda run: run.spec)
+    ] or list(base.values())
     facets = [_facets(members[0].spec) for members in groups]
     telling = [name for name in _names(facets) if len({repr(f.get(name)) for f in facets}) > 1]
     words = [dict.fromkeys(_facet(name, f[name]) for name in telling if name in f) for f in facets]
@@ -171,7 +176,8 @@ def _problem(spec: RunSpec) -> Setting:
 
 def _facets(spec: RunSpec) -> dict[str, Any]:
     model, dataset = Path(spec.model).name, Path(spec.dataset).name
-    return {"model": model, "dataset": dataset, "split": spec.split, **spec.training}
+    taught = {"teachers": " ".join(spec.teachers["models"])} if spec.teachers else {}
+    return {"model": model, "dataset": dataset, "split": spec.split, **spec.training, **taught}
 
 
 def _names(facets: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -27,13 +27,14 @@ from harness.executor import EXECUTORS
 from harness.fit import Problem
 from harness.ladder import RUNGS
 from harness.live import reporting
-from harness.methods import default_objectives, labels_of, read_method
+from harness.methods import ROLLOUTS, default_objectives, labels_of, read_method
 from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
 from harness.samples import answers_of
 from harness.settings import read_settings
 from harness.study import BASE, Study
+from harness.teachers import Teachers, check_teacher, read_teachers, teacher_of
 from harness.verdict import Verdict, settle
 
 LADDER = "ladder:"
@@ -53,6 +54,8 @@ OURS = {
     "output_dir": "models are not kept; records go to --results",
 }
 """Settings of a training that a study decides, with how."""
+LOADING = ("dtype", "device", "trust_remote_code", "allow_pickle")
+"""How a model is loaded, the student as its teachers."""
 LARGEST = 50.0
 """Points; a comparison that finds only larger differences finds none."""
 CURVE = (0.0, 0.3, 0.5, 0.7, 1.0)
@@ -119,10 +122,9 @@ def _problem(
         kept, back = split_rows(dataset)
         train, held_out = (read([dataset.raw(i) for i in part]) for part in (kept, back))
         tasks = [own_task(held_out, args.answer_regex)]
-    loading = ("dtype", "device", "revision", "trust_remote_code", "allow_pickle")
     return Problem(
         model=args.model,
-        loading={name: getattr(args, name) for name in loading},
+        loading={name: getattr(args, name) for name in ("revision", *LOADING)},
         train=train,
         held_out=held_out,
         tasks=tasks,
@@ -131,7 +133,18 @@ def _problem(
         include_path=args.include_path,
         rejected=rejected_side(train, read),
         answer_pattern=answers_of(train, args.answer_regex),
+        teachers=_teachers(args),
     )
+
+
+def _teachers(args: argparse.Namespace) -> Teachers | None:
+    """Whom `--teacher` and `--route` name."""
+    if args.teacher:
+        loading = {name: getattr(args, name) for name in LOADING}
+        return read_teachers(args.teacher, args.route, loading)
+    if args.route:
+        raise InputError("--route: there is no --teacher to choose from")
+    return None
 
 
 def _objectives(
@@ -142,10 +155,13 @@ def _objectives(
     Raises:
         InputError: an arm that this dataset does not allow.
     """
-    pairs = problem.rejected is not None
-    labels = labels_of(args.objectives or default_objectives(advice.recommended, pairs=pairs))
+    pairs, taught = problem.rejected is not None, problem.teachers is not None
+    default = default_objectives(advice.recommended, pairs=pairs, teacher=taught)
+    labels = labels_of(args.objectives or default)
     for label in labels:
         targets = read_method(label).targets
+        if targets == ROLLOUTS and not taught:
+            raise InputError(f"--objectives {label}: needs a model to learn from: --teacher MODEL")
         if targets == "pairs" and not pairs:
             raise InputError(
                 f"--objectives {label}: {args.dataset_name} has no pairs: needed are columns chosen and "
@@ -180,6 +196,7 @@ def _study(
         dataset_fingerprint=dataset.info.fingerprint,
         split=args.split,
         reading=_reading(args),
+        teachers=_record_of(problem, loaded),
         objectives=_objectives(args, advice, problem),
         learning_rates=tuple(args.learning_rates or rates),
         seeds=tuple(range(args.seeds)),
@@ -195,6 +212,24 @@ def _study(
         },
         full=args.full,
     )
+
+
+def _record_of(problem: Problem, student: LoadedModel) -> dict[str, Any] | None:
+    """The teachers for the records, once they are seen to fit the student and every row."""
+    if (teachers := problem.teachers) is None:
+        return None
+    models = teachers.load()
+    for teacher in models.values():
+        check_teacher(student, teacher)
+    for row in range(len(problem.train)):
+        teacher_of(problem.train, row, list(models), teachers.route)
+    return {
+        "route": teachers.route,
+        "models": {
+            key: {"name": teachers.names[key], "fingerprint": model.fingerprint}
+            for key, model in models.items()
+        },
+    }
 
 
 def _scoring(args: argparse.Namespace) -> dict[str, Any]:

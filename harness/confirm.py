@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from advisor.errors import InputError
 from harness.execute import execute, refusal, trial
@@ -17,7 +18,17 @@ from harness.fit import Problem
 from harness.power import minimum_detectable, spread_of_accuracy
 from harness.records import Results, Run, RunSpec
 from harness.studies import belongs
-from harness.study import BASE, NLL, Arm, Study, chosen_arms, next_runs, part_values, steps_of
+from harness.study import (
+    BASE,
+    NLL,
+    Arm,
+    Study,
+    chosen_arms,
+    needs_teacher,
+    next_runs,
+    part_values,
+    steps_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +179,13 @@ def _enough(study: Study, done: Mapping[str, Run]) -> bool:
 
 
 def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
-    """Estimate from a trial of a few steps and documents."""
-    spec = study.spec(Arm(objective=NLL, learning_rate=study.learning_rates[0]), study.seeds[0])
-    found = trial(spec, problem)
+    """Estimate from a trial of a few steps and documents; the mean over arms with and without a teacher."""
     answers = documents * (len(study.evaluation["temperatures"]) + study.evaluation["repeats"])
     steps = steps_of(study.training, len(problem.train))
-    return float(found.loading + found.step * steps + found.answer * answers)
+    seconds = {}
+    for name in sorted(study.objectives, key=lambda name: name != NLL):
+        if (kind := needs_teacher(name)) not in seconds:
+            arm = Arm(objective=name, learning_rate=study.learning_rates[0])
+            found = trial(study.spec(arm, study.seeds[0]), problem)
+            seconds[kind] = found.loading + found.step * steps + found.answer * answers
+    return fmean(seconds[needs_teacher(name)] for name in study.objectives)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any
 
 from datasets import Dataset
@@ -20,6 +20,7 @@ from advisor.errors import InputError
 from advisor.model import CONTEXT_FIELDS, LoadedModel
 from harness.fire import Fire
 from harness.on_policy import FORMS, OnPolicyTrainer
+from harness.teachers import check_teacher, named, teacher_of
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def build_distiller(
     teachers: Mapping[str, LoadedModel],
     config: DistillationConfig,
     *,
+    eval_dataset: SFTDataset | None = None,
     fire: Fire | None = None,
     form: str = "full",
     route: str | None = None,
@@ -42,6 +44,7 @@ def build_distiller(
         dataset: its prompts: what stands before the last target of each row. The targets are not read.
         teachers: by key; several need `route`.
         config: TRL's settings; `max_completion_length` is lowered to what the models' contexts leave.
+        eval_dataset: its prompts, likewise, for evaluation during training; training is the same without.
         fire: None is plain on-policy distillation.
         form: "full" or "sampled", see FORMS.
         route: column whose value is the key of the row's teacher.
@@ -61,7 +64,11 @@ def build_distiller(
             "lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
     models = [student.model, *(teacher.model for teacher in teachers.values())]
-    _fit_context(config, models, max(len(row["prompt"]) for row in rows))
+    _fit_context(config, models, _longest(rows))
+    evaluation = None
+    if eval_dataset is not None:
+        evaluation = _rows(eval_dataset, list(teachers), route)
+        _check_room(config, models, _longest(evaluation), named(eval_dataset))
     try:
         return OnPolicyTrainer(
             model=student.model.requires_grad_(True).train(),
@@ -70,30 +77,12 @@ def build_distiller(
             form=form,
             args=config,
             train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
             processing_class=student.tokenizer,
             peft_config=peft_config,
         )
     except ValueError as error:
         raise InputError(" ".join(str(error).split())) from error
-
-
-def distill(
-    student: LoadedModel,
-    dataset: SFTDataset,
-    teachers: Mapping[str, LoadedModel],
-    config: DistillationConfig,
-    *,
-    resume_from_checkpoint: str | None = None,
-    **settings: Any,
-) -> OnPolicyTrainer:
-    """Distil the teachers into the student; arguments are those of `build_distiller`.
-
-    Returns:
-        The trainer after training, to save the model with.
-    """
-    trainer = build_distiller(student, dataset, teachers, config, **settings)
-    trainer.train(resume_from_checkpoint=resume_from_checkpoint)
-    return trainer
 
 
 def fire_settings(args: argparse.Namespace) -> Fire | None:
@@ -107,19 +96,18 @@ def fire_settings(args: argparse.Namespace) -> Fire | None:
     return None
 
 
-def teacher_names(words: Sequence[str], route: str | None) -> dict[str, str]:
-    """Key to model name: with a route `KEY=MODEL`, or a model whose name is the key."""
-    if route is None and len(words) > 1:
-        raise InputError(
-            "several teachers: --route FIELD names the column that says whose a row is"
-        )
-    if route is None:
-        return {words[0]: words[0]}
-    pairs = [word.partition("=") for word in words]
-    names = {key: name or key for key, _, name in pairs}
-    if len(names) < len(words):
-        raise InputError("--teacher: two have the same key; give each as KEY=MODEL")
-    return names
+def minimised(
+    args: argparse.Namespace, config: DistillationConfig, fire: Fire | None
+) -> dict[str, Any]:
+    """What is minimised, as flags and their values."""
+    weights = asdict(fire) if fire else {}
+    return {
+        "--method": args.method,
+        "--form": args.form,
+        "--beta": config.beta,
+        "--route": args.route,
+        **{f"--fire_{name}": value for name, value in weights.items()},
+    }
 
 
 def _check(
@@ -141,14 +129,8 @@ def _check(
         raise InputError(
             "several teachers: --route FIELD names the column that says whose a row is"
         )
-    vocabulary = student.tokenizer.get_vocab()
     for teacher in teachers.values():
-        rows = [model.model.config.get_text_config().vocab_size for model in (student, teacher)]
-        if rows[0] != rows[1] or teacher.tokenizer.get_vocab() != vocabulary:
-            raise InputError(
-                f"teacher {teacher.name}: its vocabulary ({rows[1]} rows) is not the student's "
-                f"({rows[0]} rows): distillation compares them token by token, take a teacher of its family"
-            )
+        check_teacher(student, teacher)
 
 
 def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[str, Any]]:
@@ -156,7 +138,9 @@ def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[
     rows = []
     for i, example in enumerate(dataset):
         if example.target_tokens:
-            rows.append({"prompt": _prompt(example), "teacher": _teacher(dataset, i, keys, route)})
+            rows.append(
+                {"prompt": _prompt(example), "teacher": teacher_of(dataset, i, keys, route)}
+            )
     if not rows:
         dataset.require_targets()
     return rows
@@ -169,34 +153,44 @@ def _prompt(example: Example) -> list[int]:
     return example.input_ids[:first]
 
 
-def _teacher(dataset: SFTDataset, row: int, keys: list[str], route: str | None) -> int:
-    if route is None:
-        return 0
-    raw = dataset.raw(row)
-    if route not in raw:
-        raise InputError(f"--route {route}: no such column; there are {', '.join(map(str, raw))}")
-    if str(raw[route]) not in keys:
-        raise InputError(
-            f"row {row} (counted from 0): no teacher for {route} {str(raw[route])!r}; there are "
-            f"{', '.join(keys)}; give it as --teacher {raw[route]}=MODEL"
-        )
-    return keys.index(str(raw[route]))
-
-
 def _fit_context(
     config: DistillationConfig, models: Sequence[PreTrainedModel], longest: int
 ) -> None:
     """Lower `max_completion_length` to what the longest prompt leaves of the shortest context."""
+    given = config.max_completion_length
+    if given is not None and given < 1:
+        raise InputError(f"--max_completion_length {given}: an answer has 1 token or more")
+    room = _room(models, longest)
+    if room is not None and (given is None or room < given):
+        logger.warning("max_completion_length is %d: more does not fit the context", room)
+        config.max_completion_length = room
+
+
+def _check_room(
+    config: DistillationConfig, models: Sequence[PreTrainedModel], longest: int, where: str
+) -> None:
+    """Refuse prompts of evaluation that leave less room than training's: neither is cut for the other."""
+    room, length = _room(models, longest), config.max_completion_length
+    if room is not None and length is not None and room < length:
+        raise InputError(
+            f"{where}: a prompt of {longest} tokens leaves {room} in the context, answers in training have "
+            f"up to {length}: give --max_completion_length {room}"
+        )
+
+
+def _room(models: Sequence[PreTrainedModel], longest: int) -> int | None:
+    """Tokens that the longest prompt leaves of the shortest context; None where no model names one."""
     texts = [model.config.get_text_config() for model in models]
     found = [getattr(text, name, None) for text in texts for name in CONTEXT_FIELDS]
     contexts = [length for length in found if length]
     if not contexts:
-        return
-    room = min(contexts) - longest
-    if room < 1:
+        return None
+    if longest >= min(contexts):
         raise InputError(
             f"a prompt of {longest} tokens leaves no room in a context of {min(contexts)}"
         )
-    if room < (config.max_completion_length or room + 1):
-        logger.warning("max_completion_length is %d: more does not fit the context", room)
-        config.max_completion_length = room
+    return int(min(contexts)) - longest
+
+
+def _longest(rows: Sequence[Mapping[str, Any]]) -> int:
+    return max(len(row["prompt"]) for row in rows)

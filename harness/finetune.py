@@ -7,11 +7,9 @@ training, a quantile of them, a frozen copy. The run itself is TRL's (see `train
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,28 +84,12 @@ def build_trainer(
             prior=prior,
             args=config,
             train_dataset=_packed(rows, config),
-            eval_dataset=Dataset.from_list(_rows(eval_dataset)) if eval_dataset else None,
+            eval_dataset=None if eval_dataset is None else Dataset.from_list(_rows(eval_dataset)),
             processing_class=loaded.tokenizer,
             peft_config=peft_config,
         )
     except ValueError as error:
         raise _refusal(error) from error
-
-
-def newest_checkpoint(folder: str) -> str | None:
-    """The newest checkpoint that was written to its end; None where there is none.
-
-    A process killed while it writes one leaves a part. Trainer writes `trainer_state.json` last.
-    """
-    found = []
-    for state in Path(folder).glob("checkpoint-*/trainer_state.json"):
-        try:
-            found.append(
-                (json.loads(state.read_text(encoding="utf-8"))["global_step"], state.parent)
-            )
-        except (OSError, ValueError, KeyError):
-            continue
-    return str(max(found)[1]) if found else None
 
 
 def _check(objective: Objective, config: SFTConfig) -> None:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from transformers.trainer_callback import PrinterCallback
+from trl.trainer.distillation_config import DistillationConfig
+from trl.trainer.sft_config import SFTConfig
 
 from advisor.data import SFTDataset
+from advisor.encoding import last_target
 from advisor.model import LoadedModel, load_model
 from advisor.objectives import get_objective
 from advisor.prior import measure_prior
+from harness.distill import build_distiller
 from harness.finetune import build_trainer
 from harness.memory import largest_that_fits
-from harness.methods import REWRITTEN, Method, read_method
+from harness.methods import REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
-from harness.samples import ArmRefused, own_answers
-from harness.settings import read_settings
+from harness.samples import SPARE_TOKENS, ArmRefused, own_answers
+from harness.settings import read_settings, settings_for
 from harness.study import BASE, steps_of
 from harness.targets import Rewriting
+from harness.teachers import Teachers
 
 STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
           "effective_sample_size", "share_p_below_0.1", "p_eos", "rewards/margins",
-          "rewards/accuracies")  # fmt: skip
+          "rewards/accuracies", "kept", "teacher_logp", "sampled_kl", "completions/mean_length",
+          "completions/clipped_ratio")  # fmt: skip
 BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 OF_THE_DEVICE = ("use_cpu", "bf16", "gradient_checkpointing")
 """Settings that `read_settings` chooses."""
@@ -60,6 +66,8 @@ class Problem:
     """Rejected answers, row by row those of `train`; None where there are no pairs."""
     answer_pattern: str | None = None
     """Finds the final answer of a demonstration; None where none can be checked."""
+    teachers: Teachers | None = None
+    """Of the arms that learn from a teacher; None where there is none."""
 
     @cached_property
     def ends(self) -> set[int]:
@@ -136,7 +144,8 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
     return Fitted(
         steps=_thinned(trainer.state.log_history),
         held_out=_held_out(problem, loaded),
-        tokens=round(tokens * (trainer.state.epoch or 0.0)),
+        tokens=round(tokens * (trainer.state.epoch or 0.0))
+        or int(trainer.state.num_input_tokens_seen),
         sampled=sampled,
         rewriting=trainer.rewriter.summary() if method.targets == REWRITTEN else {},
     )
@@ -161,7 +170,7 @@ def _with_own_answers(
 def _trainer(
     method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel, folder: str
 ) -> tuple[Any, int]:
-    """A trainer ready to train, and the tokens of one epoch."""
+    """A trainer ready to train, and the tokens of one epoch, 0 where the trainer counts its own."""
     settings = {**spec.training, "learning_rate": spec.learning_rate, "seed": spec.seed}
     words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     fixed = {
@@ -171,6 +180,9 @@ def _trainer(
         "disable_tqdm": True,
     }
     config, peft_config = read_settings(words, fixed)
+    given = (*settings, *fixed, *OF_THE_DEVICE)
+    if method.targets == ROLLOUTS:
+        return _distiller(method, problem, loaded, config, given, peft_config), 0
     if method.targets != "pairs":
         objective = get_objective(method.objective)
         rewriting = Rewriting() if method.targets == REWRITTEN else None
@@ -181,12 +193,38 @@ def _trainer(
     if problem.rejected is None:
         raise ArmRefused("the dataset has no pairs, chosen and rejected")
     rows = pairs(problem.train, problem.rejected)
-    given = (*settings, *fixed, *OF_THE_DEVICE)
     trainer = build_pair_trainer(
         loaded, rows, config, given, beta=method.beta, peft_config=peft_config
     )
     both = (2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in rows)
     return trainer, sum(both)
+
+
+def _distiller(
+    method: Method,
+    problem: Problem,
+    loaded: LoadedModel,
+    config: SFTConfig,
+    given: Iterable[str],
+    peft_config: Any,
+) -> Any:
+    """A trainer of on-policy distillation; answers may be a little longer than the longest demonstration."""
+    if problem.teachers is None:
+        raise ArmRefused("there is no teacher: name one with --teacher")
+    spans = [last_target(example.labels) for example in problem.train if example.target_tokens]
+    longest = SPARE_TOKENS + max(end - first for first, end in spans)
+    return build_distiller(
+        loaded,
+        problem.train,
+        problem.teachers.load(),
+        DistillationConfig(
+            **settings_for(DistillationConfig, config, given), max_completion_length=longest
+        ),
+        fire=method.fire,
+        form=method.form,
+        route=problem.teachers.route,
+        peft_config=peft_config,
+    )
 
 
 def _held_out(problem: Problem, loaded: LoadedModel) -> dict[str, float]:

@@ -1,24 +1,35 @@
-"""What an arm does beside an objective on the demonstrations: preference pairs, the model's own answers.
+"""What an arm does beside an objective on the demonstrations: preference pairs, own answers, a teacher.
 
-A method is written like an objective: `dpo` or `dpo(0.5)` with its beta, `OBJECTIVE@own` or
-`OBJECTIVE@own(8)` for an objective on the model's own verified answers, with the answers sampled per prompt,
-and `cadft@rewritten` for CADFT with its second stage (see `targets`). Pure, without torch.
+A method is written like an objective:
+
+- `dpo` or `dpo(0.5)`, with its beta;
+- `OBJECTIVE@own` or `OBJECTIVE@own(8)`: an objective on the model's own verified answers, with the answers
+  sampled per prompt;
+- `cadft@rewritten`: CADFT with its second stage (see `targets`);
+- `opd` and `fire`: on-policy distillation and FiRe-OPD (see `distill`), `opd(sampled)` with the loss of the
+  drawn token alone, `fire(percentile=0)` or `fire(per_teacher)` with other settings.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from advisor.errors import InputError
 from advisor.objectives import get_objective
-from harness.study import NLL
+from harness.fire import Fire
+from harness.study import FIRE, NLL, OPD
 
 DPO, BETA = "dpo", 0.1
 OWN, SAMPLES = "own", 4
 REWRITTEN = "rewritten"
+ROLLOUTS = "rollouts"
+SAMPLED = "sampled"
+FIRE_NUMBERS = ("alpha", "beta", "percentile")
+FIRE_SETTINGS = {name: name for name in FIRE_NUMBERS} | {"per_teacher": "filter_per_teacher"}
+"""Word to field of `Fire`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +37,31 @@ class Method:
     """Where the targets come from, and what is minimised on them."""
 
     objective: str
-    """Label in the table of objectives, or "dpo"."""
-    targets: Literal["demonstrations", "pairs", "own", "rewritten"] = "demonstrations"
-    """"own": answers of the untouched model that are verified to be right; "rewritten": some, in training."""
+    """Label in the table of objectives, or "dpo", "opd", "fire"."""
+    targets: Literal["demonstrations", "pairs", "own", "rewritten", "rollouts"] = "demonstrations"
+    """"own": answers of the untouched model that are verified to be right; "rewritten": some, in training;
+    "rollouts": the student's own answers, and at each of their tokens what a teacher makes of it."""
     beta: float = BETA
     """Of DPO (arXiv:2305.18290, eq. 7)."""
     samples: int = SAMPLES
     """Answers sampled per prompt, where the targets are the model's own."""
+    form: Literal["full", "sampled"] = "full"
+    """Of the loss on rollouts, see `on_policy.FORMS`."""
+    fire: Fire | None = None
+    """Filter and weights of rollouts; None: neither."""
 
     @property
     def label(self) -> str:
         """As `read_method` reads it back; a number at its default is left out."""
         if self.targets == "pairs":
             return DPO if self.beta == BETA else f"{DPO}({self.beta:g})"
+        if self.targets == ROLLOUTS:
+            inside: list[str] = [SAMPLED] if self.form == SAMPLED else []
+            for word, field in FIRE_SETTINGS.items():
+                value = getattr(self.fire or Fire(), field)
+                if value != getattr(Fire(), field):
+                    inside.append(f"{word}={value:g}" if word in FIRE_NUMBERS else word)
+            return f"{self.objective}({', '.join(inside)})" if inside else self.objective
         if self.targets == OWN:
             number = "" if self.samples == SAMPLES else f"({self.samples})"
             return f"{self.objective}@{OWN}{number}"
@@ -51,6 +74,8 @@ def read_method(text: str) -> Method:
     Raises:
         InputError: an unknown objective or source of targets; a number outside its range.
     """
+    if match := re.fullmatch(rf"({OPD}|{FIRE})(?:\((.*)\))?", text.strip().lower()):
+        return _distillation(text, match[1], match[2] or "")
     name, at, source = text.strip().partition("@")
     if not at and (
         match := re.fullmatch(rf"{DPO}(?:\(\s*(?:beta\s*=)?\s*(.*?)\s*\))?", name.lower())
@@ -76,6 +101,24 @@ def read_method(text: str) -> Method:
     return Method(objective=label, targets="own", samples=int(match[1] or SAMPLES))
 
 
+def _distillation(text: str, name: str, inside: str) -> Method:
+    """`opd` or `fire` with the words between its parentheses."""
+    words = [word.strip() for word in inside.split(",") if word.strip()]
+    known = (SAMPLED, *(FIRE_SETTINGS if name == FIRE else ()))
+    found: dict[str, Any] = {}
+    for word in words:
+        setting, equals, value = (part.strip() for part in word.partition("="))
+        number = setting in FIRE_NUMBERS
+        if setting not in known or setting in found or bool(equals) != number:
+            forms = (f"{x}=NUMBER" if x in FIRE_NUMBERS else x for x in known)
+            raise InputError(f"objective {text}: {word!r}: {name} takes {', '.join(forms)}")
+        found[setting] = _number(text, value) if number else True
+    form: Literal["full", "sampled"] = "sampled" if found.pop(SAMPLED, False) else "full"
+    settings = {FIRE_SETTINGS[setting]: value for setting, value in found.items()}
+    fire = replace(Fire(), **settings) if name == FIRE else None
+    return Method(objective=name, targets="rollouts", form=form, fire=fire)
+
+
 def _number(text: str, value: str) -> float:
     try:
         return float(value)
@@ -83,10 +126,10 @@ def _number(text: str, value: str) -> float:
         raise InputError(f"objective {text}: {value!r} is not a number") from None
 
 
-def default_objectives(recommended: str, *, pairs: bool) -> tuple[str, ...]:
-    """NLL, -p, the threshold, CADFT, what was recommended, and DPO where there are pairs."""
-    arms = (NLL, "neg_p", "threshold", "cadft", recommended, *([DPO] if pairs else []))
-    return tuple(dict.fromkeys(arms))
+def default_objectives(recommended: str, *, pairs: bool, teacher: bool = False) -> tuple[str, ...]:
+    """NLL, -p, the threshold, CADFT, what was recommended; DPO and distillation where they can be."""
+    more = [*([DPO] if pairs else []), *([OPD, FIRE] if teacher else [])]
+    return tuple(dict.fromkeys((NLL, "neg_p", "threshold", "cadft", recommended, *more)))
 
 
 def labels_of(objectives: Sequence[str]) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ from harness.fire import (
     summary,
     tempered,
 )
+from harness.quiet import undisturbed
 
 FORMS = ("full", "sampled")
 """The reverse KL over the whole vocabulary, as TRL's; or of the drawn token alone, as published."""
@@ -80,6 +81,18 @@ class OnPolicyTrainer(DistillationTrainer):
         self.teachers = [self.teacher_model, *others]
         # As TRL: elsewhere shapes that change with every batch cost more than padding
         self._compact = self.accelerator.device.type == "cuda"
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As Trainer's: the mean divergence from the teachers on answers to the prompts of evaluation.
+
+        It is that of `args.beta`, over the whole vocabulary, with neither filter nor weights, whatever is
+        trained with. Answers are drawn from the same random numbers every time, and training's stay as they
+        were: it goes on as if nothing had been evaluated.
+        """
+        with undisturbed(self.model):
+            torch.manual_seed(self.args.seed + self.accelerator.process_index)
+            found: dict[str, float] = super().evaluate(*args, **kwargs)
+        return found
 
     def _get_train_sampler(self, dataset: Any = None) -> RepeatSampler:
         sampler = super()._get_train_sampler(dataset)

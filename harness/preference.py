@@ -7,7 +7,6 @@ same prompts and the same preferred answers as the other arms.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -19,6 +18,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data import SFTDataset
 from advisor.model import LoadedModel
+from harness.settings import settings_for
 
 CHOSEN, REJECTED = "chosen", "rejected"
 Pair = dict[str, list[int]]
@@ -85,13 +85,11 @@ def build_pair_trainer(
         loaded: the model before training.
         rows: of `pairs`.
         config: the settings that the other arms train with.
-        given: names of those settings that are not TRL's defaults; packing and the like, which pairs do not
-            have, are left out.
+        given: names of those settings that are not TRL's defaults.
         beta: weight of the reference.
         peft_config: of PEFT, to train an adapter.
     """
-    taken = {field.name for field in dataclasses.fields(DPOConfig)} & set(given)
-    settings = {name: getattr(config, name) for name in sorted(taken)}
+    settings = settings_for(DPOConfig, config, given)
     settings["max_length"] = None  # the rows are cut already
     return PairTrainer(
         model=loaded.model.requires_grad_(True).train(),

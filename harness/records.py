@@ -58,6 +58,9 @@ class RunSpec:
     """Temperatures, repeats, limit, few-shot examples."""
     reading: Mapping[str, Any] | None = None
     """How the dataset was read, where that was said: its columns, template, longest sequence."""
+    teachers: Mapping[str, Any] | None = None
+    """Of an arm that learns from teachers: `models`, by key name and fingerprint of the weights, and `route`,
+    the column with the key of a row's teacher, None where there is one teacher."""
 
     @property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import torch
@@ -71,6 +71,12 @@ def read_settings(
     if rest:
         raise InputError(_unknown(rest[0], config_type))
     return config, get_peft_config(adapter)
+
+
+def settings_for(config_type: Any, config: SFTConfig, given: Iterable[str]) -> dict[str, Any]:
+    """What of the given settings another of TRL's configurations has too; packing and the like are not."""
+    known = {field.name for field in dataclasses.fields(config_type)} & set(given)
+    return {name: getattr(config, name) for name in sorted(known)}
 
 
 def _defaults(flags: Sequence[str]) -> list[str]:

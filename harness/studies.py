@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.records import Run, RunSpec
 from harness.study import BASE, NLL, Arm, Study, chosen_arms, next_runs
+
+T = TypeVar("T")
 
 PROBLEM = (
     "model",
@@ -111,9 +113,23 @@ def studies_of(specs: Sequence[RunSpec]) -> list[Study]:
         else:
             tuned[_problem(spec), _canonical(spec.training)].append(spec)
     trained = {problem for problem, _ in tuned}
-    groups = [tuned[key] + base[key[0]] for key in sorted(tuned)]
+    groups = [
+        part + base[key[0]]
+        for key in sorted(tuned)
+        for part in by_teachers(tuned[key], lambda spec: spec)
+    ]
     groups += [base[problem] for problem in sorted(base) if problem not in trained]
     return [_study(group) for group in groups]
+
+
+def by_teachers(items: Sequence[T], spec_of: Callable[[T], RunSpec]) -> list[list[T]]:
+    """What belongs to each set of teachers, first what has them; what has none belongs to all of them."""
+    sets: dict[str, list[T]] = defaultdict(list)
+    for item in items:
+        if spec_of(item).teachers:
+            sets[_canonical(spec_of(item).teachers)].append(item)
+    plain = [item for item in items if not spec_of(item).teachers]
+    return [sets[key] + plain for key in sorted(sets)] or [plain]
 
 
 def _study(specs: Sequence[RunSpec]) -> Study:
@@ -127,6 +143,7 @@ def _study(specs: Sequence[RunSpec]) -> Study:
         seeds=_seeds(specs),
         temperature=float(first.evaluation.get("temperature", 0.0)),
         training=first.training,
+        teachers=first.teachers,
     )
 
 
@@ -158,5 +175,5 @@ def _problem(spec: RunSpec) -> str:
     return _canonical([getattr(spec, name) for name in PROBLEM])
 
 
-def _canonical(value: Mapping[str, Any] | Sequence[Any]) -> str:
+def _canonical(value: Mapping[str, Any] | Sequence[Any] | None) -> str:
     return json.dumps(value, sort_keys=True)

@@ -25,6 +25,8 @@ from harness.statistics import survivors
 
 BASE = "base"
 NLL = "nll"
+OPD, FIRE = "opd", "fire"
+"""Methods that need a teacher; their settings stand in parentheses after the name."""
 SEED_SD = 0.1
 """Largest standard deviation over seeds that racing reckons with, in the unit of the scores (10 points)."""
 
@@ -76,6 +78,8 @@ class Study:
     """Of the dataset."""
     reading: Mapping[str, Any] | None = None
     """How the dataset is read, where that was said."""
+    teachers: Mapping[str, Any] | None = None
+    """As of `RunSpec`, of the arms that have one."""
     full: bool = False
     """Run every arm on every seed: no racing."""
 
@@ -94,6 +98,7 @@ class Study:
             tasks=self.tasks,
             evaluation=dict(self.evaluation),
             reading=self.reading,
+            teachers=self.teachers if needs_teacher(arm.objective) else None,
         )
 
     def grid(self) -> list[RunSpec]:
@@ -107,6 +112,11 @@ class Study:
     def without(self, refused: Collection[str]) -> Study:
         """The study less some objectives."""
         return replace(self, objectives=tuple(x for x in self.objectives if x not in refused))
+
+
+def needs_teacher(objective: str) -> bool:
+    """Whether an arm of this label learns from a teacher."""
+    return objective.partition("(")[0] in (OPD, FIRE)
 
 
 def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:

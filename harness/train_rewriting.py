@@ -120,6 +120,11 @@ class RewritingTrainer(ObjectiveTrainer):
         super().log(logs, start_time)
 
     def _restore(self, path: Path) -> None:
+        if not path.exists():
+            raise InputError(
+                f"{path.parent} was made without --rewrite (it has no {STATE}): to go on from there leave "
+                "--rewrite out, to begin anew leave out --resume_from_checkpoint"
+            )
         try:
             self.rewriter.restore(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, LookupError) as error:

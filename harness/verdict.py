@@ -126,7 +126,7 @@ def _against(
             temperature=study.temperature,
             score=POINTS * _mean(ours),
             baseline_score=POINTS * _mean(theirs),
-            difference=_in_points(difference),
+            difference=in_points(difference),
             adjusted_p=float(p),
             dropped=arm in dropped,
             verdict="worse"
@@ -173,7 +173,7 @@ def _behind(study: Study, difference: Difference, rivals: int) -> bool:
     return not still_in_the_race(difference, looks=looks, rivals=rivals, seed_sd=SEED_SD)
 
 
-def _in_points(difference: Difference) -> Difference:
+def in_points(difference: Difference) -> Difference:
     """The statistics are made for scores from 0 to 1; points are for readers."""
     low, high = difference.interval
     low_90, high_90 = difference.interval_90

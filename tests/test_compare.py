@@ -321,6 +321,17 @@ def test_other_training_is_another_setting_with_the_same_base(tmp_path: Path) ->
     assert sum(r.baseline == "base" for r in found.rows) == 4
 
 
+def test_what_two_teachers_made_of_a_model_is_two_settings(tmp_path: Path) -> None:
+    for arm, share in (("base", 0.1), ("nll", 0.5)):
+        record(tmp_path, arm, score(bits(share)))
+    for teacher, share in (("big", 0.8), ("small", 0.2)):
+        models = {teacher: {"name": teacher, "fingerprint": teacher}}
+        record(tmp_path, "opd", score(bits(share)), teachers={"route": None, "models": models})
+    found = compare([tmp_path])
+    verdicts = {r.task: r.verdict for r in found.rows if (r.arm, r.baseline) == ("opd", "nll")}
+    assert verdicts == {"teachers=big: sums": "better", "teachers=small: sums": "worse"}
+
+
 def test_records_and_logs_meet(tmp_path: Path) -> None:
     from lm_eval.utils import hash_string
 

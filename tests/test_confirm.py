@@ -17,10 +17,12 @@ from byte_tokens import byte_tokenizer
 from advisor.cli import main
 from advisor.data import Example, load_dataset
 from advisor.errors import InputError
+from advisor.model import load_model
 from harness import evaluate, fit
 from harness.answers import extract_answer, find_answer_pattern
 from harness.command import seconds_of
 from harness.evaluate import task_names
+from harness.ladder import resolve
 from harness.problem import own_task, split_rows
 from harness.records import Results
 
@@ -62,6 +64,34 @@ def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     again = confirmed(capsys, "--results", str(tmp_path))
     assert again == answer
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
+
+
+TAUGHT = ("--teacher", "ladder:mid", "--objectives", "opd", "fire(percentile=50)")
+
+
+def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
+    capsys: Any, tmp_path: Path
+) -> None:
+    more = ("--logging_steps", "1", "--results", str(tmp_path))
+    confirmed(capsys, *more)
+    before = {path.name for path in tmp_path.rglob("*.json")}
+    answer = confirmed(capsys, *TAUGHT, *more)
+    assert {"opd", "fire(percentile=50)"} <= {row["arm"] for row in answer["rows"]}
+    assert len({path.name for path in tmp_path.rglob("*.json")} - before) == 2
+    runs = {run.spec.objective: run for run in Results(tmp_path).runs()}
+    models = {
+        "ladder:mid": {
+            "name": "ladder:mid",
+            "fingerprint": load_model(str(resolve("mid")[0])).fingerprint,
+        }
+    }
+    for name in ("opd", "fire(percentile=50)"):
+        assert runs[name].spec.teachers == {"route": None, "models": models} and runs[name].tokens
+        assert len(runs[name].steps) == 2 and runs[name].steps[0]["completions/mean_length"] > 1
+    assert runs["nll"].spec.teachers is None
+    assert (
+        0 < runs["fire(percentile=50)"].steps[0]["kept"] < 1 and "kept" not in runs["opd"].steps[0]
+    )
 
 
 @pytest.mark.slow
@@ -236,6 +266,12 @@ def test_budgets(text: str, seconds: float) -> None:
         (["--tasks", "ladder_chian"], "task ladder_chian"),
         (["--per_device_train_batch_size", "0"], "give a number above 0"),
         (["--num_train_epochs", "x"], "num_train_epochs"),
+        (["--objectives", "opd"], "--teacher MODEL"),
+        (["--route", "skill"], "no --teacher"),
+        (["--teacher", "ladder:mdi"], "use one of mid"),
+        (["--teacher", "ladder:mid", "ladder:weak"], "--route FIELD"),
+        (["--teacher", "a=ladder:mid", "--route", "skill"], "no such column"),
+        (["--teacher", "a=ladder:mid", "--route", "prompt"], "no teacher for prompt"),
     ],
 )
 def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], says: str) -> None:

@@ -21,15 +21,17 @@ from trl.trainer.distillation_trainer import DistillationTrainer
 from advisor.data import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel
-from harness.distill import build_distiller, distill, fire_settings, teacher_names
+from harness.distill import build_distiller, fire_settings
 from harness.fire import PLAIN, Fire
 from harness.on_policy import OnPolicyTrainer
+from harness.teachers import fingerprints, read_teachers
 
 ROWS = [
     {"prompt": " ".join("abcdefghij"[: 1 + i % 4]), "completion": " k l", "kind": "xy"[i % 2]}
     for i in range(32)
 ]
 
+EOS = WORDS.index("<eos>")
 GREEDY: dict[str, Any] = {"generation_kwargs": {"do_sample": False}, "max_steps": 3}
 """Rollouts that do not hang on random states, which ranks do not share."""
 HERE = Path(__file__).parent
@@ -50,9 +52,9 @@ def teacher(scale: float = 0.6) -> LoadedModel:
     return loaded(tiny_model(initializer_range=scale).requires_grad_(False))
 
 
-def prompts() -> SFTDataset:
+def prompts(rows: list[dict[str, Any]] = ROWS) -> SFTDataset:
     return load_dataset(
-        ROWS, tiny_tokenizer(), prompt_field="prompt", completion_field="completion"
+        rows, tiny_tokenizer(), prompt_field="prompt", completion_field="completion"
     )
 
 
@@ -68,11 +70,11 @@ def config(folder: Path, **changes: Any) -> DistillationConfig:
 
 def build(
     folder: Path, *, teachers: dict[str, LoadedModel] | None = None, route: str | None = None,
-    fire: Fire | None = None, form: str = "full", **changes: Any,
+    fire: Fire | None = None, form: str = "full", evaluated: SFTDataset | None = None, **changes: Any,
 ) -> OnPolicyTrainer:  # fmt: skip
     return build_distiller(
         student(), prompts(), teachers or {"t": teacher()}, config(folder, **changes),
-        fire=fire, form=form, route=route,
+        eval_dataset=evaluated, fire=fire, form=form, route=route,
     )  # fmt: skip
 
 
@@ -151,17 +153,81 @@ def test_leaving_padding_out_as_on_a_gpu_changes_nothing(tmp_path: Path) -> None
     torch.testing.assert_close(gradients(trainer), padded, rtol=1e-3, atol=1e-6)
 
 
-def test_evaluation_is_the_divergence_whatever_the_method(tmp_path: Path) -> None:
-    kinds: list[dict[str, Any]] = [
-        {}, {"fire": Fire(), "form": "sampled"},
-        {"fire": Fire(), "teachers": {"x": teacher(), "y": teacher()}, "route": "kind"},
-    ]  # fmt: skip
-    found = []
-    for settings in kinds:
-        trainer = build(tmp_path, **settings, per_device_eval_batch_size=32)
-        torch.manual_seed(5)
-        found.append(trainer.evaluate(trainer.train_dataset)["eval_loss"])
-    assert found == pytest.approx([found[0]] * 3, rel=1e-4)
+TWO: dict[str, Any] = {"teachers": {"x": teacher(), "y": teacher(0.1)}, "route": "kind"}
+
+
+def kl_of_greedy_answers(rows: list[dict[str, Any]], teachers: dict[str, Any]) -> float:
+    """Mean over the tokens of the student's likeliest answers, row by row, without a trainer."""
+    model, found = student().model.eval(), []
+    for row in rows:
+        prompt = torch.tensor([tiny_tokenizer()(row["prompt"])["input_ids"]])
+        whole = prompt
+        while (
+            whole.shape[1] < prompt.shape[1] + 6 and not (whole[:, prompt.shape[1] :] == EOS).any()
+        ):
+            with torch.no_grad():
+                token = model(input_ids=whole).logits[:, -1].argmax(-1)
+            whole = torch.cat([whole, token[None]], 1)
+        with torch.no_grad():
+            own, other = (
+                m(input_ids=whole).logits[0, prompt.shape[1] - 1 : -1].double().log_softmax(-1)
+                for m in (model, teachers[row["kind"]].model)
+            )
+        found.append((own.exp() * (own - other)).sum(-1))
+    return float(torch.cat(found).mean())
+
+
+@pytest.mark.parametrize("settings", [{}, {"fire": Fire()}, {"fire": Fire(), "form": "sampled"}])
+@pytest.mark.parametrize("route", [None, "kind"])
+def test_evaluation_is_the_divergence_from_each_rows_teacher_whatever_the_method(
+    tmp_path: Path, settings: dict[str, Any], route: str | None
+) -> None:
+    teachers = {"x": teacher(), "y": teacher(0.1)}
+    given = teachers if route else {"x": teachers["x"]}
+    rows = [{**row, "prompt": row["prompt"] + " m"} for row in ROWS[:7]]
+    trainer = build(
+        tmp_path, teachers=given, route=route, evaluated=prompts(rows), per_device_eval_batch_size=7,
+        **GREEDY, **settings,
+    )  # fmt: skip
+    routed = kl_of_greedy_answers(rows, teachers)
+    one = kl_of_greedy_answers(rows, dict.fromkeys("xy", teachers["x"]))
+    assert trainer.evaluate()["eval_loss"] == pytest.approx(routed if route else one, rel=1e-4)
+    assert routed != pytest.approx(one, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"fire": Fire(), "form": "sampled"}, {"fire": Fire(), **TWO}],
+)
+def test_evaluating_leaves_training_as_it_is(tmp_path: Path, settings: dict[str, Any]) -> None:
+    cut = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 4, "max_steps": 3}
+    alone = run(tmp_path, **settings, **cut)
+    evaluated = run(
+        tmp_path, **settings, **cut, evaluated=prompts(ROWS[:5]), eval_strategy="steps", eval_steps=1,
+        eval_on_start=True, per_device_eval_batch_size=2,
+    )  # fmt: skip
+    losses = curve(evaluated, "eval_loss")
+    assert len(losses) == 4 and len(set(losses)) == 4
+    assert moved(alone) > 0.005
+    assert torch.equal(weights(evaluated), weights(alone))
+    assert evaluated.evaluate()["eval_loss"] == losses[-1]  # drawn from the same random numbers
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "says"),
+    [
+        ([{**ROWS[0], "kind": "z"}], TWO, "row 0 .*no teacher for kind 'z'"),
+        ([{"prompt": "a", "completion": " b"}], TWO, "no such column"),
+        ([{"prompt": "a " * 61, "completion": " b"}], {}, "leaves 3 .*--max_completion_length 3"),
+        ([{"prompt": "a", "completion": ""}], {}, "has a target"),
+    ],
+)
+def test_rows_of_evaluation_are_checked_like_those_of_training(
+    tmp_path: Path, rows: list[dict[str, Any]], settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=says) as refusal:
+        build(tmp_path, evaluated=prompts(rows), **settings)
+    assert "\n" not in str(refusal.value)
 
 
 def test_plain_training_is_trls(tmp_path: Path) -> None:
@@ -197,6 +263,14 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, form: str) -> None
         torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=2e-4)
 
 
+def evaluated() -> dict[str, Any]:
+    """Settings with which every step ends in an evaluation, of an odd number of rows, one by one."""
+    return {
+        "evaluated": prompts(ROWS[:7]), "eval_strategy": "steps", "eval_steps": 1,
+        "per_device_eval_batch_size": 1,
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
@@ -206,8 +280,10 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     two = torch.load(tmp_path / "two.pt")
-    one = run(tmp_path / "one", fire=Fire(), **GREEDY)
+    one = run(tmp_path / "one", fire=Fire(), **GREEDY, **evaluated())
     assert two["kept"] == pytest.approx(curve(one, "kept")) and min(two["kept"]) < 1
+    assert two["eval_loss"] == pytest.approx(curve(one, "eval_loss"), rel=1e-3)
+    assert len(set(two["eval_loss"])) == 3
     torch.testing.assert_close(two["weights"], weights(one), rtol=0, atol=2e-4)
     assert moved(one) > 0.005
 
@@ -329,13 +405,8 @@ def test_prompts_are_the_tokens_before_the_last_target(tmp_path: Path) -> None:
     assert build(tmp_path, max_completion_length=512).args.max_completion_length == 60
 
 
-def test_distil_trains_and_the_card_says_with_what(tmp_path: Path) -> None:
-    trainer = distill(
-        student(), prompts(), {"t": teacher()}, config(tmp_path, max_steps=1), fire=Fire()
-    )
-    trainer.save_model()
-    trainer.create_model_card()
-    assert moved(trainer) > 1e-4
+def test_the_card_says_with_what_was_distilled(tmp_path: Path) -> None:
+    build(tmp_path, fire=Fire()).create_model_card()
     card = (tmp_path / "README.md").read_text()
     assert "2606.02684" in card and "percentile=20.0" in card
 
@@ -346,10 +417,11 @@ def test_distil_trains_and_the_card_says_with_what(tmp_path: Path) -> None:
         ({"form": "half"}, "full or sampled"),
         ({"form": "sampled", "beta": 0.5}, "--beta 1"),
         ({"teachers": {"x": teacher(), "y": teacher()}}, "--route"),
-        ({"route": "sort"}, "no such column; there are prompt"),
+        ({"route": "sort"}, "no such column in .*; there are prompt"),
         ({"route": "kind"}, "--teacher x=MODEL"),
         ({"teachers": {"t": replace(teacher(), model=tiny_model(vocab_size=20))}}, "vocabulary"),
         ({"per_device_train_batch_size": 64}, "fewer than the 64"),
+        ({"max_completion_length": 0}, "1 token or more"),
     ],
 )
 def test_what_cannot_be_distilled_is_refused(
@@ -363,10 +435,11 @@ def test_what_cannot_be_distilled_is_refused(
 def test_lora_trains_an_adapter(tmp_path: Path) -> None:
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     for form in ("full", "sampled"):
-        trainer = distill(
+        trainer = build_distiller(
             student(), prompts(), {"t": teacher()}, config(tmp_path), fire=Fire(), form=form,
             peft_config=adapter,
         )  # fmt: skip
+        trainer.train()
         trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
         assert trained and all("lora" in name for name in trained)
         assert all(p.abs().max() > 0 for name, p in trained.items() if "lora_B" in name)
@@ -386,13 +459,32 @@ def test_settings_of_the_command_line() -> None:
         fire_settings(flags("opd", fire_alpha=0.0))
 
 
-def test_teachers_of_the_command_line() -> None:
-    assert teacher_names(["a=b"], None) == {"a=b": "a=b"}
-    assert teacher_names(["math=m/1", "org/code"], "kind") == {
+def test_teachers_of_the_command_line(tmp_path: Path) -> None:
+    def names(words: list[str], route: str | None) -> Any:
+        return read_teachers(words, route, {}).names
+
+    with pytest.raises(InputError, match=r"--teacher a=b: .*--route"):
+        names(["a=b"], None)
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    assert names([str(folder)], None) == {str(folder): str(folder)}
+    assert names(["math=m/1", "org/code"], "kind") == {
         "math": "m/1",
         "org/code": "org/code",
     }
     with pytest.raises(InputError, match="--route"):
-        teacher_names(["a", "b"], None)
+        names(["a", "b"], None)
     with pytest.raises(InputError, match="same key"):
-        teacher_names(["a=b", "a=c"], "kind")
+        names(["a=b", "a=c"], "kind")
+    with pytest.raises(InputError, match="no ladder rung"):
+        names(["a=ladder:stron"], "kind")
+
+
+def test_teachers_are_known_by_their_weights_wherever_they_lie() -> None:
+    one, two = (replace(teacher(), fingerprint=text) for text in ("ab", "cd"))
+    assert fingerprints({"here": one}, None) == fingerprints({"there": one}, None)
+    assert fingerprints({"here": one}, None) != fingerprints({"here": two}, None)
+    routed = fingerprints({"x": one, "y": two}, "kind")
+    assert routed == fingerprints({"y": two, "x": one}, "kind")
+    assert routed != fingerprints({"x": two, "y": one}, "kind")
+    assert routed != fingerprints({"x": one, "z": two}, "kind")

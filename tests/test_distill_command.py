@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,10 +64,85 @@ def test_distils_with_two_teachers(
     assert "percentile=30.0" in card and "teachers: 2" in card
 
 
+def test_evaluates_on_a_split_and_trains_as_without(
+    model_folder: Path, teacher: Path, data: Path, tmp_path: Path
+) -> None:
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    lines = data.read_text().splitlines(keepends=True)
+    (splits / "train.jsonl").write_text("".join(lines))
+    (splits / "test.jsonl").write_text("".join(lines[:7]))
+    flags = ("--split", "train", "--teacher", str(teacher), "--method", "fire")
+    alone = distilled(model_folder, splits, tmp_path / "alone", *flags)
+    evaluated = distilled(model_folder, splits, tmp_path / "out", *flags, "--eval_split", "test")
+    assert all(torch.equal(evaluated[name], value) for name, value in alone.items())
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    assert len([entry for entry in history if entry.get("eval_loss", 0) > 0.01]) == 1
+
+
+@pytest.fixture(scope="module")
+def checkpoints(model_folder: Path, tmp_path_factory: Any) -> Path:
+    """What a training with FiRe left, beside its data and its teacher."""
+    folder: Path = tmp_path_factory.mktemp("fire")
+    rows = [{"prompt": "a b", "completion": " c", "kind": "x"} for _ in range(16)]
+    (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tiny_model(initializer_range=0.5).save_pretrained(folder / "teacher")
+    tiny_tokenizer().save_pretrained(folder / "teacher")
+    flags = ["--teacher", str(folder / "teacher"), *FIRE, "--save_steps", "1"]
+    assert main(words(model_folder, folder / "data.jsonl", folder / "out", *flags)) == 0
+    return folder
+
+
+FIRE = ("--method", "fire", "--fire_alpha", "0")
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--teacher", "TEACHER"], "made with --method fire, not with --method opd: .*give --method fire"),
+        (["--teacher", "TEACHER", "--method", "fire"], "with --fire_alpha 0.0, not with --fire_alpha 1.0"),
+        (["--teacher", "TEACHER", *FIRE, "--form", "sampled"], "with --form full, not with --form sampled"),
+        (["--teacher", "TEACHER", *FIRE, "--beta", "0.5"], "made with --beta 1.0, not with --beta 0.5"),
+        (["--teacher", "x=TEACHER", *FIRE, "--route", "kind"], "made without --route, .*leave --route out"),
+        (["--teacher", "STUDENT", *FIRE], "made with --teacher of fingerprint"),
+        (["--teacher", "TEACHER", *FIRE, "--use_peft", "true"], "made without --use_peft"),
+    ],
+)  # fmt: skip
+def test_going_on_with_another_method_is_refused(
+    capsys: Any, model_folder: Path, checkpoints: Path, flags: list[str], says: str
+) -> None:
+    places = {"TEACHER": str(checkpoints / "teacher"), "STUDENT": str(model_folder)}
+    for name, place in places.items():
+        flags = [flag.replace(name, place) for flag in flags]
+    data, out = checkpoints / "data.jsonl", checkpoints / "out"
+    resume = ("--resume_from_checkpoint", "true")
+    before = sorted(out.rglob("*"))
+    assert main(words(model_folder, data, out, *flags, *resume)) == 2
+    errors = [e for e in capsys.readouterr().err.splitlines() if e.startswith("advisor: error")]
+    assert len(errors) == 1 and re.search(says, errors[0]), errors
+    assert "checkpoint-3 was made" in errors[0] and sorted(out.rglob("*")) == before
+
+
+def test_going_on_as_before_is_not_refused(
+    model_folder: Path, checkpoints: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(checkpoints / "teacher", moved)
+    flags = ("--teacher", str(moved), *FIRE, "--resume_from_checkpoint")
+    data, folder = checkpoints / "data.jsonl", checkpoints / "out" / "checkpoint-2"
+    again = distilled(model_folder, data, tmp_path / "out", *flags, str(folder))
+    whole = load_file(checkpoints / "out" / "model.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--fire_alpha", "2"], "--method fire"),
+        (["--eval_strategy", "steps"], "--eval_split"),
+        (["--eval_split", "test"], "leave out --eval_split"),
+        (["--resume_from_checkpoint", "nowhere"], "nowhere: no checkpoint"),
+        (["--output_dir", "/dev/null/out"], "--output_dir /dev/null/out: "),
         (["--teacher", "another"], "--route"),
         (["--route", "sort"], "no such column"),
         (["--max_completion_lengt", "3"], "did you mean --max_completion_length"),

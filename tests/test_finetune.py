@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ from advisor.cli import main
 from advisor.data import load_dataset
 from advisor.model import load_model
 from advisor.objectives import get_objective
-from harness.finetune import build_trainer, newest_checkpoint
+from harness.finetune import build_trainer
+from harness.resume import newest_checkpoint
 from harness.settings import read_settings
 
 QUICK = [
@@ -89,6 +91,10 @@ def test_settings_may_stand_in_a_yaml_file(
         (["--max_steps", "many"], "many"),
         (["--use_peft", "--lora_target_modules", "lm_head"], "--lora_modules_to_save lm_head"),
         (["--objective", "asft", "--padding_free", "true"], "leave out"),
+        (["--eval_strategy", "steps"], "--eval_split"),
+        (["--eval_split", "test"], "leave out --eval_split test"),
+        (["--resume_from_checkpoint", "nowhere"], "nowhere: no checkpoint"),
+        (["--output_dir", "/dev/null/out"], "--output_dir /dev/null/out: "),
         (["--objective", "cadft", "--packing", "true", "--packing_strategy", "wrapped"], "use bfd"),
     ],
 )
@@ -101,6 +107,72 @@ def test_refusals_are_one_line(
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]
     assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+REWRITE = ["--objective", "cadft", "--rewrite"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "says"),
+    [
+        (REWRITE, ["--objective", "cadft"], "with --rewrite, not without --rewrite: .* give --rewrite,"),
+        (["--objective", "cadft"], REWRITE, "without --rewrite, not with --rewrite: .* leave --rewrite out,"),
+        (["--objective", "cadft"], [], r"with --objective cadft\(.*, not with --objective nll: "),
+        ([], ["--objective", "threshold(10%)"], r"nll, not with --objective threshold\(10%\): "),
+        (["--objective", "p_pow(2)"], ["--objective", "p_pow(3)"], r"with --objective p_pow\(2\), not with"),
+        ([], ["--use_peft", "true"], "without --use_peft, not with --use_peft"),
+    ],
+)  # fmt: skip
+def test_going_on_with_another_objective_is_refused_before_any_work(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, model_folder: Path, data: Path, tmp_path: Path,
+    first: list[str], then: list[str], says: str,
+) -> None:  # fmt: skip
+    steps = ["--max_steps", "12", "--save_steps", "6"]
+    trained(model_folder, data, tmp_path, *first, *steps)
+    older = tmp_path / "checkpoint-6"
+    words = ["train", str(model_folder), str(data), "--output_dir", str(tmp_path), *QUICK, *steps]
+    monkeypatch.setattr("advisor.training_commands.read_pair", lambda args: pytest.fail("work"))
+    for given, folder in (("true", tmp_path / "checkpoint-12"), (str(older), older)):
+        capsys.readouterr()
+        assert main([*words, *then, "--resume_from_checkpoint", given]) == 2
+        errors = capsys.readouterr().err.strip().splitlines()
+        assert len(errors) == 1 and re.search(says, errors[0]), errors
+        assert str(folder) in errors[0]
+
+
+def test_a_checkpoint_that_does_not_say_with_what_it_was_made_is_gone_on_from(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    flags = ["--max_steps", "4", "--save_steps", "2"]
+    whole = trained(model_folder, data, tmp_path, *flags)
+    path = tmp_path / "checkpoint-2" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    assert state["stateful_callbacks"].pop("MadeWith")["args"]["settings"]["--objective"] == "nll"
+    path.write_text(json.dumps(state))
+    again = trained(
+        model_folder, data, tmp_path / "again", *flags, "--resume_from_checkpoint", str(path.parent)
+    )
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    later = json.loads((tmp_path / "again" / "checkpoint-4" / "trainer_state.json").read_text())
+    assert later["stateful_callbacks"]["MadeWith"]["args"]["settings"]["--objective"] == "nll"
+
+
+def test_a_split_is_evaluated_on_after_every_epoch_unless_told_otherwise(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    for name, count in (("train", 40), ("test", 8)):
+        lines = data.read_text().splitlines(keepends=True)[:count]
+        (splits / f"{name}.jsonl").write_text("".join(lines))
+    for flags, expected in (
+        ([], [10, 15]),
+        (["--eval_strategy", "steps", "--eval_steps", "5"], [5, 10, 15]),
+    ):
+        trained(model_folder, splits, tmp_path / "out", "--split", "train", "--eval_split", "test",
+                "--max_steps", "15", *flags)  # fmt: skip
+        history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+        assert [entry["step"] for entry in history if "eval_loss" in entry] == expected
 
 
 def test_killed_and_resumed_equals_never_stopped(

@@ -23,6 +23,7 @@ from harness.ladder.__main__ import MINIATURE
 from harness.ladder.__main__ import main as ladder_main
 from harness.ladder.build import build, write_demonstrations
 from harness.ladder.card import card_table, read_card
+from harness.ladder.problems import problem_sets
 from harness.ladder.score import demonstration_prior, greedy_accuracy, greedy_answers
 from harness.ladder.tokenizer import ALPHABET, build_tokenizer
 
@@ -345,6 +346,39 @@ def test_the_build_command_with_stories_in_small(tmp_path, monkeypatch):
     card = read_card(tmp_path / "out")["miniature"]
     assert card["recipe"]["stories"] == 0.5
     assert (tmp_path / "out/models/miniature/model.safetensors").is_file()
+
+
+def test_demonstrations_of_any_skills_are_drawn_and_none_is_scored(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "d.jsonl"
+    words = ["ladder", "draw", "chain", "lin", "--rows", "30", "--noise", "bare", "-o", str(path)]
+    monkeypatch.setattr("sys.argv", words)
+    ladder_main()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["skill"] for row in rows] == ["chain", "lin"] * 30
+    assert all(row["completion"].startswith("#") for row in rows)
+    scored = {
+        row["prompt"]
+        for skill in ("chain", "lin")
+        for part in problem_sets(skill).values()
+        for row in part
+    }
+    assert scored.isdisjoint(row["prompt"] for row in rows)
+    first = path.read_bytes()
+    ladder_main()
+    assert path.read_bytes() == first
+    monkeypatch.setattr("sys.argv", [*words, "--seed", "1"])
+    ladder_main()
+    assert path.read_bytes() != first
+
+
+@pytest.mark.parametrize("words", [["day"], ["chian"], ["chain", "--noise", "loud"]])
+def test_what_cannot_be_drawn_is_refused_in_one_line(words, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "d.jsonl"
+    monkeypatch.setattr("sys.argv", ["ladder", "draw", *words, "-o", str(path)])
+    with pytest.raises(SystemExit) as stopped:
+        ladder_main()
+    assert stopped.value.code == 2 and not path.exists()
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_miniature_build_learns(tmp_path):

@@ -14,6 +14,7 @@ from advisor.data import load_dataset
 from advisor.errors import InputError
 from advisor.model import load_model
 from harness import fit as fitting
+from harness.fire import Fire
 from harness.fit import Problem, fit
 from harness.memory import largest_that_fits
 from harness.methods import default_objectives, labels_of, read_method
@@ -34,6 +35,9 @@ PAIRS = [
         ("dpo", "dpo"), ("DPO(0.10)", "dpo"), ("dpo(beta=0.5)", "dpo(0.5)"), ("sft", "nll"),
         ("dft@own", "neg_p@own"), ("-p@own(4)", "neg_p@own"), ("nll@own(16)", "nll@own(16)"),
         ("threshold(0.3)@own", "threshold(0.3)@own"), ("cadft@rewritten", "cadft(1)@rewritten"),
+        ("OPD", "opd"), ("opd( sampled )", "opd(sampled)"), ("fire()", "fire"),
+        ("fire(percentile=20)", "fire"), ("fire(beta=0,sampled)", "fire(sampled, beta=0)"),
+        ("fire(per_teacher)", "fire(per_teacher)"),
     ],
 )  # fmt: skip
 def test_methods_are_read_and_written(text: str, label: str) -> None:
@@ -46,13 +50,29 @@ def test_methods_are_read_and_written(text: str, label: str) -> None:
     [
         ("dpo(0)", "above 0"), ("dpo(nan)", "above 0"), ("dpo(x)", "not a number"), ("dft@mine", "own(K)"),
         ("dft@own(0)", "own(K)"), ("dft@own(1.5)", "own(K)"), ("dpo@own", "unknown objective"),
-        ("nll@rewritten", "second stage of cadft"),
+        ("nll@rewritten", "second stage of cadft"), ("opd(alpha=1)", "opd takes sampled"),
+        ("fire(1)", "fire takes sampled, alpha=NUMBER"), ("fire(alpha)", "fire takes"),
+        ("fire(percentile=x)", "not a number"), ("fire(alpha=1, alpha=2)", "'alpha=2'"),
+        ("opd@own", "unknown objective"),
     ],
 )  # fmt: skip
 def test_what_is_no_method_is_refused(text: str, says: str) -> None:
     with pytest.raises(InputError, match="objective") as refusal:
         read_method(text)
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_settings_of_fire_reach_it_and_are_checked() -> None:
+    method = read_method("fire(sampled, alpha=0.5, percentile=0, per_teacher)")
+    assert method.fire == Fire(alpha=0.5, percentile=0.0, filter_per_teacher=True)
+    assert method.form == "sampled" and read_method("opd").fire is None
+    with pytest.raises(InputError, match="outside"):
+        read_method("fire(percentile=101)")
+
+
+def test_distillation_is_a_default_arm_only_where_there_is_a_teacher() -> None:
+    assert default_objectives("nll", pairs=False, teacher=True)[-2:] == ("opd", "fire")
+    assert not {"opd", "fire"} & set(default_objectives("nll", pairs=True))
 
 
 def test_dpo_is_a_default_arm_only_where_there_are_pairs() -> None:

@@ -164,6 +164,34 @@ def test_other_tasks_settings_or_models_are_other_studies() -> None:
     assert sorted(map(repr, studies_of(specs))) == sorted(map(repr, several))
 
 
+def taught_by(name: str) -> dict[str, Any]:
+    return {"route": None, "models": {name: {"name": name, "fingerprint": name.upper()}}}
+
+
+def test_each_set_of_teachers_is_a_study_that_shares_what_has_none() -> None:
+    several = [
+        study_of(objectives=("nll", "opd"), seeds=(0,), teachers=taught_by(name)) for name in "ab"
+    ]
+    specs = {run.spec.id: run.spec for one in several for run in play(one, prior_leaning_wins)}
+    assert len(specs) == 1 + 2 + 1 + 2 * 2  # base, nll, its control, opd of both
+    assert studies_of(list(specs.values())) == several
+
+
+def test_the_command_and_the_facts_name_the_teachers() -> None:
+    one = study_of(objectives=("nll", "opd"), teachers=taught_by("big"))
+    models = {key: {"name": f"{key}-model", "fingerprint": key} for key in ("x", "y z")}
+    two = replace(one, teachers={"route": "skill", "models": models})
+    words = words_of(one)
+    assert words[words.index("--teacher") + 1] == "big" and "--route" not in words
+    words = words_of(two)
+    at = words.index("--teacher")
+    assert words[at + 1 : at + 3] == ["x=x-model", "y z=y z-model"]
+    assert words[words.index("--route") + 1] == "skill"
+    said = dict(facts.measured(Evidence(study=two, runs=())))
+    assert "skill is y z: y z-model, fingerprint y z" in said["Teachers"]
+    assert "Teachers" not in dict(facts.measured(Evidence(study=study_of(), runs=())))
+
+
 def test_the_page_says_what_was_settled(page: Page, verdict: Verdict) -> None:
     answer, _, rest = verdict.headline.partition(": ")
     assert answer == "Use neg_p" and f"Use neg_p {rest}" in page.text

@@ -76,6 +76,17 @@ def test_every_arm_gets_the_same_grid_and_keeps_its_best_rate() -> None:
     assert rates["nll, lr/10"] == pytest.approx(1e-5) and rates["base"] is None
 
 
+def test_a_teacher_is_part_of_the_runs_that_have_one_and_of_no_other() -> None:
+    """So that a teacher added later repeats no run."""
+    teachers = {"route": None, "models": {"big": {"name": "big", "fingerprint": "b"}}}
+    arms = [Arm(objective=name, learning_rate=1e-3) for name in ("nll", "fire(percentile=0)")]
+    before, after = study_of(), study_of(teachers=teachers)
+    plain, taught = (after.spec(arm, 0) for arm in arms)
+    assert plain == before.spec(arms[0], 0) and plain.id == before.spec(arms[0], 0).id
+    assert taught.teachers == teachers and taught.id != before.spec(arms[1], 0).id
+    assert after.spec(Arm(objective="base"), 0) == before.spec(Arm(objective="base"), 0)
+
+
 def test_racing_spares_runs_of_arms_that_are_clearly_behind() -> None:
     raced, whole = (
         play(study_of(), prior_leaning_wins),

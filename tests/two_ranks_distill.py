@@ -4,16 +4,16 @@ import sys
 from pathlib import Path
 
 import torch
-from test_distill import GREEDY, curve, run, weights
+from test_distill import GREEDY, curve, evaluated, run, weights
 
 from harness.fire import Fire
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    trainer = run(folder, fire=Fire(), **GREEDY, per_device_train_batch_size=4)
+    trainer = run(folder, fire=Fire(), **GREEDY, **evaluated(), per_device_train_batch_size=4)
     assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"
     if trainer.is_world_process_zero():
-        found = {"weights": weights(trainer), "kept": curve(trainer, "kept")}
-        torch.save(found, folder / "two.pt")
+        curves = {name: curve(trainer, name) for name in ("kept", "eval_loss")}
+        torch.save({"weights": weights(trainer), **curves}, folder / "two.pt")
     # A process that ends with its communication threads alive is sometimes aborted.
     torch.distributed.destroy_process_group()

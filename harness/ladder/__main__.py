@@ -1,11 +1,11 @@
-"""`python -m harness.ladder build` makes the ladder's models and demonstrations from seeds."""
+"""The ladder from seeds: `build` makes models and demonstrations, `draw` demonstrations of any skills."""
 
 import argparse
 import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from harness.ladder import RUNGS, Rung
 
@@ -15,7 +15,9 @@ MINIATURE = {"miniature": Rung(step=500, skill="day", rows=64)}
 def main() -> None:
     """Parses the command line and builds."""
     parser = argparse.ArgumentParser(prog="python -m harness.ladder", description=__doc__)
-    build = parser.add_subparsers(dest="command", required=True).add_parser(
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_draw(commands)
+    build = commands.add_parser(
         "build", help="pretrain the rungs and write models, demonstrations and card (10 minutes)"
     )
     build.add_argument("--output_dir", "--output-dir", type=Path, default=Path("outputs/ladder"))
@@ -36,7 +38,41 @@ def main() -> None:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
-    _build(arguments)
+    if arguments.command == "draw":
+        _draw(arguments)
+    else:
+        _build(arguments)
+
+
+def _add_draw(commands: Any) -> None:
+    draw = commands.add_parser(
+        "draw", help="write demonstrations of some skills, none of them a problem of their tasks"
+    )
+    draw.add_argument("skills", nargs="+", metavar="SKILL", help="see `skills.SKILLS`")
+    draw.add_argument("--rows", type=int, default=600, help="of each skill (default: 600)")
+    draw.add_argument("--noise", default="none", help="see `skills.NOISES` (default: none)")
+    draw.add_argument("--rate", type=float, default=1.0, help="share with noise (default: 1)")
+    draw.add_argument("--seed", type=int, default=0)
+    draw.add_argument("--output_path", "-o", type=Path, required=True, help="a .jsonl file")
+
+
+def _draw(arguments: argparse.Namespace) -> None:
+    from harness.ladder.build import write_rows
+    from harness.ladder.draw import SCORED, draw
+    from harness.ladder.skills import NOISES
+
+    if unknown := [name for name in arguments.skills if name not in SCORED]:
+        _refuse(f"no skill {unknown[0]!r} with a task: use {', '.join(SCORED)}")
+    if arguments.noise not in NOISES:
+        _refuse(f"--noise {arguments.noise}: use one of {', '.join(NOISES)}")
+    rows = draw(
+        arguments.skills,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        noise=arguments.noise,
+        rate=arguments.rate,
+    )
+    write_rows(arguments.output_path, rows)
 
 
 def _build(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import platform
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -75,7 +75,11 @@ def draw_demonstrations(
 
 def write_demonstrations(path: Path, rung: Rung, seed: int) -> None:
     """Writes a rung's demonstrations as JSON lines."""
-    rows = draw_demonstrations(rung, seed)
+    write_rows(path, draw_demonstrations(rung, seed))
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Writes JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
 

@@ -35,6 +35,8 @@ def command(evidence: Evidence) -> str:
         **{name: (value,) for name, value in (study.reading or {}).items()},
         "tasks": () if study.tasks in OWN_TASKS else study.tasks,
         **{name: (study.evaluation.get(name),) for name in SCORING},
+        "teacher": _teachers(study.teachers),
+        "route": ((study.teachers or {}).get("route"),),
         "objectives": study.objectives,
         "learning_rates": [f"{rate:g}" for rate in study.learning_rates],
         "seeds": (len(study.seeds),),
@@ -65,6 +67,7 @@ def measured(evidence: Evidence) -> list[Fact]:
         ("Model", _named(study.model, study.model_fingerprint, _of_model(prior))),
         ("Dataset", _named(study.dataset, study.dataset_fingerprint, _of_dataset(prior))),
         ("Split", study.split or ""),
+        ("Teachers", _of_teachers(study.teachers)),
         ("Prior", _of_prior(prior)),
         ("Tasks", "; ".join(_of_tasks(runs)) or ", ".join(study.tasks)),
         ("Decoding", _of_decoding(evidence)),
@@ -95,6 +98,26 @@ def size(count: float) -> str:
 
 def _named(name: str, fingerprint: str, more: Sequence[str]) -> str:
     return ", ".join([name, f"fingerprint {fingerprint}", *more])
+
+
+def _teachers(teachers: Mapping[str, Any] | None) -> list[str]:
+    """As `--teacher` takes them."""
+    models = (teachers or {}).get("models", {})
+    named = (teachers or {}).get("route") is not None
+    return [f"{key}={of['name']}" if named else of["name"] for key, of in models.items()]
+
+
+def _of_teachers(teachers: Mapping[str, Any] | None) -> str:
+    if not teachers:
+        return ""
+    found = [_named(of["name"], of["fingerprint"], ()) for of in teachers["models"].values()]
+    if teachers.get("route") is None:
+        return found[0]
+    rows = [
+        f"rows whose {teachers['route']} is {key}: {x}"
+        for key, x in zip(teachers["models"], found, strict=True)
+    ]
+    return "; ".join(rows)
 
 
 def _of_model(prior: Mapping[str, Any]) -> list[str]:
