@@ -32,6 +32,10 @@ def add_train(commands: Any) -> None:
         help="cadft: let the model rewrite, while it trains, the examples it stays least compatible with",
     )  # fmt: skip
     parser.add_argument(
+        "--rewrite_share", type=number(float, 0.0, 1.0),
+        help="of the examples, chosen at each of three times (default: 0.005, as published)",
+    )  # fmt: skip
+    parser.add_argument(
         "--rewrite_verify", action="store_true",
         help="take only rewritten answers that end in the demonstration's answer",
     )  # fmt: skip
@@ -172,7 +176,7 @@ def add_confirm(commands: Any) -> None:
         nargs="+",
         help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
         "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own; "
-        "cadft@rewritten rewrites examples in training; opd and fire learn from --teacher",
+        "cadft@rewritten(SHARE) rewrites examples in training; opd and fire learn from --teacher",
     )
     arms.add_argument(
         "--teacher", action="extend", nargs="+", metavar="T",

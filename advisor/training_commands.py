@@ -25,7 +25,9 @@ def train(args: argparse.Namespace) -> None:
     from harness.targets import read_rewriting
 
     _ignore_renames()
-    rewriting = read_rewriting(args.rewrite, args.rewrite_verify, args.answer_regex)
+    rewriting = read_rewriting(
+        args.rewrite, args.rewrite_verify, args.answer_regex, args.rewrite_share
+    )
     objective = get_objective(args.objective)
     resolve_ladder(args)
     fixed = {"max_length": args.max_length} if args.max_length else {}
@@ -34,6 +36,7 @@ def train(args: argparse.Namespace) -> None:
         "--objective": objective.label,
         "--rewrite": args.rewrite,
         "--rewrite_verify": args.rewrite_verify,
+        "--rewrite_share": args.rewrite_share,
         "--answer_regex": args.answer_regex,
         "--use_peft": peft_config is not None,
     }

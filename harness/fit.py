@@ -185,7 +185,7 @@ def _trainer(
         return _distiller(method, problem, loaded, config, given, peft_config), 0
     if method.targets != "pairs":
         objective = get_objective(method.objective)
-        rewriting = Rewriting() if method.targets == REWRITTEN else None
+        rewriting = Rewriting(share=method.share) if method.targets == REWRITTEN else None
         trainer: Any = build_trainer(
             loaded, problem.train, objective, config, peft_config=peft_config, rewriting=rewriting
         )

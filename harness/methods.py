@@ -5,7 +5,8 @@ A method is written like an objective:
 - `dpo` or `dpo(0.5)`, with its beta;
 - `OBJECTIVE@own` or `OBJECTIVE@own(8)`: an objective on the model's own verified answers, with the answers
   sampled per prompt;
-- `cadft@rewritten`: CADFT with its second stage (see `targets`);
+- `cadft@rewritten` or `cadft@rewritten(0.1)`: CADFT with its second stage (see `targets`), with the share of
+  the examples chosen at a time;
 - `opd` and `fire`: on-policy distillation and FiRe-OPD (see `distill`), `opd(sampled)` with the loss of the
   drawn token alone, `fire(percentile=0)` or `fire(per_teacher)` with other settings.
 """
@@ -21,10 +22,11 @@ from advisor.errors import InputError
 from advisor.objectives import get_objective
 from harness.fire import Fire
 from harness.study import FIRE, NLL, OPD
+from harness.targets import Rewriting
 
 DPO, BETA = "dpo", 0.1
 OWN, SAMPLES = "own", 4
-REWRITTEN = "rewritten"
+REWRITTEN, SHARE = "rewritten", Rewriting.share
 ROLLOUTS = "rollouts"
 SAMPLED = "sampled"
 FIRE_NUMBERS = ("alpha", "beta", "percentile")
@@ -45,6 +47,8 @@ class Method:
     """Of DPO (arXiv:2305.18290, eq. 7)."""
     samples: int = SAMPLES
     """Answers sampled per prompt, where the targets are the model's own."""
+    share: float = SHARE
+    """Of the examples that are chosen at a time, where targets are rewritten in training."""
     form: Literal["full", "sampled"] = "full"
     """Of the loss on rollouts, see `on_policy.FORMS`."""
     fire: Fire | None = None
@@ -65,7 +69,10 @@ class Method:
         if self.targets == OWN:
             number = "" if self.samples == SAMPLES else f"({self.samples})"
             return f"{self.objective}@{OWN}{number}"
-        return f"{self.objective}@{REWRITTEN}" if self.targets == REWRITTEN else self.objective
+        if self.targets == REWRITTEN:
+            number = "" if self.share == SHARE else f"({self.share:g})"
+            return f"{self.objective}@{REWRITTEN}{number}"
+        return self.objective
 
 
 def read_method(text: str) -> Method:
@@ -87,16 +94,19 @@ def read_method(text: str) -> Method:
     label = get_objective(name).label
     if not at:
         return Method(objective=label)
-    if source.strip().lower() == REWRITTEN:
+    if match := re.fullmatch(rf"{REWRITTEN}(?:\(\s*(.*?)\s*\))?", source.strip().lower()):
         if get_objective(name).name != "cadft":
             raise InputError(
                 f"objective {text}: rewriting is the second stage of cadft, not of {label}"
             )
-        return Method(objective=label, targets="rewritten")
+        share = SHARE if match[1] is None else _number(text, match[1])
+        if not 0 < share <= 1:
+            raise InputError(f"objective {text}: the share is a number above 0, at most 1")
+        return Method(objective=label, targets="rewritten", share=share)
     if (match := re.fullmatch(rf"{OWN}(?:\(\s*([1-9]\d*)\s*\))?", source.strip().lower())) is None:
         raise InputError(
             f"objective {text}: unknown targets {source!r}: after @ stands {OWN}, or {OWN}(K) for K answers "
-            f"per prompt, or {REWRITTEN}"
+            f"per prompt, or {REWRITTEN}, or {REWRITTEN}(SHARE) of the examples at a time"
         )
     return Method(objective=label, targets="own", samples=int(match[1] or SAMPLES))
 

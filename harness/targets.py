@@ -79,10 +79,15 @@ class Rewriting:
         return max(1, round(steps * (self.warmup + number * self.interval)))
 
 
-def read_rewriting(rewrite: bool, verify: bool, answer_pattern: str | None) -> Rewriting | None:
+def read_rewriting(
+    rewrite: bool, verify: bool, answer_pattern: str | None, share: float | None = None
+) -> Rewriting | None:
     """What the flags of the command line ask for; InputError for parts of it without the whole."""
     if rewrite and (verify or not answer_pattern):
-        return Rewriting(verify=verify, answer_pattern=answer_pattern)
+        share = Rewriting.share if share is None else share
+        return Rewriting(verify=verify, answer_pattern=answer_pattern, share=share)
+    if share is not None and not rewrite:
+        raise InputError("--rewrite_share says how much --rewrite writes: give --rewrite too")
     if verify and not rewrite:
         raise InputError("--rewrite_verify checks what --rewrite writes: give --rewrite too")
     if answer_pattern:

@@ -340,6 +340,9 @@ def test_flags_make_settings() -> None:
     assert read_rewriting(False, False, None) is None
     assert read_rewriting(True, False, None) == Rewriting()
     assert read_rewriting(True, True, "x(.)") == Rewriting(verify=True, answer_pattern="x(.)")
+    assert read_rewriting(True, False, None, 0.1) == Rewriting(share=0.1)
+    with pytest.raises(InputError, match="--rewrite_share"):
+        read_rewriting(False, False, None, 0.1)
     for verify, pattern in ((True, None), (False, "x")):
         with pytest.raises(InputError, match="--rewrite"):
             read_rewriting(False, verify, pattern)
@@ -355,11 +358,13 @@ def test_advisor_train_rewrites_and_says_so(
     flags = ["--objective", "cadft", "--max_steps", "20", "--per_device_train_batch_size", "8", "--report_to",
              "none", "--output_dir", str(tmp_path / "out"), "--disable_tqdm", "true"]  # fmt: skip
     words = ["train", str(model_folder), str(data), *flags]
-    assert main([*words, "--rewrite"]) == 0
+    assert main([*words, "--rewrite", "--rewrite_share", "0.5"]) == 0
     assert "Rewriting fired 3 times (after steps 10, 13, 17)" in " ".join(
         capsys.readouterr().err.split()
     )
-    assert json.loads((tmp_path / "out" / STATE).read_text())["summary"]["steps"] == [10, 13, 17]
+    answered = sum(bool(row["completion"]) for row in SOURCE)
+    summary = json.loads((tmp_path / "out" / STATE).read_text())["summary"]
+    assert summary["steps"] == [10, 13, 17] and summary["chosen"] == 3 * (answered // 2)
     assert main([*words, "--rewrite_verify"]) == 2
     assert "give --rewrite too" in capsys.readouterr().err
 
