@@ -306,7 +306,7 @@ def show(verdict: Verdict, *, complete: bool) -> None:
         out.print("The budget was spent before the study was complete: start again to go on.")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in COLUMNS.items():
-        table.add_column(name, justify=justify)
+        table.add_column(name, justify=justify, overflow="fold")
     for row in verdict.rows:
         low, high = row.difference.interval
         table.add_row(
@@ -322,7 +322,7 @@ def show(verdict: Verdict, *, complete: bool) -> None:
     out.print(table)
     temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
     curves = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    curves.add_column("score at temperature")
+    curves.add_column("score at temperature", overflow="fold")
     for t in temperatures:
         curves.add_column(f"{t:g}", justify="right")
     for arm, curve in verdict.curve.items():

@@ -146,7 +146,7 @@ def render(comparison: Comparison, console: Console) -> None:
     against = [name for name in dict.fromkeys((comparison.baseline, BASE)) if name in known]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("task", "temperature", "arm", "documents x seeds", "score"):
-        table.add_column(name)
+        table.add_column(name, overflow="fold")
     for name in against:
         table.add_column(Text(printable(f"less {name}")))
     before: tuple[Any, ...] = ()

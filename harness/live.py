@@ -101,7 +101,8 @@ class Board:
     def __rich__(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in COLUMNS:
-            table.add_column(name, justify="left" if name in ("arm", "state") else "right")
+            words = name in ("arm", "state")
+            table.add_column(name, justify="left" if words else "right", overflow="fold")
         for key, line in self.lines.items():
             score = f"{fmean(line.scores):.1f}" if line.scores else ""
             seeds = ", ".join(map(str, sorted(line.seeds))) if key[0] != BASE else ""

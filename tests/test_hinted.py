@@ -12,7 +12,6 @@ from torch import Tensor
 
 from advisor.model import LoadedModel
 from harness import hinted
-from harness.bench import hinted as bench
 from harness.hinted import (
     Answer,
     Mixing,
@@ -305,17 +304,3 @@ def test_log_probabilities_are_float32_whatever_the_model(loaded: LoadedModel) -
     scores = torch.randn(2, 16).bfloat16()
     found = merge(torch.zeros(2, 3, dtype=torch.long), scores)
     assert torch.equal(found, scores[:1].float().log_softmax(-1))
-
-
-@pytest.mark.parametrize(
-    ("flags", "lengths"), [((), [60, 192]), (("--hint_tokens", "200"), [200, 200])]
-)
-def test_the_bench_takes_the_length_of_the_hint(
-    flags: tuple[str, ...], lengths: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[bench.Case] = []
-    monkeypatch.setattr(bench, "run_case", lambda case, _: seen.append(case) or {})
-    monkeypatch.setattr("sys.argv", ["hinted", *flags])
-    bench.main()
-    assert [case.hinted for case in seen] == lengths
-    assert [case.plain for case in seen] == [20, 64]

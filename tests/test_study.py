@@ -1,13 +1,16 @@
 """What a study runs next, and what its runs say: pure functions on made-up records."""
 
+import io
 import itertools
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from advisor.errors import InputError
+from harness import command
 from harness.environment import Environment
 from harness.records import Run, RunSpec, Score
 from harness.study import Arm, Study, arm_scores, chosen_arms, next_runs
@@ -186,6 +189,19 @@ def test_runs_on_other_documents_are_not_compared() -> None:
     )
     with pytest.raises(InputError, match="different documents of t: give another --results"):
         settle(study_of(), [*runs[:-1], replace(runs[-1], scores=renamed)])
+
+
+def test_arms_of_long_names_can_be_told_apart_in_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arms = ("cadft(1)@rewritten(0.1)", "cadft(1)@rewritten(0.2)")
+    study = study_of(objectives=("nll", *arms))
+    runs = play(study, lambda arm, _: flat(0.3 if arm == "base" else 0.6))
+    console = Console(width=80, file=io.StringIO())
+    monkeypatch.setattr(command, "out", console)
+    command.show(settle(study, runs), complete=True)
+    shown = "".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert "…" not in shown and "0.1)" in shown and "0.2)" in shown
 
 
 def test_tasks_count_alike_whatever_their_size() -> None:

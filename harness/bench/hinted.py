@@ -1,10 +1,8 @@
 """`python -m harness.bench.hinted`: hinted decoding against plain `generate`, time per token and peak memory.
 
 Same model, same batch, same number of new tokens, the same sampling; none ends early. The goal is a time per
-token of at most 2.5 times that of `generate`, with hints of three times the prompt. Two ratios are told: with
-the reading of the prompts, of which the hinted ones are longer, and of the steps alone. `--hint_tokens` shows
-longer hints: on a CPU, from eight times the prompt on and with so few new tokens, two separate calls of
-`generate`, one a prompt, already take more than 2.5 times one.
+token of at most 2.5 times that of `generate`. Two ratios are told: with the reading of the prompts, of which
+the hinted ones are longer, and of the steps alone.
 """
 
 from __future__ import annotations
@@ -16,7 +14,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,11 +161,6 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", choices=("ladder", "llama"), default=["ladder", "llama"]
     )
-    parser.add_argument(
-        "--hint_tokens",
-        type=int,
-        help="length of the hinted prompts (default: three times the plain)",
-    )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=6, help="the first one is dropped")
@@ -187,8 +180,7 @@ def main() -> None:
     records = []
     for case in CASES:
         if case.model in arguments.models:
-            asked = replace(case, hinted=arguments.hint_tokens or case.hinted)
-            records.append(run_case(asked, conditions))
+            records.append(run_case(case, conditions))
             sys.stdout.write(json.dumps(records[-1]) + "\n")
             sys.stdout.flush()
     if arguments.output_path:
