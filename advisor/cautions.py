@@ -99,7 +99,8 @@ def _about_evidence(
         yield Caution(
             code="weak",
             text="Where a stronger model with the same vocabulary is at hand, `advisor distill MODEL DATASET "
-            "--teacher TEACHER` trains on the model's own answers instead of these targets.",
+            "--teacher TEACHER --output_dir OUT` trains on the model's own answers instead of these targets; "
+            "`advisor confirm MODEL DATASET --teacher TEACHER` compares the two.",
         )
     if kind == "unknown" and regime != "model-weak":
         yield Caution(
@@ -144,8 +145,8 @@ def _about_data(prior: Prior) -> Iterator[Caution]:
             code="heterogeneous",
             text=f"Examples differ widely (standard deviation of their mean p {prior.dispersion:.2f}): "
             "the data may be a mixture, for which one answer is an average. `advisor validate MODEL DATASET "
-            "--scores FILE` finds the worst rows, `advisor train --objective cadft --rewrite` has the model "
-            "mend them while it trains.",
+            "--scores FILE` finds the worst rows, `advisor train MODEL DATASET --objective cadft --rewrite "
+            "--output_dir OUT` has the model mend them while it trains.",
         )
     rows = prior.dataset["rows"]
     if rows < FEW_EXAMPLES:

@@ -78,12 +78,18 @@ def add_distill(commands: Any) -> None:
     fire = parser.add_argument_group("fire")
     share = number(float, 0.0, 100.0)
     fire.add_argument(
-        "--fire_alpha", type=number(float, 0.0), help="teacher's confidence (default: 1)"
+        "--fire_alpha",
+        type=number(float, 0.0),
+        help="weight of tokens that the teacher is sure of (default: 1)",
     )
     fire.add_argument(
-        "--fire_beta", type=number(float, 0.0), help="student's confusion (default: 1)"
+        "--fire_beta",
+        type=number(float, 0.0),
+        help="weight of tokens that the student is unsure of (default: 1)",
     )
-    fire.add_argument("--fire_percentile", type=share, help="of rollouts left out (default: 20)")
+    fire.add_argument(
+        "--fire_percentile", type=share, help="percent of rollouts left out (default: 20)"
+    )
     fire.add_argument(
         "--fire_filter_scope", choices=["step", "micro_batch"],
         help="rollouts ranked together; micro_batch as in the released code (default: step)",

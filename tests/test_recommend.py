@@ -1,5 +1,6 @@
 """The rule: published cells, boundaries, abstention, and that no number is invented."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from advisor.arguments import build_parser
 from advisor.calibration import Cell, shipped
 from advisor.features import features
 from advisor.prior import Prior
@@ -87,8 +89,13 @@ def test_other_ways_to_better_targets_are_named_where_they_apply() -> None:
 
     mixed = texts(prior_of(0.8, dispersion=0.2))["heterogeneous"]
     assert "--scores" in mixed and "--rewrite" in mixed
-    assert "advisor distill" in texts(prior_of(0.05))["weak"]
+    weak = texts(prior_of(0.05))["weak"]
+    assert "advisor distill" in weak
     assert not {"weak", "heterogeneous"} & texts(prior_of(0.8)).keys()
+    commands = re.findall("`advisor ([^`]+)`", mixed + weak)
+    assert len(commands) == 4
+    for words in commands:
+        build_parser().parse_known_args(words.split())  # exits where a flag is missing
 
 
 def test_nothing_improbable_is_a_tie() -> None:
