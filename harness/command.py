@@ -328,6 +328,8 @@ def show(verdict: Verdict, *, complete: bool) -> None:
     for arm, curve in verdict.curve.items():
         curves.add_row(arm, *(f"{curve[t]:.1f}" for t in temperatures))
     out.print(curves)
+    if verdict.remark:
+        out.print(Text(printable(verdict.remark)))
 
 
 def as_json(study: Study, verdict: Verdict, *, complete: bool) -> dict[str, Any]:
@@ -348,4 +350,5 @@ def as_json(study: Study, verdict: Verdict, *, complete: bool) -> dict[str, Any]
             arm: {str(t): value for t, value in curve.items()}
             for arm, curve in verdict.curve.items()
         },
+        "open_rates": verdict.open_rates,
     }

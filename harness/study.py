@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from advisor.errors import InputError
 from harness.records import Run, RunSpec
-from harness.statistics import survivors
+from harness.statistics import paired_difference, survivors
 
 BASE = "base"
 NLL = "nll"
@@ -152,6 +152,32 @@ def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
     return arms
 
 
+def open_rates(study: Study, runs: Sequence[Run]) -> dict[str, tuple[float, ...]]:
+    """By objective, its chosen learning rate and those that the development documents do not tell from it.
+
+    The 95 % interval of a difference is wide on a hundred documents and one seed: a comparison of objectives
+    that hangs on such a choice may be one of rates. Objectives whose rate is settled are left out.
+    """
+    done = {run.spec.id: run for run in runs}
+    found = {}
+    for arm in chosen_arms(study, runs):
+        if arm.learning_rate is None or arm.tenth:
+            continue
+        scores = {
+            rate: _of_all_tasks(
+                study,
+                done[study.spec(replace(arm, learning_rate=rate), study.seeds[0]).id],
+                part="development",
+            )
+            for rate in study.learning_rates
+        }
+        best = scores.pop(arm.learning_rate)
+        alike = [x for x, own in scores.items() if paired_difference(best, own).interval[0] <= 0]
+        if alike:
+            found[arm.objective] = (arm.learning_rate, *alike)
+    return found
+
+
 def steps_of(training: Mapping[str, Any], rows: int) -> int:
     """Optimiser steps of a run over so many rows."""
     if int(training.get("max_steps", -1)) > 0:
@@ -192,11 +218,13 @@ def arm_scores(
     """
     used = [study.seeds[0]] * len(seeds) if arm.objective == BASE else seeds
     found = (done[study.spec(arm, seed).id] for seed in used)
-    return np.array([_of_all_tasks(study, run, temperature) for run in found])
+    return np.array([_of_all_tasks(study, run, temperature=temperature) for run in found])
 
 
-def _of_all_tasks(study: Study, run: Run, temperature: float | None) -> NDArray[np.float64]:
-    values = list(part_values(study, run, "test", temperature).values())
+def _of_all_tasks(
+    study: Study, run: Run, *, part: str = "test", temperature: float | None = None
+) -> NDArray[np.float64]:
+    values = list(part_values(study, run, part, temperature).values())
     each = sum(map(len, values)) / len(values)
     return np.concatenate([task * (each / len(task)) for task in values])
 

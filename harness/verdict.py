@@ -26,6 +26,7 @@ from harness.study import (
     arm_scores,
     chosen_arms,
     in_the_race,
+    open_rates,
     same_documents,
 )
 
@@ -70,6 +71,22 @@ class Verdict:
     """Every comparison."""
     curve: Mapping[str, Mapping[float, float]]
     """Per arm, mean test score in points by temperature."""
+    open_rates: Mapping[str, tuple[float, ...]]
+    """By objective, learning rates that were not told apart (`study.open_rates`), the one in use first."""
+
+    @property
+    def remark(self) -> str:
+        """What the choice of learning rates leaves open, in a sentence; empty where nothing."""
+        if not self.open_rates:
+            return ""
+        some = "; ".join(
+            f"{name} {' / '.join(f'{rate:g}' for rate in rates)}"
+            for name, rates in self.open_rates.items()
+        )
+        return (
+            f"Learning rates that the development documents do not tell apart, the one in use first: {some}. "
+            "What is said of these arms is said of that rate."
+        )
 
 
 def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict:
@@ -95,6 +112,7 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict
         sharpening=sharpening,
         rows=(*against_nll, *control, *against_base),
         curve=curve,
+        open_rates=open_rates(study, runs),
     )
 
 

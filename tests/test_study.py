@@ -90,6 +90,23 @@ def test_a_teacher_is_part_of_the_runs_that_have_one_and_of_no_other() -> None:
     assert after.spec(Arm(objective="base"), 0) == before.spec(Arm(objective="base"), 0)
 
 
+def test_a_rate_that_the_development_documents_do_not_settle_is_said() -> None:
+    def truth(objective: str, rate: float | None) -> dict[float, float]:
+        if objective == "neg_p":
+            return flat(0.6)  # alike at both rates
+        return flat(0.3 if objective == "base" or rate == 1e-4 else 0.8)
+
+    study = study_of(objectives=("nll", "neg_p"))
+    verdict = settle(study, play(study, truth))
+    assert verdict.open_rates.keys() == {"neg_p"}
+    assert set(verdict.open_rates["neg_p"]) == {1e-3, 1e-4}
+    arms = {arm.label: arm for arm in chosen_arms(study, play(study, truth))}
+    assert verdict.open_rates["neg_p"][0] == arms["neg_p"].learning_rate
+    assert "neg_p" in verdict.remark and "nll" not in verdict.remark
+    one = study_of(objectives=("nll", "neg_p"), learning_rates=(1e-3,))
+    assert settle(one, play(one, truth)).remark == ""
+
+
 def test_racing_spares_runs_of_arms_that_are_clearly_behind() -> None:
     raced, whole = (
         play(study_of(), prior_leaning_wins),

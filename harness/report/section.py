@@ -181,6 +181,8 @@ def _notes(evidence: Evidence, verdict: Verdict | None, failed: Sequence[Run]) -
     if dropped := dict.fromkeys(row.arm for row in verdict.rows if row.dropped) if verdict else {}:
         arms = ", ".join(dropped)
         notes.append(f"Stopped early by racing, being clearly behind: {arms}. Their p counts as 1.")
+    if verdict is not None and verdict.remark:
+        notes.append(verdict.remark)
     open_failures = [run for run in failed if run.spec.id not in evidence.done]
     if open_failures:
         notes.append(f"{len(open_failures)} failed: see the end of this section.")
