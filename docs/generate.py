@@ -1,7 +1,8 @@
 """Writes the generated documentation: `python docs/generate.py`. A test checks that it is current.
 
 Figures from the published cells and the table of objectives, `objectives.md` from the table, `speed.md`
-from the records of the benches, `what-predicts-the-winner.md` and its figures from the calibration's.
+from the records of the benches, `better-targets.md` from those of its studies, `what-predicts-the-winner.md`
+and its figures from the calibration's.
 """
 
 import csv
@@ -13,6 +14,9 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import torch
+from better_targets import better_targets_page
+from better_targets_text import INTRODUCTION as TARGETS
+from better_targets_text import QUESTIONS
 from matplotlib.axes import Axes
 from predictors import write as write_predictors
 from predictors import write_readme
@@ -273,6 +277,8 @@ def main(folder: Path = HERE) -> None:
     weight_figure(folder / "weights.svg")
     (folder / "objectives.md").write_text(objectives_page(), encoding="utf-8")
     (folder / "speed.md").write_text(speed_page(), encoding="utf-8")
+    page = better_targets_page(TARGETS, QUESTIONS)
+    (folder / "better-targets.md").write_text(page, encoding="utf-8")
     write_predictors(folder)
 
 

@@ -21,6 +21,7 @@ def test_generated_files_are_current(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     written = {path.name: path for path in tmp_path.iterdir()}
     assert set(written) == {
+        "better-targets.md",
         "objectives.md",
         "speed.md",
         "what-predicts-the-winner.md",
