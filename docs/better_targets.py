@@ -14,7 +14,7 @@ from harness.studies import Evidence, evidence_of
 from harness.study import NLL, Arm, arm_scores, part_values
 from harness.verdict import in_points, settle
 
-STUDIES = Path(__file__).parents[1] / "results" / "confirm"
+RESULTS = Path(__file__).parents[1] / "results"
 SAMPLED, GREEDY = 1.0, 0.0
 HEATS = (SAMPLED, GREEDY)
 
@@ -24,6 +24,7 @@ class Question(NamedTuple):
 
     title: str
     folder: str
+    """Of `results/`."""
     asked: str
     """What was done and why, in Markdown."""
     found: str
@@ -42,7 +43,7 @@ def better_targets_page(introduction: str, questions: Sequence[Question]) -> str
 
 
 def _section(question: Question) -> str:
-    studies = _names(evidence_of(Results(STUDIES / question.folder).runs()))
+    studies = _names(evidence_of(Results(RESULTS / question.folder).runs()))
     parts = [f"## {question.title}", "", question.asked]
     for evidence in studies.values():
         heading = f"{' '.join(_parts(evidence))}, {_prior(evidence)}:"

@@ -5,7 +5,7 @@ from better_targets import Question
 INTRODUCTION = """\
 # Better targets
 
-Written by `docs/generate.py`: every number in a table is computed from the records in `results/confirm/`.
+Written by `docs/generate.py`: every number in a table is computed from the records in `results/`.
 
 The objectives of [objectives.md](objectives.md) change the weight of a target; three methods change the
 target itself.
@@ -31,7 +31,7 @@ CONTROL = (("cadft(1)", "cadft_mean(1)"), ("cadft_mean(1)", "neg_p"), ("cadft(1)
 QUESTIONS = (
     Question(
         title="Does CADFT's rewriting help?",
-        folder="rewriting",
+        folder="confirm/rewriting",
         asked="""\
 A known skill, 40 % of whose demonstrations are noisy, three epochs. The paper's schedule, from step 3000
 on, never comes due in its own protocol of 390 steps; here the same times are shares of the training.
@@ -46,7 +46,7 @@ little.
     ),
     Question(
         title="Is CADFT more than a smaller update?",
-        folder="mean-weight-one-rate",
+        folder="one-rate/mean-weight",
         asked="""\
 CADFT takes DFT's weight p and lowers it for examples that do not fit the model, so its updates are
 smaller too. The control `cadft_mean` is DFT times one number a step, chosen so that the step's total
@@ -61,7 +61,7 @@ gain. All of it is for sampled answers: greedily, under Adam, there is no differ
     ),
     Question(
         title="The same on a grid of learning rates",
-        folder="mean-weight",
+        folder="confirm/mean-weight",
         asked="""\
 As `advisor confirm` compares by default: each arm keeps the rate that did best on 100 development
 documents with the first seed. SGD's grid was set by a scan outside the records.
@@ -75,7 +75,7 @@ between relatives may be such a choice.
     ),
     Question(
         title="Are answers in the model's own words better demonstrations?",
-        folder="hinted-one-rate",
+        folder="one-rate/hinted",
         asked="""\
 The same noisy demonstrations, and `hinted.jsonl`: for each prompt the model's own answer where it is the
 demonstration's, else one written by hinted decoding, else none. Of 600 rows 209 are its own, 128 hinted,
@@ -105,7 +105,7 @@ best here. Greedily nothing is worth more than a point or two.
     ),
     Question(
         title="What is a teacher's judgement worth?",
-        folder="distillation",
+        folder="confirm/distillation",
         asked="""\
 The strong rung teaches the two weaker ones its skill: 75 steps of 32 prompts, answered by the student.
 NLL on the demonstrations of the same prompts, 40 % of them noisy, stands beside it. `opd(sampled)` is the
@@ -130,7 +130,7 @@ loss of the drawn token alone learns much less in as many steps than the whole d
     ),
     Question(
         title="Two teachers of different skills",
-        folder="two-teachers",
+        folder="confirm/two-teachers",
         asked="""\
 The strong rung, fine-tuned once on additions and once on linear equations, teaches the middle one both,
 each prompt with the teacher of its skill. NLL has clean demonstrations of the same prompts.

@@ -18,6 +18,8 @@ from harness import plots
 from harness.compare import compare
 from harness.records import Results, Run
 from harness.report import facts, write_report
+from harness.report.figures import gains
+from harness.report.section import titles_of
 from harness.studies import Evidence, evidence_of, studies_of
 from harness.study import Study, next_runs
 from harness.verdict import Verdict, settle
@@ -190,6 +192,23 @@ def test_the_command_and_the_facts_name_the_teachers() -> None:
     said = dict(facts.measured(Evidence(study=two, runs=())))
     assert "skill is y z: y z-model, fingerprint y z" in said["Teachers"]
     assert "Teachers" not in dict(facts.measured(Evidence(study=study_of(), runs=())))
+
+
+def test_studies_alike_but_for_their_training_are_told_apart() -> None:
+    settings: tuple[dict[str, str], ...] = ({"max_steps": "75"}, {"optim": "sgd"}, {})
+    alike = [study_of(training={"logging_steps": "5", **more}) for more in settings]
+    titles = titles_of([Evidence(study=one, runs=()) for one in (*alike, study_of(model="other"))])
+    assert len(set(titles)) == 4
+    assert titles[0].endswith("max_steps 75") and titles[1].endswith("optim sgd")
+    assert not any("logging_steps" in title for title in titles)
+
+
+def test_only_arms_on_the_demonstrations_stand_over_their_mean_p() -> None:
+    arms = ("nll", "neg_p", "neg_p@own", "opd", "cadft(1)@rewritten")
+    study = study_of(objectives=arms, teachers=taught_by("big"), full=True)
+    runs = [replace(run, prior=PRIOR) for run in play(study, lambda *_: flat(0.5))]
+    evidence = Evidence(study=study, runs=tuple(runs))
+    assert [gain.arm for gain in gains(evidence, settle(study, runs))] == ["neg_p"]
 
 
 def test_the_page_says_what_was_settled(page: Page, verdict: Verdict) -> None:

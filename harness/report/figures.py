@@ -15,6 +15,7 @@ from advisor.errors import InputError
 from harness import plots
 from harness.compare import Comparison
 from harness.plots import Curve, Estimate, Gain
+from harness.plots.style import objective_of
 from harness.ranks import Aggregate, aggregate
 from harness.records import Run
 from harness.studies import Evidence
@@ -222,7 +223,10 @@ def training_curves(evidence: Evidence) -> list[Curve]:
 
 
 def gains(evidence: Evidence, verdict: Verdict, *, domain: str | None = None) -> list[Gain]:
-    """What each objective gained over NLL at the mean p of the study; none where that was not measured."""
+    """What each objective gained over NLL at the mean p of the study; none where that was not measured.
+
+    Arms that train on other targets than the demonstrations, whose mean p it is, are left out.
+    """
     prior = evidence.prior
     if "mean_p" not in prior:
         return []
@@ -238,7 +242,10 @@ def gains(evidence: Evidence, verdict: Verdict, *, domain: str | None = None) ->
             seeds=row.difference.seeds,
         )
         for row in verdict.rows
-        if row.baseline == NLL and row.arm != CONTROL
+        if row.baseline == NLL
+        and row.arm != CONTROL
+        and "@" not in row.arm
+        and objective_of(row.arm) is not None
     ]
 
 

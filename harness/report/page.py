@@ -17,7 +17,7 @@ from harness.compare import Comparison, compare
 from harness.plots import Gain, arm_style
 from harness.records import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
-from harness.report.section import Section, comparison_section, study_section
+from harness.report.section import Section, comparison_section, study_section, titles_of
 from harness.studies import Evidence, belongs, evidence_of, studies_of
 from harness.verdict import Verdict, settle
 
@@ -212,9 +212,10 @@ def _sections(root: Path, found: _Found, cases: Sequence[_Case], margin: float) 
                 *published,
                 *(gain for other in cases if other is not case for gain in other.gains(ELSEWHERE)),
             ],
+            title=title,
             margin=margin,
         )
-        for case in cases
+        for case, title in zip(cases, titles_of([case.evidence for case in cases]), strict=True)
     ]
     if found.logs:
         paths = found.logs if found.runs or found.failed else [root]

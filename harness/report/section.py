@@ -93,6 +93,7 @@ def study_section(
     failed: Sequence[Run],
     elsewhere: Sequence[Gain],
     *,
+    title: str,
     margin: float,
 ) -> Section:
     """All of a study; where it cannot be settled yet, what `advisor compare` makes of its runs instead."""
@@ -103,7 +104,7 @@ def study_section(
         tables = (comparison_table(comparison),)
     shown = (*evidence.runs, *failed)
     return Section(
-        title=title_of(evidence),
+        title=title,
         headline=headline(evidence, verdict),
         scores=() if verdict is None else _scores(verdict),
         notes=tuple(_notes(evidence, verdict, failed)),
@@ -138,8 +139,21 @@ def comparison_section(comparison: Comparison, *, margin: float) -> Section:
     )
 
 
+def titles_of(studies: Sequence[Evidence]) -> list[str]:
+    """What each study is on; where some are alike, the settings of training that tell them apart."""
+    titles = [title_of(one) for one in studies]
+    found = []
+    for title, one in zip(titles, studies, strict=True):
+        alike = [other.study for i, other in enumerate(studies) if titles[i] == title]
+        names = dict.fromkeys(name for study in alike for name in study.training)
+        telling = [name for name in names if len({s.training.get(name) for s in alike}) > 1]
+        settings = [f"{x} {one.study.training[x]}" for x in telling if x in one.study.training]
+        found.append(" · ".join([title, *([", ".join(settings)] if settings else [])]))
+    return found
+
+
 def title_of(evidence: Evidence) -> str:
-    """What the study is on."""
+    """Model, dataset, tasks and decoding."""
     study = evidence.study
     data = study.dataset if study.split is None else f"{study.dataset}, split {study.split}"
     pair = study.model if study.dataset == study.model else f"{study.model} on {data}"
