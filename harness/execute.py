@@ -70,7 +70,8 @@ class Trial:
 def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 32) -> Trial:
     """Time a few steps and documents of a run; nothing is recorded."""
     short = replace(spec, training={**spec.training, "max_steps": steps})
-    settings = {**spec.evaluation, "limit": documents, "repeats": 1}
+    once = {"repeats": 1, "development_repeats": 1}
+    settings = {**spec.evaluation, "limit": documents, **once}
     of_use = settings["temperature"]
     short = replace(short, evaluation={**settings, "temperatures": [of_use]})
     times = [time.monotonic()]
@@ -94,17 +95,17 @@ def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
 
 
 def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
-    """Development documents once at the temperature of use; test documents at every temperature."""
+    """Development documents at the temperature of use; test documents at every temperature.
+
+    Answers sampled at the temperature of use are several, to documents of either part.
+    """
     settings = spec.evaluation
     of_use = settings["temperature"]
+    repeats = {"development": settings.get("development_repeats", 1), "test": settings["repeats"]}
     scores = []
     for part, temperatures in (("development", (of_use,)), ("test", settings["temperatures"])):
         for temperature in temperatures:
-            several = (
-                settings["repeats"]
-                if part == "test" and temperature == of_use and of_use > 0
-                else 1
-            )
+            several = repeats[part] if temperature == of_use and of_use > 0 else 1
             score = partial(
                 evaluate,
                 loaded.model,

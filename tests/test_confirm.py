@@ -66,6 +66,18 @@ def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
 
 
+def test_sampled_development_documents_get_several_answers(capsys: Any, tmp_path: Path) -> None:
+    """One each settles no learning rate."""
+    confirmed(capsys, "--temperature", "1", "--repeats", "3", "--results", str(tmp_path))
+    sizes = {
+        (score.part, score.temperature): {len(values) for values in score.values}
+        for run in Results(tmp_path).runs()
+        for score in run.scores
+    }
+    assert sizes.pop(("development", 1.0)) == {4} and sizes.pop(("test", 1.0)) == {3}
+    assert set(map(frozenset, sizes.values())) == {frozenset({1})}
+
+
 TAUGHT = ("--teacher", "ladder:mid", "--objectives", "opd", "fire(percentile=50)")
 
 

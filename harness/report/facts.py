@@ -175,8 +175,9 @@ def _of_decoding(evidence: Evidence) -> str:
     if "temperature" not in settings:
         return ""
     text = f"{decoding(evidence.study.temperature)}, which decides"
-    if settings.get("repeats", 1) > 1:
-        text += f", {settings['repeats']} answers to each test document"
+    for part, name in (("test", "repeats"), ("development", "development_repeats")):
+        if settings.get(name, 1) > 1:
+            text += f", {settings[name]} answers to each {part} document"
     others = [t for t in settings.get("temperatures", ()) if t != evidence.study.temperature]
     if others:
         text += f"; also scored at {', '.join(f'{t:g}' for t in others)}, with one answer"
