@@ -156,7 +156,7 @@ def _validate(args: argparse.Namespace) -> None:
         display.notes(loaded.notes)
         scores = measure_scores(loaded, dataset, rows, on_progress=display.counter("scored"))
         write_scores(path, scores)
-        understood["worst"] = [asdict(score) for score in worst(scores)]
+        understood["worst"] = [score.to_dict() for score in worst(scores)]
         if not args.json:
             display.worst_rows(worst(scores))
     if args.json:

@@ -12,12 +12,10 @@ if TYPE_CHECKING:
     from advisor.model import LoadedModel
     from advisor.prior import Prior
 
-LADDER = "ladder:"
-
 
 def resolve_ladder(args: argparse.Namespace) -> None:
     """Replace `ladder:NAME` by the folder and the demonstrations that come with the installation."""
-    from harness.ladder import resolve
+    from harness.ladder import LADDER, resolve
 
     args.model_name, args.dataset_name = args.model, args.dataset or args.model
     if args.model.startswith(LADDER):

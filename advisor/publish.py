@@ -7,7 +7,40 @@ import os
 import secrets
 from pathlib import Path
 
+from advisor import checkpoint
 from advisor.errors import InputError
+
+
+def output_file(output: str, *, flag: str, dataset: str) -> Path:
+    """A file to write, its folder made now: what must not or cannot be written is refused before the work.
+
+    Args:
+        output: where it goes, as the user typed it.
+        flag: that named it, for the refusal.
+        dataset: path or hub id of what is read: a file or folder of the user's is never written over.
+
+    Raises:
+        InputError: it cannot be written, or it is the dataset or lies within it.
+    """
+    path, there = checkpoint.find(output)
+    source, kind = checkpoint.find(dataset)
+    if kind and _is_in(path, source):
+        where = f"lies within DATASET {dataset}" if kind == "folder" else "is DATASET itself"
+        raise InputError(f"{flag} {output} {where}: give another path")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another path") from None
+    if there == "folder" or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{flag} {output} cannot be written: give the path of a file")
+    return path
+
+
+def _is_in(path: Path, source: Path) -> bool:
+    """Whether a path, or what it links to, is what is there at `source` or lies within it."""
+    target, name = path.resolve(), path.parent.resolve() / path.name
+    places = (target, *target.parents, *name.parents)
+    return any(place.exists() and place.samefile(source) for place in places)
 
 
 def publish(path: Path, content: bytes, *, subject: str, remedy: str) -> None:

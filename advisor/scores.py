@@ -5,7 +5,8 @@ line a row into a file, so that the worst rows can be read or cut. A row's numbe
 target tokens:
 
 * `p`, the probability of the target;
-* `nll`, $-\log p$ in nats, which is CADFT's raw score (arXiv:2606.11206): lower is more compatible;
+* `nll`, $-\log p$ in nats, at most LARGEST_NLL a token: CADFT's raw score (arXiv:2606.11206), lower is more
+  compatible;
 * `compatibility`, that score as CADFT standardises it, here over all rows scored instead of over those of
   an optimiser step: CADFT multiplies the row's loss by $e^{-\beta \max(0, \hat c)}$;
 * `cll`, the centred log-likelihood $\phi = \log p + H(p)$ in nats (arXiv:2602.12222): the log-probability
@@ -33,7 +34,7 @@ This is why the rows are ordered by `nll` where the worst are shown. It has a bl
 from __future__ import annotations
 
 import json
-import os
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,8 +42,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from advisor.errors import InputError
-from advisor.publish import publish
+from advisor.publish import output_file, publish
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 BLOCK = 1024
 """Rows that are tokenised together and sorted by length."""
+LARGEST_NLL = 1000.0
+"""Nats that a target of probability 0 counts for: JSON has no infinity, and a mean of one says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,12 @@ class ExampleScore:
     compatibility: float
     """`nll` in standard deviations from its mean over the rows scored: CADFT's standardised score."""
 
+    def to_dict(self) -> dict[str, float | None]:
+        """As JSON holds it: None for what is no number, as the entropy of a model that rules tokens out."""
+        return {
+            name: value if math.isfinite(value) else None for name, value in asdict(self).items()
+        }
+
 
 class Means(NamedTuple):
     """One row before it is set against the others."""
@@ -86,7 +94,7 @@ class Means(NamedTuple):
 
 def means_of(scored: Scored) -> Means:
     """Means over the target tokens of one example that has some."""
-    log_p = scored.log_p.astype(np.float64)
+    log_p = scored.log_p.astype(np.float64).clip(min=-LARGEST_NLL)
     return Means(
         target_tokens=len(log_p),
         p=float(scored.p.mean()),
@@ -157,24 +165,11 @@ def worst(scores: Sequence[ExampleScore], count: int = 5) -> list[ExampleScore]:
 
 
 def scores_path(scores: str, dataset: str) -> Path:
-    """The file to write, its folder made now: what cannot be written is refused before the work.
-
-    Raises:
-        InputError: it cannot be written, or it is the dataset itself.
-    """
-    path = Path(scores)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--scores {scores}: {error.strerror}: give another path") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--scores {scores} cannot be written: give the path of a file")
-    if path.exists() and Path(dataset).exists() and path.samefile(dataset):
-        raise InputError(f"--scores {scores} is the dataset itself: give another path")
-    return path
+    """The file of `--scores`; see `output_file`."""
+    return output_file(scores, flag="--scores", dataset=dataset)
 
 
 def write_scores(path: Path, scores: Sequence[ExampleScore]) -> None:
     """Write one JSON object a line, in the order given, the file whole or not at all."""
-    text = "".join(json.dumps(asdict(score)) + "\n" for score in scores)
+    text = "".join(json.dumps(score.to_dict(), allow_nan=False) + "\n" for score in scores)
     publish(path, text.encode(), subject=f"--scores {path}:", remedy="give another path")

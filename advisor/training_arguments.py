@@ -126,7 +126,8 @@ def add_rewrite(commands: Any) -> None:
     )  # fmt: skip
     use.add_argument("--answer_regex", help="finds the final answer, in one group")
     use.add_argument(
-        "--splitter", help="text that begins the final answer, needed with --answer_regex"
+        "--splitter",
+        help="text that begins the final answer, needed with an --answer_regex of your own",
     )
     use.add_argument(
         "--beta", type=number(float, 0.0), default=3.0,
@@ -152,7 +153,7 @@ def add_rewrite(commands: Any) -> None:
     use.add_argument(
         "--max_new_tokens",
         type=number(int, 1),
-        help="of an answer (default: what --max_length leaves)",
+        help="of an answer and of an analysis (default: what --max_length leaves)",
     )
     use.add_argument(
         "--batch_size", type=number(int, 1), default=16, help="rows at a time (default: 16)"

@@ -14,13 +14,14 @@ from advisor.inputs import read_dataset, read_rows
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
+    from advisor.model import LoadedModel
 
 
 def train(args: argparse.Namespace) -> None:
     """`advisor train`."""
     from advisor import display
     from advisor.objectives import get_objective
-    from harness.finetune import build_trainer
+    from harness.finetune import build_trainer, check_settings
     from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.targets import read_rewriting
 
@@ -32,6 +33,7 @@ def train(args: argparse.Namespace) -> None:
     resolve_ladder(args)
     fixed = {"max_length": args.max_length} if args.max_length else {}
     config, peft_config = _settings(args, **fixed)
+    check_settings(objective, config, rewriting)
     made_with = {
         "--objective": objective.label,
         "--rewrite": args.rewrite,
@@ -42,7 +44,9 @@ def train(args: argparse.Namespace) -> None:
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
-    loaded, dataset = read_pair(args)
+    loaded, dataset = _pair(args)
+    made_with["DATASET"] = f"of fingerprint {dataset.info.fingerprint}"
+    refuse_others(checkpoint, made_with)
     evaluation = _evaluation(args, loaded.tokenizer)
     prior = measure(loaded, dataset)
     trainer = build_trainer(
@@ -68,7 +72,7 @@ def distill_model(args: argparse.Namespace) -> None:
     from trl.trainer.distillation_config import DistillationConfig
 
     from advisor import display
-    from harness.distill import build_distiller, fire_settings, minimised
+    from harness.distill import build_distiller, check_settings, fire_settings, minimised
     from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.teachers import fingerprints, read_teachers
 
@@ -78,10 +82,12 @@ def distill_model(args: argparse.Namespace) -> None:
     named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in loading})
     resolve_ladder(args)
     config, peft_config = _settings(args, DistillationConfig)
+    check_settings(config, args.form)
     made_with = {**minimised(args, config, fire), "--use_peft": peft_config is not None}
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
-    loaded, dataset = read_pair(args)
+    loaded, dataset = _pair(args)
+    made_with["DATASET"] = f"of fingerprint {dataset.info.fingerprint}"
     evaluation = _evaluation(args, loaded.tokenizer)
     teachers = named.load()
     made_with["--teacher"] = fingerprints(teachers, args.route)
@@ -108,9 +114,10 @@ def rewrite(args: argparse.Namespace) -> None:
     from advisor import display
     from harness.rewrite_command import output_file, remarks, run_rewriting, settings_of
 
-    path, settings = output_file(args.output_path), settings_of(args)
+    settings = settings_of(args)
     resolve_ladder(args)
-    loaded, dataset = read_pair(args)
+    path = output_file(args.output_path, args.dataset)
+    loaded, dataset = _pair(args)
     found = run_rewriting(
         args,
         path,
@@ -146,6 +153,15 @@ def confirm(args: argparse.Namespace) -> None:
         advice,
         lambda rows: read_rows(args, loaded.tokenizer, rows),
     )
+
+
+def _pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
+    """Model and dataset; the model stops where the dataset's turns end, now and as it is saved."""
+    from harness.generation import stop_where_turns_end
+
+    loaded, dataset = read_pair(args)
+    stop_where_turns_end(loaded, dataset)
+    return loaded, dataset
 
 
 def _settings(args: argparse.Namespace, config_type: Any = None, **fixed: Any) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from harness.confirm import Plan, confirm, finished_runs, make_plan
 from harness.evaluate import task_names
 from harness.executor import EXECUTORS
 from harness.fit import Problem
-from harness.ladder import RUNGS
+from harness.ladder import LADDER, RUNGS
 from harness.live import reporting
 from harness.methods import ROLLOUTS, default_objectives, labels_of, read_method
 from harness.preference import rejected_side
@@ -37,7 +37,6 @@ from harness.study import BASE, Study
 from harness.teachers import Teachers, check_teacher, read_teachers, teacher_of
 from harness.verdict import Verdict, settle
 
-LADDER = "ladder:"
 COLUMNS: dict[str, Literal["left", "right"]] = {
     "arm": "left",
     "score": "right",

@@ -19,10 +19,14 @@ from advisor.data import Example, SFTDataset
 from advisor.errors import InputError
 from advisor.model import CONTEXT_FIELDS, LoadedModel
 from harness.fire import Fire
+from harness.generation import prompt_of
 from harness.on_policy import FORMS, OnPolicyTrainer
-from harness.teachers import check_teacher, named, teacher_of
+from harness.teachers import check_route, check_teacher, named, shared_vocabulary, teacher_of
 
 logger = logging.getLogger(__name__)
+
+Rows = Sequence[dict[str, Any]]
+"""`prompt`, token ids, and `teacher`, a number."""
 
 
 def build_distiller(
@@ -41,9 +45,11 @@ def build_distiller(
 
     Args:
         student: the model that learns, from its own answers.
-        dataset: its prompts: what stands before the last target of each row. The targets are not read.
+        dataset: its prompts: what stands before the last target of each row. The targets are not read, and
+            may be empty where no chat template is applied.
         teachers: by key; several need `route`.
-        config: TRL's settings; `max_completion_length` is lowered to what the models' contexts leave.
+        config: TRL's settings. Prompts that leave less than `max_completion_length` in the shortest context
+            are left out; where those were most, it is lowered.
         eval_dataset: its prompts, likewise, for evaluation during training; training is the same without.
         fire: None is plain on-policy distillation.
         form: "full" or "sampled", see FORMS.
@@ -53,8 +59,15 @@ def build_distiller(
     Raises:
         InputError: teachers that do not fit the student or the rows, or too few prompts for a step.
     """
-    _check(student, teachers, config, form=form, route=route)
+    check_settings(config, form)
+    check_route(teachers, route)
+    for teacher in teachers.values():
+        check_teacher(student, teacher)
+    models = [student.model, *(teacher.model for teacher in teachers.values())]
+    context = _context(models)
     rows = _rows(dataset, list(teachers), route)
+    _lower_length(config, rows, context, named(dataset))
+    rows = _with_room(rows, config, context, named(dataset))
     step = (
         config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     )
@@ -63,25 +76,24 @@ def build_distiller(
             f"{dataset.info.name}: {len(rows)} prompts, fewer than the {step} of an optimiser step: "
             "lower --per_device_train_batch_size or --gradient_accumulation_steps"
         )
-    models = [student.model, *(teacher.model for teacher in teachers.values())]
-    _fit_context(config, models, _longest(rows))
     evaluation = None
     if eval_dataset is not None:
         evaluation = _rows(eval_dataset, list(teachers), route)
-        _check_room(config, models, _longest(evaluation), named(eval_dataset))
+        evaluation = _with_room(evaluation, config, context, named(eval_dataset))
     try:
         return OnPolicyTrainer(
             model=student.model.requires_grad_(True).train(),
             teachers=models[1:],
             fire=fire,
             form=form,
+            vocabulary=shared_vocabulary(student, teachers.values()),
             args=config,
             train_dataset=Dataset.from_list(rows),
             eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
             processing_class=student.tokenizer,
             peft_config=peft_config,
         )
-    except ValueError as error:
+    except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from error
 
 
@@ -110,87 +122,102 @@ def minimised(
     }
 
 
-def _check(
-    student: LoadedModel,
-    teachers: Mapping[str, LoadedModel],
-    config: DistillationConfig,
-    *,
-    form: str,
-    route: str | None,
-) -> None:
-    """Refuse what cannot be distilled."""
+def check_settings(config: DistillationConfig, form: str) -> None:
+    """Refuse what cannot be distilled with; the models and the data are not needed."""
     if form not in FORMS:
         raise InputError(f"form {form!r}: use {' or '.join(FORMS)}")
+    if not config.temperature > 0:
+        raise InputError(
+            f"--temperature {config.temperature:g}: answers are drawn, at a temperature above 0"
+        )
+    length = config.max_completion_length
+    if length is not None and length < 1:
+        raise InputError(f"--max_completion_length {length}: an answer has 1 token or more")
     if form == "sampled" and config.beta != 1:
         raise InputError(f"--beta {config.beta:g}: the sampled form is the reverse KL, --beta 1")
-    if not teachers:
-        raise InputError("no teacher: give one with --teacher")
-    if len(teachers) > 1 and route is None:
-        raise InputError(
-            "several teachers: --route FIELD names the column that says whose a row is"
-        )
-    for teacher in teachers.values():
-        check_teacher(student, teacher)
+    for name, whole in (("top_p", 1), ("top_k", 0), ("min_p", None), ("repetition_penalty", 1)):
+        value = getattr(config, name)
+        if form == "sampled" and (value or 0) != (whole or 0):
+            raise InputError(
+                f"--{name} {value:g}: the sampled form needs answers drawn from the student's whole "
+                f"distribution: leave it out, or use --form full"
+            )
 
 
 def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[str, Any]]:
     """Prompts as token ids, each with the number of its teacher."""
-    rows = []
-    for i, example in enumerate(dataset):
-        if example.target_tokens:
-            rows.append(
-                {"prompt": _prompt(example), "teacher": teacher_of(dataset, i, keys, route)}
-            )
+    prompts = {i: _prompt(dataset, example) for i, example in enumerate(dataset)}
+    rows = [
+        {"prompt": prompt, "teacher": teacher_of(dataset, i, keys, route)}
+        for i, prompt in prompts.items()
+        if prompt
+    ]
     if not rows:
         dataset.require_targets()
+    if len(rows) < len(prompts):
+        logger.warning(
+            "%s: %d of %d rows are left out: no answer follows, or it was cut off",
+            named(dataset), len(prompts) - len(rows), len(prompts),
+        )  # fmt: skip
     return rows
 
 
-def _prompt(example: Example) -> list[int]:
-    """What precedes the last target."""
-    last = max(i for i, label in enumerate(example.labels) if label != -100 and i > 0)
-    first = next((i + 1 for i in range(last, 0, -1) if example.labels[i] == -100), 1)
-    return example.input_ids[:first]
+def _prompt(dataset: SFTDataset, example: Example) -> list[int]:
+    """What precedes the last target; without one a plain row is a prompt as it stands, if it is whole.
+
+    Not so a conversation: what begins the answer's turn is missing.
+    """
+    if example.target_tokens:
+        return prompt_of(example)
+    plain = dataset.info.template == "none" and not example.truncated
+    return example.input_ids if plain else []
 
 
-def _fit_context(
-    config: DistillationConfig, models: Sequence[PreTrainedModel], longest: int
-) -> None:
-    """Lower `max_completion_length` to what the longest prompt leaves of the shortest context."""
-    given = config.max_completion_length
-    if given is not None and given < 1:
-        raise InputError(f"--max_completion_length {given}: an answer has 1 token or more")
-    room = _room(models, longest)
-    if room is not None and (given is None or room < given):
-        logger.warning("max_completion_length is %d: more does not fit the context", room)
-        config.max_completion_length = room
+def _lower_length(config: DistillationConfig, rows: Rows, context: int | None, where: str) -> None:
+    """Lower `max_completion_length` where fewer than half of the prompts leave room for it.
 
-
-def _check_room(
-    config: DistillationConfig, models: Sequence[PreTrainedModel], longest: int, where: str
-) -> None:
-    """Refuse prompts of evaluation that leave less room than training's: neither is cut for the other."""
-    room, length = _room(models, longest), config.max_completion_length
-    if room is not None and length is not None and room < length:
+    Then to what all but the longest twentieth leave.
+    """
+    if context is None:
+        return
+    lengths, given = sorted(len(row["prompt"]) for row in rows), config.max_completion_length
+    if given is not None and 2 * sum(n + given <= context for n in lengths) >= len(lengths):
+        return
+    longest = lengths[-(-19 * len(lengths) // 20) - 1]
+    if longest >= context:
         raise InputError(
-            f"{where}: a prompt of {longest} tokens leaves {room} in the context, answers in training have "
-            f"up to {length}: give --max_completion_length {room}"
+            f"{where}: a prompt of {longest} tokens leaves no room in a context of {context}"
         )
+    config.max_completion_length = context - longest
+    logger.warning("max_completion_length is %d: more does not fit the context", context - longest)
 
 
-def _room(models: Sequence[PreTrainedModel], longest: int) -> int | None:
-    """Tokens that the longest prompt leaves of the shortest context; None where no model names one."""
+def _with_room(
+    rows: Rows, config: DistillationConfig, context: int | None, where: str
+) -> list[dict[str, Any]]:
+    """The rows whose prompts leave room for the longest answer; InputError where none does."""
+    length = config.max_completion_length
+    if context is None or length is None:
+        return list(rows)
+    kept = [row for row in rows if len(row["prompt"]) + length <= context]
+    if not kept:
+        room = context - min(len(row["prompt"]) for row in rows)
+        mend = f"give --max_completion_length {room}" if room > 0 else "take shorter ones"
+        raise InputError(
+            f"{where}: no prompt leaves the {length} tokens of the longest answer in a context of "
+            f"{context}; the shortest leaves {max(0, room)}: {mend}"
+        )
+    if len(kept) < len(rows):
+        logger.warning(
+            "%s: %d of %d prompts are left out: with answers of up to %d tokens they do not fit a context "
+            "of %d (--max_completion_length)",
+            where, len(rows) - len(kept), len(rows), length, context,
+        )  # fmt: skip
+    return kept
+
+
+def _context(models: Sequence[PreTrainedModel]) -> int | None:
+    """Tokens of the shortest context; None where no model names one."""
     texts = [model.config.get_text_config() for model in models]
     found = [getattr(text, name, None) for text in texts for name in CONTEXT_FIELDS]
-    contexts = [length for length in found if length]
-    if not contexts:
-        return None
-    if longest >= min(contexts):
-        raise InputError(
-            f"a prompt of {longest} tokens leaves no room in a context of {min(contexts)}"
-        )
-    return int(min(contexts)) - longest
-
-
-def _longest(rows: Sequence[Mapping[str, Any]]) -> int:
-    return max(len(row["prompt"]) for row in rows)
+    return min((int(length) for length in found if length), default=None)

@@ -24,6 +24,7 @@ from advisor.objectives import Objective
 from advisor.prior import Prior
 from advisor.probe import Probe
 from harness.attention import attend_within_documents
+from harness.generation import turn_ends
 from harness.samples import answers_of
 from harness.targets import Rewriter, Rewriting, Row
 from harness.train import ObjectiveTrainer
@@ -60,7 +61,7 @@ def build_trainer(
     Raises:
         InputError: no targets, or settings that the objective cannot be exact with.
     """
-    _check(objective, config)
+    check_settings(objective, config, rewriting)
     rows, reference = _rows(dataset), None
     if "reference_logp" in objective.needs or objective.quantiles:
         reference = _reference(loaded, dataset, rows, on_progress)
@@ -68,7 +69,7 @@ def build_trainer(
         objective = objective.resolve(lambda share: float(np.exp(np.quantile(reference, share))))
     build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
     if rewriting is not None:
-        build = _rewriting_trainer(rewriting, dataset, rows, objective, config)
+        build = _rewriting_trainer(rewriting, dataset, rows, config)
     config.dataset_kwargs = {"skip_prepare_dataset": True}
     config.remove_unused_columns = False
     if config.padding_free and not config.packing:
@@ -92,8 +93,16 @@ def build_trainer(
         raise _refusal(error) from error
 
 
-def _check(objective: Objective, config: SFTConfig) -> None:
-    """Refuse what would make an objective other than it says."""
+def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting | None) -> None:
+    """Refuse what would make an objective other than it says; the model and the data are not needed."""
+    if rewriting is not None and objective.name != "cadft":
+        raise InputError(
+            f"--rewrite is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
+        )
+    if rewriting is not None and config.packing:
+        raise InputError(
+            "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
+        )
     whole = {"example", "step"} & set(objective.needs)
     if config.packing and config.packing_strategy != "bfd" and whole:
         raise InputError(
@@ -111,7 +120,6 @@ def _rewriting_trainer(
     rewriting: Rewriting,
     dataset: SFTDataset,
     rows: list[Row],
-    objective: Objective,
     config: SFTConfig,
 ) -> Callable[..., ObjectiveTrainer]:
     """The trainer that rewrites; adds to every row its number in the source.
@@ -119,14 +127,6 @@ def _rewriting_trainer(
     Raises:
         InputError: a training in which nothing could be rewritten, or rewritten rows never be trained on.
     """
-    if objective.name != "cadft":
-        raise InputError(
-            f"--rewrite is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
-        )
-    if config.packing:
-        raise InputError(
-            "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
-        )
     step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     epochs = (
         config.max_steps * step / len(rows) if config.max_steps > 0 else config.num_train_epochs
@@ -142,7 +142,12 @@ def _rewriting_trainer(
     for row, number in zip(rows, numbers, strict=True):
         row["row"] = number
     rewriter = Rewriter(rewriting, rows=len(dataset), examples=len(rows), seed=config.seed)
-    return partial(RewritingTrainer, rewriter=rewriter, max_length=dataset.info.max_length)
+    return partial(
+        RewritingTrainer,
+        rewriter=rewriter,
+        max_length=dataset.info.max_length,
+        ends=turn_ends(dataset),
+    )
 
 
 def _pattern(dataset: SFTDataset, given: str | None) -> str:

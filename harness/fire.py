@@ -99,11 +99,15 @@ def scores(logp: Tensor, mask: Tensor) -> Tensor:
 def kept(score: Tensor, percentile: float) -> Tensor:
     """[rollouts] bool: the score reaches the percentile, interpolated linearly between two scores.
 
+    A teacher that forbids a token scores minus infinity, below every number; what is no number, too.
     Not `torch.quantile`: where the percentile falls on a score, that one must not be lost by rounding.
     """
+    score = score.where(~score.isnan(), -math.inf)
     ordered = score.sort().values
     rank = percentile * (len(score) - 1) / 100
     low, high = ordered[math.floor(rank)], ordered[math.ceil(rank)]
+    if low.isinf():  # no number lies between
+        return score >= (low if rank == math.floor(rank) else high)
     return score >= low + (rank - math.floor(rank)) * (high - low)
 
 
@@ -173,7 +177,8 @@ def step_weights(rollouts: Rollouts, fire: Fire, rows_at_once: int) -> Tensor:
     for rows in parts[fire.filter_scope]:
         for group in _groups(rollouts.teacher[rows], separate=fire.filter_per_teacher):
             ranked = rows[group]
-            weights[ranked] *= kept(score[ranked], fire.percentile)[:, None]
+            left_out = ~kept(score[ranked], fire.percentile)[:, None]
+            weights[ranked] = weights[ranked].masked_fill(left_out, 0)
     return weights
 
 
@@ -203,6 +208,12 @@ def tempered(head: Head, temperature: float) -> Head:
     """The head whose logits are the given one's, divided by a temperature: c tanh(z / c) / T included."""
     softcap = None if head.softcap is None else head.softcap / temperature
     return replace(head, scale=head.scale / temperature, softcap=softcap)
+
+
+def narrowed(head: Head, rows: int) -> Head:
+    """The head of the first tokens alone: the others take no part in a softmax."""
+    bias = None if head.bias is None else head.bias[:rows]
+    return replace(head, weight=head.weight[:rows], bias=bias)
 
 
 def full_loss(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from advisor.objectives import get_objective
 from advisor.prior import measure_prior
 from harness.distill import build_distiller
 from harness.finetune import build_trainer
+from harness.generation import SPARE_TOKENS, stop_where_turns_end
 from harness.memory import largest_that_fits
 from harness.methods import REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
-from harness.samples import SPARE_TOKENS, ArmRefused, own_answers
+from harness.samples import ArmRefused, own_answers
 from harness.settings import read_settings, settings_for
 from harness.study import BASE, steps_of
 from harness.targets import Rewriting
@@ -69,15 +69,6 @@ class Problem:
     teachers: Teachers | None = None
     """Of the arms that learn from a teacher; None where there is none."""
 
-    @cached_property
-    def ends(self) -> set[int]:
-        """Tokens that end a turn of the demonstrations; one that also stands within a turn ends none."""
-        ends, others = set[int](), set[int]()
-        for example in self.train:
-            ends |= {example.input_ids[place] for place in example.terminators}
-            others |= {x for i, x in enumerate(example.labels) if i not in example.terminators}
-        return ends - others
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -120,11 +111,7 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
 def _loaded(problem: Problem) -> LoadedModel:
     """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
     loaded = load_model(problem.model, **problem.loading)
-    config = loaded.model.generation_config
-    old = config.eos_token_id
-    before = set(old if isinstance(old, list) else [] if old is None else [old])
-    if not problem.ends <= before:
-        config.eos_token_id = sorted(before | problem.ends)
+    stop_where_turns_end(loaded, problem.train)
     return loaded
 
 

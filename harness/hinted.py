@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -28,6 +30,7 @@ from transformers import (
 )
 
 from advisor.model import LoadedModel
+from harness.generation import UNCHANGED, stops_of
 
 NGRAM = 30
 TIMES = 5
@@ -138,7 +141,8 @@ class Watch:
         self._decode = tokenizer.decode
         self._text = text
         self._rows, self._start = rows, start
-        self._reach = len(text.encode())  # a token holds a byte at least
+        # A token holds a byte at least; sentencepiece drops a space where the decoding begins.
+        self._reach = len(text.encode()) + 1
         self._ends: dict[int, bool] = {}
 
     def look(self, ids: Tensor) -> None:
@@ -155,7 +159,8 @@ class Watch:
         """Whether a token can be the text's last: nearly all are ruled out by themselves."""
         if token not in self._ends:
             last = self._text[-1]
-            self._ends[token] = not last.isascii() or last in self._read([token])
+            shown = last.isascii() and not last.isspace()  # whatever precedes the token
+            self._ends[token] = not shown or last in self._read([token])
         return self._ends[token]
 
     def _read(self, tokens: list[int]) -> str:
@@ -207,22 +212,23 @@ class Draw(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens[:, None], 0.0)
 
 
-class Repetition(StoppingCriteria):
-    """Ends rows that repeat themselves."""
+class Limits(StoppingCriteria):
+    """Ends rows that are as long as they may be, or repeat themselves."""
 
-    def __init__(self, *, start: int, streams: int) -> None:
-        self.at: dict[int, int] = {}
-        """Row -> its number of new tokens when it was stopped."""
-        self._start, self._streams = start, streams
+    def __init__(self, lengths: Sequence[int], *, start: int, streams: int) -> None:
+        self.repeated: dict[int, int] = {}
+        """Row -> its number of new tokens when it was stopped for repeating itself."""
+        self._lengths, self._start, self._streams = lengths, start, streams
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         """Whether each row has ended, [streams * rows]."""
-        written, rows = input_ids.shape[1] - self._start, len(input_ids) // self._streams
+        written, rows = input_ids.shape[1] - self._start, len(self._lengths)
         if written % CHECKED_EVERY == 0:
             for row, tokens in enumerate(input_ids[:rows, self._start :].tolist()):
-                if row not in self.at and repeats(tokens):
-                    self.at[row] = written
-        return _flags(self.at, rows, self._streams, input_ids.device)
+                if row not in self.repeated and repeats(tokens):
+                    self.repeated[row] = written
+        over = {row for row, length in enumerate(self._lengths) if written >= length}
+        return _flags(over | self.repeated.keys(), rows, self._streams, input_ids.device)
 
 
 class Written(StoppingCriteria):
@@ -237,19 +243,22 @@ class Written(StoppingCriteria):
         return _flags(self._watch.at, len(input_ids), 1, input_ids.device)
 
 
-def _flags(rows: dict[int, int], number: int, streams: int, device: torch.device) -> Tensor:
+def _flags(rows: Collection[int], number: int, streams: int, device: torch.device) -> Tensor:
     return torch.tensor([row in rows for row in range(number)], device=device).repeat(streams)
 
 
 def plain_answers(
-    loaded: LoadedModel, prompts: Sequence[list[int]], uniforms: Tensor, sampling: Sampling
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    uniforms: Iterable[Tensor],
+    sampling: Sampling,
 ) -> list[Answer]:
-    """The model's unaided answers.
+    """The model's unaided answers; what stands beside a row changes nothing in its own.
 
     Args:
         loaded: the model.
         prompts: token ids.
-        uniforms: [rows, longest answer in tokens]: random numbers in [0, 1), a row's its own.
+        uniforms: a row's random numbers in [0, 1), one for every token that its answer may have.
         sampling: how tokens are drawn.
     """
     return _answers(loaded, [prompts], uniforms, sampling, lambda _, scores: scores.log_softmax(-1))
@@ -259,7 +268,7 @@ def hinted_answers(
     loaded: LoadedModel,
     hinted: Sequence[list[int]],
     plain: Sequence[list[int]],
-    uniforms: Tensor,
+    uniforms: Iterable[Tensor],
     sampling: Sampling,
     mixing: Mixing,
 ) -> list[Answer]:
@@ -282,24 +291,27 @@ def hinted_answers(
 def _answers(
     loaded: LoadedModel,
     streams: Sequence[Sequence[list[int]]],
-    uniforms: Tensor,
+    uniforms: Iterable[Tensor],
     sampling: Sampling,
     merge: Merge,
 ) -> list[Answer]:
-    start = _width(streams)
-    numbers = uniforms.to(loaded.model.device, torch.float32)
-    processor = Draw(numbers, sampling, start=start, streams=len(streams), merge=merge)
-    repetition = Repetition(start=start, streams=len(streams))
-    prompts = [prompt for stream in streams for prompt in stream]
-    new = _generate(loaded, prompts, uniforms.shape[1], repetition, processor)
-    rows, stops = new[: len(streams[0])], _stops(loaded)
-    return [_trimmed(tokens, stops, repetition.at.get(row)) for row, tokens in enumerate(rows)]
+    start, each = _width(streams), list(uniforms)
+    numbers = pad_sequence(each, batch_first=True).to(loaded.model.device, torch.float32)
+    draw_all = Draw(numbers, sampling, start=start, streams=len(streams), merge=merge)
+    lengths = list(map(len, each))
+    limits = Limits(lengths, start=start, streams=len(streams))
+    new = _generate(loaded, streams, lengths, [limits], [draw_all])
+    stops = stops_of(loaded.model, loaded.tokenizer)
+    return [
+        _trimmed(tokens[:length], stops, limits.repeated.get(row))
+        for row, (tokens, length) in enumerate(zip(new, lengths, strict=True))
+    ]
 
 
 def analyses(
-    loaded: LoadedModel, prompts: Sequence[list[int]], marker: str, length: int
+    loaded: LoadedModel, prompts: Sequence[list[int]], marker: str, lengths: Sequence[int]
 ) -> list[list[int] | None]:
-    """What the model greedily writes up to and with a marker; None where it does not write the marker.
+    """What the model greedily writes up to and with a marker; None where it ends or repeats itself without.
 
     The released code goes on to the end and cuts at the last marker; here the first one ends a row.
 
@@ -307,60 +319,79 @@ def analyses(
         loaded: the model.
         prompts: token ids with the hint.
         marker: text after which the solution begins.
-        length: at most, in tokens.
+        lengths: at most, in tokens, a row's its own.
     """
-    watch = Watch(loaded.tokenizer, marker, rows=len(prompts), start=_width([prompts]))
-    new = _generate(loaded, prompts, length, Written(watch))
-    ends = [watch.at.get(row) for row in range(len(prompts))]
-    return [None if end is None else tokens[:end] for tokens, end in zip(new, ends, strict=True)]
+    start = _width([prompts])
+    watch = Watch(loaded.tokenizer, marker, rows=len(prompts), start=start)
+    limits = Limits(lengths, start=start, streams=1)
+    new = _generate(loaded, [prompts], lengths, [limits, Written(watch)])
+    ends = [watch.at.get(row, length + 1) for row, length in enumerate(lengths)]
+    return [
+        tokens[:end] if end <= length else None
+        for tokens, end, length in zip(new, ends, lengths, strict=True)
+    ]
 
 
 def _width(streams: Sequence[Sequence[list[int]]]) -> int:
     return max(len(prompt) for stream in streams for prompt in stream)
 
 
-def _stops(loaded: LoadedModel) -> set[int]:
-    """The tokens that end an answer: the generation config's, else the tokenizer's."""
-    ends = loaded.model.generation_config.eos_token_id
-    ends = loaded.tokenizer.eos_token_id if ends is None else ends
-    return {ends} if isinstance(ends, int) else set(ends or ())
-
-
 def _generate(
     loaded: LoadedModel,
-    prompts: Sequence[list[int]],
-    length: int,
-    criterion: StoppingCriteria,
-    processor: LogitsProcessor | None = None,
+    streams: Sequence[Sequence[list[int]]],
+    lengths: Sequence[int],
+    criteria: Sequence[StoppingCriteria],
+    processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[int]]:
-    """New tokens of every prompt, greedily after the processor; rows that end early are padded."""
-    pad = loaded.tokenizer.pad_token_id
-    pad = 0 if pad is None else pad
-    width, device = _width([prompts]), loaded.model.device
+    """New tokens of every row of the first stream, greedily after the processors; padded at their end."""
+    pad, width, device = loaded.tokenizer.pad_token_id or 0, _width(streams), loaded.model.device
+    prompts = [prompt for stream in streams for prompt in stream]
     ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    last = [len(prompt) + length - 1 for stream in streams
+            for prompt, length in zip(stream, lengths, strict=True)]  # fmt: skip
     generate: Any = loaded.model.generate
-    with torch.no_grad():
+    with torch.no_grad(), _no_position_beyond(loaded.model, torch.tensor(last, device=device)):
         output = generate(
             input_ids=torch.tensor(ids, device=device),
             attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=length,
-            do_sample=False,
-            num_beams=1,
-            repetition_penalty=1.0,
-            no_repeat_ngram_size=0,
-            eos_token_id=sorted(_stops(loaded)) or None,
+            max_new_tokens=max(lengths),
+            eos_token_id=sorted(stops_of(loaded.model, loaded.tokenizer)) or None,
             pad_token_id=pad,
-            logits_processor=LogitsProcessorList([processor] if processor else []),
-            stopping_criteria=StoppingCriteriaList([criterion]),
+            logits_processor=LogitsProcessorList(processors),
+            stopping_criteria=StoppingCriteriaList(criteria),
+            **{**UNCHANGED, "do_sample": False},
         )
-    rows: list[list[int]] = output[:, width:].tolist()
+    rows: list[list[int]] = output[: len(lengths), width:].tolist()
     return rows
 
 
+@contextmanager
+def _no_position_beyond(model: Any, last: Tensor) -> Iterator[None]:
+    """Rows that have ended are padded until all have: their positions must not leave the model's context.
+
+    Args:
+        model: as `generate` calls it.
+        last: [rows] the last position that a row may have.
+    """
+
+    def clamp(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        positions = kwargs.get("position_ids")
+        if positions is not None:
+            kwargs["position_ids"] = torch.minimum(positions, last[:, None])
+        return args, kwargs
+
+    hook = model.register_forward_pre_hook(clamp, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _trimmed(tokens: list[int], stops: set[int], repeated: int | None) -> Answer:
-    """An answer without its padding, which may be the token that ends rows."""
-    end = next((i for i, token in enumerate(tokens) if token in stops), None)
-    if end is not None and (repeated is None or end < repeated):
+    """An answer, at most as long as it may be, without its padding, which may be a token that ends rows."""
+    end = next((i for i, token in enumerate(tokens[:repeated]) if token in stops), None)
+    if end is not None:
         return Answer(tokens=tokens[: end + 1], ended=True)
-    return Answer(tokens=tokens[:repeated], ended=False, repeated=repeated is not None)
+    stopped = repeated is not None and repeated <= len(tokens)
+    return Answer(tokens=tokens[:repeated], ended=False, repeated=stopped)

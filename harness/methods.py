@@ -58,19 +58,19 @@ class Method:
     def label(self) -> str:
         """As `read_method` reads it back; a number at its default is left out."""
         if self.targets == "pairs":
-            return DPO if self.beta == BETA else f"{DPO}({self.beta:g})"
+            return DPO if self.beta == BETA else f"{DPO}({_shortest(self.beta)})"
         if self.targets == ROLLOUTS:
             inside: list[str] = [SAMPLED] if self.form == SAMPLED else []
             for word, field in FIRE_SETTINGS.items():
                 value = getattr(self.fire or Fire(), field)
                 if value != getattr(Fire(), field):
-                    inside.append(f"{word}={value:g}" if word in FIRE_NUMBERS else word)
+                    inside.append(f"{word}={_shortest(value)}" if word in FIRE_NUMBERS else word)
             return f"{self.objective}({', '.join(inside)})" if inside else self.objective
         if self.targets == OWN:
             number = "" if self.samples == SAMPLES else f"({self.samples})"
             return f"{self.objective}@{OWN}{number}"
         if self.targets == REWRITTEN:
-            number = "" if self.share == SHARE else f"({self.share:g})"
+            number = "" if self.share == SHARE else f"({_shortest(self.share)})"
             return f"{self.objective}@{REWRITTEN}{number}"
         return self.objective
 
@@ -127,6 +127,11 @@ def _distillation(text: str, name: str, inside: str) -> Method:
     settings = {FIRE_SETTINGS[setting]: value for setting, value in found.items()}
     fire = replace(Fire(), **settings) if name == FIRE else None
     return Method(objective=name, targets="rollouts", form=form, fire=fire)
+
+
+def _shortest(number: float) -> str:
+    """The shortest digits that are read back as the same number."""
+    return repr(float(number)).removesuffix(".0")
 
 
 def _number(text: str, value: str) -> float:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
+from trl.models.utils import prepare_deepspeed
 from trl.trainer.distillation_trainer import DistillationTrainer
 from trl.trainer.utils import RepeatSampler
 
@@ -30,12 +31,14 @@ from harness.fire import (
     Fire,
     Rollouts,
     full_loss,
+    narrowed,
     sampled_loss,
     step_weights,
     summary,
     tempered,
 )
-from harness.quiet import undisturbed
+from harness.generation import UNCHANGED
+from harness.quiet import quiet, undisturbed
 
 FORMS = ("full", "sampled")
 """The reverse KL over the whole vocabulary, as TRL's; or of the drawn token alone, as published."""
@@ -65,22 +68,47 @@ class OnPolicyTrainer(DistillationTrainer):
         teachers: Sequence[PreTrainedModel],
         fire: Fire | None = None,
         form: str = "full",
+        vocabulary: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """`fire` None is plain on-policy distillation; `form` is one of FORMS."""
-        super().__init__(*args, **{**kwargs, "teacher_model": teachers[0].eval()})
-        self.fire, self.form = fire, form
+        """`fire` None is plain on-policy distillation; `form` is one of FORMS.
+
+        `vocabulary` is the number of rows that the heads have in common, None where they are alike.
+        """
+        super().__init__(*args, **{**kwargs, "teacher_model": None})
+        self.fire, self.form, self.vocabulary = fire, form, vocabulary
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
+        self._overrule_the_students_generation_config()
+        if vocabulary is not None:
+            if sharded or self.use_vllm:
+                raise ValueError(
+                    "heads of different sizes cannot be cut under FSDP, DeepSpeed or vLLM"
+                )
+            rows = self.model.config.get_text_config().vocab_size
+            self.generation_config.suppress_tokens = [*range(vocabulary, rows)] or None
         if (
             len(teachers) > 1 and sharded
         ):  # one rank may have no row of a teacher that all must gather
             raise ValueError("several teachers cannot be sharded: train without FSDP and DeepSpeed")
-        others = [
-            self.accelerator.prepare_model(t.eval(), evaluation_mode=True) for t in teachers[1:]
-        ]
-        self.teachers = [self.teacher_model, *others]
+        self.teachers = [self._prepared(teacher.eval()) for teacher in teachers]
+        self.teacher_model = self.teachers[0]
         # As TRL: elsewhere shapes that change with every batch cost more than padding
         self._compact = self.accelerator.device.type == "cuda"
+
+    def _overrule_the_students_generation_config(self) -> None:
+        """`generate` takes from there whatever TRL leaves open; answers are the distribution's as it is."""
+        inherited = self.model.generation_config
+        for name, value in UNCHANGED.items():
+            if getattr(self.generation_config, name) is None:
+                setattr(self.generation_config, name, value)
+        if self.generation_config.min_p is None and inherited.min_p is not None:
+            self.generation_config.min_p = 0.0
+
+    def _prepared(self, teacher: PreTrainedModel) -> Any:
+        """As TRL prepares a teacher, which it refuses where heads differ in size."""
+        if self.is_deepspeed_enabled:
+            return prepare_deepspeed(teacher, self.accelerator)
+        return self.accelerator.prepare_model(teacher, evaluation_mode=True)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As Trainer's: the mean divergence from the teachers on answers to the prompts of evaluation.
@@ -126,7 +154,8 @@ class OnPolicyTrainer(DistillationTrainer):
         return hidden[:, :-1][:, -logits_to_keep:]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        with quiet():  # else a remark on lengths at every step
+            output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         numbers = [row["teacher"] for row in inputs]
         output["teacher"] = torch.tensor(numbers, device=self.accelerator.device)
         return output
@@ -204,13 +233,14 @@ class OnPolicyTrainer(DistillationTrainer):
         return logp, entropy
 
     def _head(self, unwrapped: Any) -> Head:
-        """The head at the temperature of the rollouts."""
-        return tempered(read_head(unwrapped), self.temperature)
+        """The head at the temperature of the rollouts, of the tokens that all models have."""
+        head = tempered(read_head(unwrapped), self.temperature)
+        return head if self.vocabulary is None else narrowed(head, self.vocabulary)
 
     def _compute_loss(
         self, unwrapped_student: Any, inputs: dict[str, Any], num_items_in_batch: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        if "weights" not in inputs and len(self.teachers) == 1:
+        if "weights" not in inputs and len(self.teachers) == 1 and self.vocabulary is None:
             trl: Any = super()
             found: tuple[Tensor, Tensor, Tensor] = trl._compute_loss(
                 unwrapped_student, inputs, num_items_in_batch

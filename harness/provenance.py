@@ -11,6 +11,18 @@ from typing import Any
 
 from advisor.errors import InputError
 
+FAILED = {
+    "marker_missing": "the analysis ends without the marker",
+    "repeated": "the hinted answer repeats itself",
+    "unfinished": "the hinted answer has no end",
+    "wrong": "the hinted answer is wrong",
+    "too_long": "no right answer unaided, and the model's context has no room for the prompt with the hint "
+    "and what follows it: give a shorter --hint",
+    "unverifiable": "the demonstration has no final answer",
+    "no_target": "the demonstration has nothing to train on",
+}
+"""Why a row has no verified answer, by `Outcome.origin`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -19,8 +31,7 @@ class Outcome:
     row: int
     """Number in the source, from 0."""
     origin: str
-    """own or hinted: verified; else why not: marker_missing, repeated, unfinished, wrong, too_long (the hint
-    does not fit the context), unverifiable (the demonstration has no final answer) or no_target."""
+    """own or hinted: verified; else one of FAILED."""
     completion: str | None = None
     """The new target, where it is verified."""
     own_share: float | None = None
@@ -34,34 +45,43 @@ class Provenance:
         self.path = path
         self.outcomes: dict[int, Outcome] = {}
         """By row, of this and of earlier attempts."""
-        lines = self._whole_lines()
-        if not lines:
+        content = self._content()
+        if not content:
             self._write([json.dumps(header)])
             return
-        self._compare(json.loads(lines[0]), json.loads(json.dumps(header)))
-        found = [Outcome(**json.loads(line)) for line in lines[1:]]
-        self.outcomes = {outcome.row: outcome for outcome in found}
+        *lines, torn = content.split(b"\n")
+        self._compare(_object(lines[0]) if lines else {}, json.loads(json.dumps(header)))
+        self.outcomes = {outcome.row: outcome for outcome in map(self._outcome, lines[1:])}
+        if torn:  # what a kill left of a line; a file that is not ours is as it was
+            os.truncate(path, len(content) - len(torn))
 
     def append(self, outcomes: Sequence[Outcome]) -> None:
         """Add outcomes; they are on the disk when this returns."""
         self._write([json.dumps(asdict(outcome), ensure_ascii=False) for outcome in outcomes])
         self.outcomes |= {outcome.row: outcome for outcome in outcomes}
 
-    def _whole_lines(self) -> list[str]:
-        """The lines that are whole; what a kill left of another is cut off."""
-        content = self.path.read_bytes() if self.path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            os.truncate(self.path, len(whole))
-        return whole.decode().split("\n")[:-1]
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes() if self.path.exists() else b""
+        except OSError as error:
+            raise self._refused(f"cannot be read ({error.strerror})") from None
+
+    def _outcome(self, line: bytes) -> Outcome:
+        try:
+            return Outcome(**_object(line))
+        except TypeError:
+            text = line[:60].decode(errors="replace")
+            raise self._refused(f"has a line that is no row's outcome ({text})") from None
 
     def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        if not now.keys() <= before.keys():
+            raise self._refused("is there and is no provenance of a rewriting")
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
-            raise InputError(
-                f"{self.path} holds rows rewritten with another {', '.join(changed)}: give another "
-                "--output_path, or remove it"
-            )
+            raise self._refused(f"holds rows rewritten with another {', '.join(changed)}")
+
+    def _refused(self, why: str) -> InputError:
+        return InputError(f"{self.path} {why}: give another --output_path, or remove it")
 
     def _write(self, lines: Sequence[str]) -> None:
         try:
@@ -74,3 +94,12 @@ class Provenance:
             raise InputError(
                 f"{self.path} cannot be written ({error.strerror}): give another --output_path"
             ) from None
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """The JSON object on a line; empty where there is none."""
+    try:
+        found = json.loads(line)
+    except ValueError:  # nor UTF-8
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from advisor.data import Example, SFTDataset
-from advisor.encoding import last_target
+from advisor.data import SFTDataset
 from advisor.errors import InputError
-from advisor.formats import Row, detect
+from advisor.formats import Format, Row, detect
 from advisor.model import LoadedModel
 from advisor.publish import publish
 from harness.answers import ANSWER_PATTERNS, compile_pattern, extract_answer
+from harness.generation import prompt_of
 from harness.hint import HINT, MARKER, fill
 from harness.hinted import Answer, Mixing, Sampling, analyses, hinted_answers, plain_answers
 from harness.memory import largest_that_fits
@@ -61,7 +61,7 @@ class Settings:
     keep_failed: bool = False
     """Whether rows without a verified answer keep their demonstration; else they are left out."""
     max_new_tokens: int | None = None
-    """Longest answer and longest analysis; None is what the dataset's `max_length` leaves."""
+    """Longest answer and longest analysis; None is what the dataset's `max_length` leaves to the answer."""
     batch_size: int = 16
     """Rows at a time, fewer where memory does not suffice; changes speed alone."""
     seed: int = 0
@@ -171,7 +171,9 @@ def _publish(path: Path, dataset: SFTDataset, job: _Job, provenance: Provenance)
             "row's outcome: try another --hint or a stronger model"
         )
     lines = (json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-    publish(path, "".join(lines).encode(), subject=str(path), remedy="give another --output_path")
+    # Half a surrogate pair, which UTF-8 cannot hold, is escaped as JSON does it.
+    content = "".join(lines).encode(errors="backslashreplace")
+    publish(path, content, subject=str(path), remedy="give another --output_path")
     hinted = sum(number for origin, number in origins.items() if origin not in NOT_HINTED)
     shares = [outcome.own_share for outcome in outcomes if outcome.own_share is not None]
     return Rewritten(
@@ -210,7 +212,10 @@ class _Job:
         self.loaded, self.dataset, self.read = loaded, dataset, read
         self.format = detect(dataset.info.columns, dataset.raw(0), *fields)
         check_editable(dataset.info.name, self.format)
-        pattern, splitter = _marks(dataset, settings)
+        pattern = answers_of(dataset, settings.answer_regex)
+        if pattern is None:
+            raise InputError(_unmarked(dataset, self.format))
+        splitter = splitter_of(pattern, settings.splitter)
         self.pattern = compile_pattern(pattern)
         self.mixing = Mixing(splitter=splitter, beta=settings.beta)
         self.settings = replace(settings, answer_regex=pattern, splitter=splitter)
@@ -241,8 +246,8 @@ class _Job:
     def _unaided(self, tasks: Sequence[_Task], attempt: int) -> Iterator[Outcome]:
         if not tasks:
             return
+        numbers = [self._uniforms(task, attempt, self._room(task)) for task in tasks]
         prompts = [task.prompt for task in tasks]
-        numbers = self._uniforms(tasks, attempt, self._room(prompts))
         answers = plain_answers(self.loaded, prompts, numbers, self.settings.sampling)
         for task, answer in zip(tasks, answers, strict=True):
             yield self._judged(task, answer, "own")
@@ -254,15 +259,17 @@ class _Job:
             if task.row not in prompts:
                 yield Outcome(row=task.row, origin="too_long")
         tasks = [task for task in tasks if task.row in prompts]
-        analysed = self._analysed(prompts, limit)
+        analysed = self._analysed(tasks, prompts, limit)
         for row in prompts.keys() - analysed.keys():
             yield Outcome(row=row, origin="marker_missing")
         tasks = [task for task in tasks if task.row in analysed]
         if not tasks:
             return
         hinted, plain = [analysed[task.row] for task in tasks], [task.prompt for task in tasks]
-        length = min(self._room(plain), limit - max(map(len, hinted)))
-        numbers = self._uniforms(tasks, self.settings.tries, length)
+        numbers = [
+            self._uniforms(task, self.settings.tries, min(self._room(task), limit - len(prompt)))
+            for task, prompt in zip(tasks, hinted, strict=True)
+        ]
         answers = hinted_answers(
             self.loaded, hinted, plain, numbers, self.settings.sampling, self.mixing
         )
@@ -296,63 +303,77 @@ class _Job:
         text = fill(self.settings.hint, question, answer)
         return with_question(row, self.format, text)
 
-    def _analysed(self, prompts: dict[int, list[int]], limit: int) -> dict[int, list[int]]:
+    def _analysed(
+        self, tasks: Sequence[_Task], prompts: dict[int, list[int]], limit: int
+    ) -> dict[int, list[int]]:
         """The prompts with what the model writes up to the marker; without those where it does not."""
         marker = self.settings.marker
-        if marker is None or not prompts:
+        if marker is None or not tasks:
             return prompts
-        length = (limit - max(map(len, prompts.values()))) // 2
-        length = max(1, min(length, self.settings.max_new_tokens or length))
-        found = analyses(self.loaded, list(prompts.values()), marker, length)
+        hinted = [prompts[task.row] for task in tasks]
+        lengths = [
+            max(1, min(self._room(task), (limit - len(prompt)) // 2))  # the rest is the answer's
+            for task, prompt in zip(tasks, hinted, strict=True)
+        ]
+        found = analyses(self.loaded, hinted, marker, lengths)
         return {
-            row: prompt + analysis
-            for (row, prompt), analysis in zip(prompts.items(), found, strict=True)
+            task.row: prompt + analysis
+            for task, prompt, analysis in zip(tasks, hinted, found, strict=True)
             if analysis is not None
         }
 
-    def _room(self, prompts: Sequence[list[int]]) -> int:
-        """Longest answer that leaves the rows within the dataset's `max_length`, in tokens."""
-        room = self.dataset.info.max_length - max(map(len, prompts))
+    def _room(self, task: _Task) -> int:
+        """Longest answer that leaves the row within the dataset's `max_length`, in tokens."""
+        room = self.dataset.info.max_length - len(task.prompt)
         return max(1, min(room, self.settings.max_new_tokens or room))
 
-    def _uniforms(self, tasks: Sequence[_Task], attempt: int, length: int) -> torch.Tensor:
-        """Random numbers [rows, length] that depend on seed, row and attempt alone."""
-        seed = self.settings.seed
-        numbers = [
-            np.random.default_rng([seed, task.row, attempt]).random(length, dtype=np.float32)
-            for task in tasks
-        ]
-        return torch.from_numpy(np.stack(numbers))
+    def _uniforms(self, task: _Task, attempt: int, length: int) -> torch.Tensor:
+        """Random numbers [length] that depend on seed, row and attempt alone."""
+        numbers = np.random.default_rng([self.settings.seed, task.row, attempt])
+        return torch.from_numpy(numbers.random(length, dtype=np.float32))
 
     def _judged(self, task: _Task, answer: Answer, origin: str) -> Outcome:
-        decode: Any = self.dataset.tokenizer.decode
-        text = decode(
-            answer.tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
-        ).strip()
         if answer.repeated or not answer.ended:
             return Outcome(row=task.row, origin="repeated" if answer.repeated else "unfinished")
+        decode: Any = self.dataset.tokenizer.decode
+        said = answer.tokens[:-1]  # what ends an answer need not be a special token
+        text = decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
         if extract_answer(text, self.pattern) != task.truth:
             return Outcome(row=task.row, origin="wrong")
         return Outcome(row=task.row, origin=origin, completion=text)
 
 
-def _marks(dataset: SFTDataset, settings: Settings) -> tuple[str, str]:
-    """The pattern that finds the final answer, and the text that begins it."""
-    pattern = answers_of(dataset, settings.answer_regex)
-    if pattern is None:
-        raise InputError(
-            f"{dataset.info.name}: answers cannot be verified, no known mark of the final answer (####, "
-            "\\boxed{}) stands in every demonstration: give --answer_regex"
-        )
-    known = {ANSWER_PATTERNS[name]: splitter for name, splitter in SPLITTERS.items()}
-    splitter = settings.splitter or known.get(pattern)
-    if splitter is None:
+def splitter_of(pattern: str, splitter: str | None) -> str:
+    """The text that begins the final answer: as given, else that of a known pattern."""
+    known = {ANSWER_PATTERNS[name]: text for name, text in SPLITTERS.items()}
+    found = splitter or known.get(pattern)
+    if found is None:
         raise InputError(
             f"--answer_regex {pattern}: give --splitter, the text that begins the final answer"
         )
-    return pattern, splitter
+    return found
 
 
-def prompt_of(example: Example) -> list[int]:
-    """The tokens before an example's last target."""
-    return example.input_ids[: last_target(example.labels)[0]]
+def _unmarked(dataset: SFTDataset, format: Format) -> str:
+    """Why no known pattern finds every final answer: the one that finds most, and where it fails."""
+    answers = {
+        row: question_and_answer(dataset.raw(row), format)[1]
+        for row, example in enumerate(dataset)
+        if example.target_tokens and not example.truncated
+    }
+    missing = {
+        name: [row for row, text in answers.items() if extract_answer(text, compiled) is None]
+        for name, compiled in ((name, compile_pattern(p)) for name, p in ANSWER_PATTERNS.items())
+    }
+    name, rows = min(missing.items(), key=lambda item: len(item[1]))
+    found = len(answers) - len(rows)
+    if not (rows and found):
+        return (
+            f"{dataset.info.name}: answers cannot be verified, no known mark of the final answer (####, "
+            "\\boxed{}) stands in every demonstration: give --answer_regex"
+        )
+    return (
+        f"{dataset.info.name}: row {rows[0]} (counted from 0) has no final answer after {SPLITTERS[name]}, "
+        f"which {found} of {len(answers)} rows have: mend such rows or take them out, or pass over them with "
+        f"--answer_regex '{ANSWER_PATTERNS[name]}'"
+    )

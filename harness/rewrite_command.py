@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from advisor import publish
 from advisor.data import SFTDataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel
+from harness.answers import compile_pattern
 from harness.hint import read_hint
 from harness.hinted import Sampling
-from harness.rewrite import NOT_HINTED, Read, Rewritten, Settings, rewrite
+from harness.provenance import FAILED
+from harness.rewrite import NOT_HINTED, Read, Rewritten, Settings, rewrite, splitter_of
 
 
-def output_file(output_path: str) -> Path:
-    """The file to write; what cannot be written is refused before the work."""
-    path = Path(output_path)
-    if path.suffix != ".jsonl":
+def output_file(output_path: str, dataset: str) -> Path:
+    """The file to write; see `publish.output_file`."""
+    if Path(output_path).suffix != ".jsonl":
         raise InputError(f"--output_path {output_path}: the dataset is JSON Lines, name it .jsonl")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_path {output_path}: {error.strerror}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output_path {output_path}: cannot be written")
-    return path
+    return publish.output_file(output_path, flag="--output_path", dataset=dataset)
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """The settings that the flags give."""
+    """The settings that the flags give; InputError where they do not go together."""
+    if not args.marker:
+        raise InputError("--marker is empty: give the text that ends the analysis, or none")
+    if args.answer_regex:
+        compile_pattern(args.answer_regex)
+        splitter_of(args.answer_regex, args.splitter)
     return Settings(
         hint=read_hint(args.hint),
         marker=None if args.marker == "none" else args.marker,
@@ -56,8 +56,6 @@ def run_rewriting(
     on_progress: Callable[[int, int], None],
 ) -> Rewritten:
     """Rewrite the dataset as the flags say; see `rewrite`."""
-    if args.dataset and Path(args.dataset).absolute() == path.absolute():
-        raise InputError(f"--output_path {path}: that is DATASET itself; give another path")
     fields = (args.prompt_field, args.completion_field)
     return rewrite(loaded, dataset, read, path, settings, fields=fields, on_progress=on_progress)
 
@@ -69,11 +67,9 @@ def remarks(found: Rewritten) -> Iterator[str]:
         f"{found.rows} rows: {own} answers are the model's own, {hinted} were written by hinted decoding, "
         f"{found.rows - own - hinted} have no verified answer; {found.written} rows are written."
     )
-    failed = {k: n for k, n in found.origins.items() if k not in ("own", "hinted")}
-    if failed:
-        yield (
-            "No verified answer: " + ", ".join(f"{n} {k}" for k, n in sorted(failed.items())) + "."
-        )
+    for origin, meaning in FAILED.items():
+        if number := found.origins.get(origin):
+            yield f"No verified answer in {number} rows, {origin}: {meaning}."
     if found.marker_missing_rate is not None:
         tried = sum(n for k, n in found.origins.items() if k not in NOT_HINTED)
         yield f"The marker is missing in {found.marker_missing_rate:.0%} of {tried} analyses."

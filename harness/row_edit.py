@@ -9,8 +9,8 @@ from advisor.errors import InputError
 from advisor.formats import ROLES, Format, Row, Tokens
 from advisor.template import Passage
 
-TALKS = ("messages", "conversations", "conversation", "chosen")
-"""Columns that hold a prompt and its completion as one list of messages."""
+TALKS = ("messages", "conversations", "conversation")
+"""Formats of which one column holds a prompt and its completion as one list of messages."""
 BLANKED = {"alpaca": "input", "dolly": "context"}
 """Columns that belong to the question, by format: another question takes the place of both."""
 SAID = ("role", "from", "content", "value", "human", "assistant")
@@ -42,23 +42,43 @@ def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
 
 def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another last target, between the white space that the old one stands in."""
-    column = format.uses[0] if format.uses[0] in TALKS else format.uses[1]
+    column = format.uses[0] if _is_one_list(format) else format.uses[1]
     return {**row, column: _said(row[column], "assistant", text)}
 
 
 def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another question before its last target."""
-    column = format.uses[0]
+    if _is_one_list(format):
+        column = format.uses[0]
+        return {**row, column: _said(row[column], "user", text, _answer(row[column]))}
+    prompt, completion = format.uses[:2]
+    answered = _answer(row[completion])
+    if answered is not None and _last(row[completion], "user", answered):
+        return {**row, completion: _said(row[completion], "user", text, answered)}
     blank = {BLANKED[format.name]: ""} if BLANKED.get(format.name) in row else {}
-    return {**row, **blank, column: _said(row[column], "user", text)}
+    return {**row, **blank, prompt: _said(row[prompt], "user", text)}
 
 
-def _said(cell: Any, role: str, text: str) -> Any:
-    """A cell whose text, or whose last message of that role, is another."""
-    if not isinstance(cell, list) or not all(isinstance(part, Mapping) for part in cell):
+def _is_one_list(format: Format) -> bool:
+    """Whether prompt and completion stand in one column."""
+    return format.name in TALKS or (format.name, format.uses[0]) == ("preference", "chosen")
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list) and all(isinstance(part, Mapping) for part in cell)
+
+
+def _answer(cell: Any) -> int | None:
+    """How many messages there are up to and with the last answer; None where there is none."""
+    found = _last(cell, "assistant", None) if _is_list(cell) else None
+    return found[0] + 1 if found else None
+
+
+def _said(cell: Any, role: str, text: str, before: int | None = None) -> Any:
+    """A cell whose text, or whose last message of that role before another, says something else."""
+    if not _is_list(cell):
         return _between(cell, text) if role == "assistant" else text
-    answer = _last(cell, "assistant", len(cell))
-    place = answer if role == "assistant" else _last(cell, role, answer[0] + 1 if answer else None)
+    place = _last(cell, role, before)
     if place is None:
         raise InputError(f"no message of role {role} stands in {str(cell)[:60]}")
     number, key = place

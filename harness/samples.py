@@ -17,12 +17,15 @@ from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.model import LoadedModel
 from harness.answers import compile_pattern, extract_answer, find_answer_pattern
+from harness.generation import (
+    PROMPTS_AT_A_TIME,
+    SPARE_TOKENS,
+    continuations,
+    prompt_of,
+    stops_of,
+)
 from harness.memory import largest_that_fits
 from harness.quiet import quiet, undisturbed
-
-PROMPTS_AT_A_TIME = 64
-SPARE_TOKENS = 16
-"""Beyond the longest reference."""
 
 
 class ArmRefused(InputError):
@@ -125,8 +128,8 @@ def own_answers(
 
 def _question(example: Example) -> _Question:
     """The last target of an example and what precedes it."""
-    first, end = last_target(example.labels)
-    return _Question(prompt=example.input_ids[:first], reference=example.input_ids[first:end])
+    reference = example.input_ids[slice(*last_target(example.labels))]
+    return _Question(prompt=prompt_of(example), reference=reference)
 
 
 def _text(dataset: SFTDataset, tokens: Sequence[int]) -> str:
@@ -167,32 +170,19 @@ def _generate(
 ) -> list[list[list[int]]]:
     """Per prompt, its answers that came to an end, with the token that ends them."""
     model, tokenizer = loaded.model, loaded.tokenizer
-    width = max(map(len, prompts))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    ends = model.generation_config.eos_token_id
-    ends = tokenizer.eos_token_id if ends is None else ends
-    decoding: dict[str, Any] = {"do_sample": True, "temperature": temperature, "eos_token_id": ends}
-    if model.generation_config.top_k is None:
-        decoding["top_k"] = 0  # as in `evaluate`: else transformers takes the 50 likeliest tokens
-    generate: Any = model.generate
-    with torch.no_grad():
-        output = generate(
-            input_ids=ids.to(model.device),
-            attention_mask=mask.to(model.device),
-            max_new_tokens=length,
-            num_return_sequences=several,
-            pad_token_id=pad,
-            **decoding,
-        )
-    stops = {ends} if isinstance(ends, int) else set(ends or ())
-    new = [_finished(tokens, stops) for tokens in output[:, width:].tolist()]
-    grouped = (new[i : i + several] for i in range(0, len(new), several))
-    return [[answer for answer in group if answer] for group in grouped]
-
-
-def _finished(tokens: list[int], stops: set[int]) -> list[int]:
-    """An answer up to the token that ends it; empty where none does."""
-    end = next((i for i, token in enumerate(tokens) if token in stops), None)
-    return [] if end is None else tokens[: end + 1]
+    stops = stops_of(model, tokenizer)
+    # As in `evaluate`: without a top_k of the model's own transformers takes the 50 likeliest tokens
+    top_k = model.generation_config.top_k or 0
+    answers = continuations(
+        model,
+        prompts,
+        stops,
+        max_new_tokens=length,
+        pad_token_id=tokenizer.pad_token_id,
+        num_return_sequences=several,
+        do_sample=True,
+        temperature=temperature,
+        top_k=top_k,
+    )
+    grouped = (answers[i : i + several] for i in range(0, len(answers), several))
+    return [[answer for answer in group if answer[-1] in stops] for group in grouped]

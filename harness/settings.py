@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import torch
 from transformers import HfArgumentParser
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from trl.trainer.model_config import ModelConfig
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.utils import get_peft_config
@@ -70,6 +71,7 @@ def read_settings(
         raise InputError(" ".join(str(error).split())) from error
     if rest:
         raise InputError(_unknown(rest[0], config_type))
+    _check_reporters(config.report_to)
     return config, get_peft_config(adapter)
 
 
@@ -93,6 +95,16 @@ def _refuse_ours(flags: Sequence[str]) -> None:
         name = word.removeprefix("--").split("=")[0]
         if word.startswith("--") and name in NOT_YOURS:
             raise InputError(f"--{name} cannot be set: {NOT_YOURS[name]}")
+
+
+def _check_reporters(names: list[str]) -> None:
+    """Refuse what Trainer cannot report to, which it finds when everything is loaded."""
+    for name in names:
+        try:
+            for callback in get_reporting_integration_callbacks([name]):
+                callback()
+        except (ValueError, ImportError, RuntimeError) as error:
+            raise InputError(f"--report_to {name}: {' '.join(str(error).split())}") from error
 
 
 def _unknown(word: str, config_type: Any) -> str:

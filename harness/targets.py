@@ -269,18 +269,3 @@ def rewrite(row: Row, start: int, answer: list[int]) -> Row:
         "terminator": row["terminator"][:start] + [0] * (len(answer) - 1) + [1],
         "row": row["row"],
     }
-
-
-def ends_of(rows: Iterable[Row]) -> set[int]:
-    """Tokens that are the last of what ends a turn, and stand nowhere else within targets."""
-    ends, others = set[int](), set[int]()
-    for row in rows:
-        following = [*row["terminator"], 0][1:]
-        for token, label, here, after in zip(
-            row["input_ids"], row["labels"], row["terminator"], following, strict=True
-        ):
-            if here and not after:
-                ends.add(token)
-            elif label != -100:
-                others.add(token)
-    return ends - others

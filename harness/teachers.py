@@ -5,7 +5,7 @@ Several teachers have keys: the values of a column of the dataset, which says wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from typing import Any
 from advisor.data import SFTDataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
-from harness.ladder import resolve
-
-LADDER = "ladder:"
+from harness.ladder import LADDER, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +38,7 @@ def read_teachers(words: Sequence[str], route: str | None, loading: Mapping[str,
     Raises:
         InputError: several without a route, two of one key, or a rung that the ladder has not.
     """
-    if route is None and len(words) > 1:
-        raise InputError(
-            "several teachers: --route FIELD names the column that says whose a row is"
-        )
+    check_route(words, route)
     if route is None and "=" in words[0] and not Path(words[0]).exists():
         raise InputError(
             f"--teacher {words[0]}: VALUE=MODEL goes with --route FIELD, the column of VALUE; without it "
@@ -58,14 +53,44 @@ def read_teachers(words: Sequence[str], route: str | None, loading: Mapping[str,
     return _known(Teachers(names=names, route=route, loading=loading))
 
 
+def check_route(teachers: Collection[str], route: str | None) -> None:
+    """Raise InputError where nothing says whose a row is, or nobody teaches."""
+    if not teachers:
+        raise InputError("no teacher: give one with --teacher")
+    if route is None and len(teachers) > 1:
+        raise InputError(
+            "several teachers: --route FIELD names the column that says whose a row is"
+        )
+
+
 def check_teacher(student: LoadedModel, teacher: LoadedModel) -> None:
     """InputError where the two cannot be compared token by token."""
-    rows = [model.model.config.get_text_config().vocab_size for model in (student, teacher)]
-    if rows[0] != rows[1] or teacher.tokenizer.get_vocab() != student.tokenizer.get_vocab():
+    tokens = student.tokenizer.get_vocab()
+    if teacher.tokenizer.get_vocab() != tokens:
         raise InputError(
-            f"teacher {teacher.name}: its vocabulary ({rows[1]} rows) is not the student's "
-            f"({rows[0]} rows): distillation compares them token by token, take a teacher of its family"
+            f"teacher {teacher.name}: its tokenizer's vocabulary is not the student's: distillation compares "
+            "them token by token, take a teacher of its family"
         )
+    rows, own = _head_rows(teacher), _head_rows(student)
+    if rows != own and max(tokens.values()) >= min(rows, own):
+        raise InputError(
+            f"teacher {teacher.name}: it has {rows} rows of the vocabulary and the student {own}, their "
+            f"tokenizer numbers up to {max(tokens.values())}: resize the smaller one's embeddings"
+        )
+
+
+def shared_vocabulary(student: LoadedModel, teachers: Iterable[LoadedModel]) -> int | None:
+    """Rows that heads of different sizes have in common; None where all are of the same size.
+
+    Models of a family share a tokenizer and may pad their heads to different numbers of rows.
+    """
+    if {_head_rows(teacher) for teacher in teachers} == {_head_rows(student)}:
+        return None
+    return int(max(student.tokenizer.get_vocab().values())) + 1
+
+
+def _head_rows(loaded: LoadedModel) -> int:
+    return int(loaded.model.config.get_text_config().vocab_size)
 
 
 def teacher_of(dataset: SFTDataset, row: int, keys: Sequence[str], route: str | None) -> int:

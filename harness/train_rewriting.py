@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,12 @@ from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
 from transformers.trainer_utils import get_last_checkpoint
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.utils import pad
 
 from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.objectives import TokenStats
 from harness.answers import compile_pattern, extract_answer
+from harness.generation import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
 from harness.memory import largest_that_fits
 from harness.quiet import undisturbed
 from harness.targets import (
@@ -28,16 +28,12 @@ from harness.targets import (
     Attempt,
     Rewriter,
     Row,
-    ends_of,
     rewrite,
 )  # fmt: skip
 from harness.train import ObjectiveTrainer
 
 STATE = "rewriting.json"
 """File beside a saved model: what was rewritten, and what a resumed training goes on from."""
-PROMPTS_AT_A_TIME = 64
-SPARE_TOKENS = 16
-"""Beyond the longest target."""
 
 
 class RewritingTrainer(ObjectiveTrainer):
@@ -51,8 +47,15 @@ class RewritingTrainer(ObjectiveTrainer):
     data_collator: Any
     processing_class: Any
 
-    def __init__(self, *args: Any, rewriter: Rewriter, max_length: int, **kwargs: Any) -> None:
-        """`max_length` of an example, tokens."""
+    def __init__(
+        self,
+        *args: Any,
+        rewriter: Rewriter,
+        max_length: int,
+        ends: Collection[int],
+        **kwargs: Any,
+    ) -> None:
+        """`max_length` of an example, tokens; `ends` are the tokens that end a turn of the examples."""
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             raise InputError(
@@ -66,9 +69,9 @@ class RewritingTrainer(ObjectiveTrainer):
         self._longest = SPARE_TOKENS + max(
             stop - start for start, stop in (last_target(row["labels"]) for row in rows)
         )
-        own = self.model.generation_config.eos_token_id
-        self._stops = set(own if isinstance(own, list) else [] if own is None else [own])
-        self._ends = ends_of(rows) or self._stops
+        own = stops_of(self.model, self.processing_class)
+        self._ends = set(ends) or own
+        self._stops = self._ends | own
         pattern = rewriter.settings.answer_pattern
         self._answer = compile_pattern(pattern) if rewriter.settings.verify and pattern else None
 
@@ -160,7 +163,7 @@ class RewritingTrainer(ObjectiveTrainer):
         spans = [last_target(example["labels"]) for example in examples]
         prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
         seed = self.rewriter.random(purpose).getrandbits(32)
-        answers = self._generate(prompts, seed) if prompts else []
+        answers = self._generate(prompts, seed)
         for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
             old = row["input_ids"][start:stop]
             attempt = Attempt(
@@ -190,7 +193,10 @@ class RewritingTrainer(ObjectiveTrainer):
         return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _generate(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
-        """An answer to each prompt, up to the token that ends it; the global random state stays."""
+        """An answer to each prompt, up to the token that ends it; the global random state stays.
+
+        To be called on every rank, with prompts or without: all of them gather sharded weights.
+        """
         with (
             undisturbed(self.model),
             unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
@@ -205,25 +211,15 @@ class RewritingTrainer(ObjectiveTrainer):
             return largest_that_fits(in_batches, PROMPTS_AT_A_TIME)
 
     def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
-        settings, stops = self.rewriter.settings, self._ends | self._stops
-        tensors = [torch.tensor(prompt, device=self.args.device) for prompt in prompts]
-        width = max(map(len, prompts))
-        with torch.no_grad():
-            output = model.generate(
-                input_ids=pad(tensors, self.data_collator.pad_token_id, "left"),
-                attention_mask=pad([torch.ones_like(t) for t in tensors], 0, "left"),
-                max_new_tokens=max(1, min(self._longest, self.max_length - width)),
-                do_sample=True,
-                top_p=settings.top_p,
-                top_k=0,  # else transformers samples from the 50 likeliest tokens
-                temperature=settings.temperature,
-                eos_token_id=sorted(stops) or None,
-                pad_token_id=self.data_collator.pad_token_id,
-            )
-        return [_until(answer, stops) for answer in output[:, width:].tolist()]
-
-
-def _until(tokens: list[int], stops: set[int]) -> list[int]:
-    """Tokens up to the first that ends them, and with it."""
-    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return tokens[: end + 1]
+        settings, room = self.rewriter.settings, self.max_length - max(map(len, prompts))
+        return continuations(
+            model,
+            prompts,
+            self._stops,
+            max_new_tokens=max(1, min(self._longest, room)),
+            pad_token_id=self.data_collator.pad_token_id,
+            do_sample=True,
+            top_p=settings.top_p,
+            top_k=0,  # else transformers samples from the 50 likeliest tokens
+            temperature=settings.temperature,
+        )

@@ -218,8 +218,9 @@ def test_evaluating_leaves_training_as_it_is(tmp_path: Path, settings: dict[str,
     [
         ([{**ROWS[0], "kind": "z"}], TWO, "row 0 .*no teacher for kind 'z'"),
         ([{"prompt": "a", "completion": " b"}], TWO, "no such column"),
-        ([{"prompt": "a " * 61, "completion": " b"}], {}, "leaves 3 .*--max_completion_length 3"),
-        ([{"prompt": "a", "completion": ""}], {}, "has a target"),
+        ([{"prompt": "a " * 61, "completion": " b"}], {}, "leaves 3: give .*_length 3"),
+        ([{"prompt": "a " * 64, "completion": ""}], {}, "leaves 0: take shorter ones"),
+        ([{"prompt": "", "completion": ""}], {}, "has a target"),
     ],
 )
 def test_rows_of_evaluation_are_checked_like_those_of_training(
@@ -419,7 +420,20 @@ def test_the_card_says_with_what_was_distilled(tmp_path: Path) -> None:
         ({"teachers": {"x": teacher(), "y": teacher()}}, "--route"),
         ({"route": "sort"}, "no such column in .*; there are prompt"),
         ({"route": "kind"}, "--teacher x=MODEL"),
-        ({"teachers": {"t": replace(teacher(), model=tiny_model(vocab_size=20))}}, "vocabulary"),
+        (
+            {"teachers": {"t": replace(teacher(), tokenizer=tiny_tokenizer(pad_token="<none>"))}},
+            "tokenizer",
+        ),
+        (
+            {"teachers": {"t": replace(teacher(), model=tiny_model(vocab_size=15))}},
+            "15 rows .* up to 15",
+        ),
+        ({"temperature": 0.0}, "--temperature 0: "),
+        ({"form": "sampled", "top_p": 0.5}, "--top_p 0.5: "),
+        ({"form": "sampled", "top_k": 5}, "--top_k 5: "),
+        ({"form": "sampled", "min_p": 0.1}, "--min_p 0.1: "),
+        ({"form": "sampled", "repetition_penalty": 1.1}, "--repetition_penalty 1.1: "),
+        ({"use_vllm": True}, "vLLM is not available"),
         ({"per_device_train_batch_size": 64}, "fewer than the 64"),
         ({"max_completion_length": 0}, "1 token or more"),
     ],

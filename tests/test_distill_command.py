@@ -148,7 +148,7 @@ def test_going_on_as_before_is_not_refused(
         (["--max_completion_lengt", "3"], "did you mean --max_completion_length"),
         (["--teacher_model_name_or_path", "a"], "--teacher"),
         (["--per_device_train_batch_size", "64"], "fewer than the 64"),
-        (["--form", "sampled", "--beta", "0.5"], "--beta 1"),
+        (["--use_vllm", "true"], "vLLM is not available"),
     ],
 )
 def test_refusals_are_one_line(
@@ -161,6 +161,36 @@ def test_refusals_are_one_line(
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]
     assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--form", "sampled", "--beta", "0.5"], "--beta 1"),
+        (["--form", "sampled", "--top_p", "0.5"], "--top_p 0.5"),
+        (["--temperature", "0"], "--temperature 0"),
+        (["--temperature", "nan"], "--temperature nan"),
+        (["--max_completion_length", "0"], "1 token or more"),
+        (["--report_to", "wandb"], "--report_to wandb: "),
+    ],
+)
+def test_settings_are_refused_before_any_work(
+    capsys: Any, tmp_path: Path, flags: list[str], says: str
+) -> None:
+    command = words(Path("nowhere"), Path("nothing"), tmp_path, "--teacher", "nobody", *flags)
+    assert main(command) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and says in errors[0]
+
+
+def test_going_on_with_other_prompts_is_refused(
+    capsys: Any, model_folder: Path, checkpoints: Path
+) -> None:
+    other = checkpoints / "other.jsonl"
+    other.write_text((checkpoints / "data.jsonl").read_text().replace("a b", "b a"))
+    flags = ("--teacher", str(checkpoints / "teacher"), *FIRE, "--resume_from_checkpoint", "true")
+    assert main(words(model_folder, other, checkpoints / "out", *flags)) == 2
+    assert "made with DATASET of fingerprint" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -96,6 +96,8 @@ def test_settings_may_stand_in_a_yaml_file(
         (["--resume_from_checkpoint", "nowhere"], "nowhere: no checkpoint"),
         (["--output_dir", "/dev/null/out"], "--output_dir /dev/null/out: "),
         (["--objective", "cadft", "--packing", "true", "--packing_strategy", "wrapped"], "use bfd"),
+        (["--report_to", "wandb"], "--report_to wandb: WandbCallback requires wandb"),
+        (["--report_to", "nobody"], "--report_to nobody: "),
     ],
 )
 def test_refusals_are_one_line(
@@ -107,6 +109,22 @@ def test_refusals_are_one_line(
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]
     assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--objective", "dft", "--rewrite"], "--objective cadft"),
+        (["--objective", "cadft", "--rewrite", "--packing", "true"], "leave out --packing"),
+        (["--report_to", "wandb"], "wandb"),
+    ],
+)
+def test_settings_are_refused_before_any_work(
+    capsys: Any, tmp_path: Path, flags: list[str], says: str
+) -> None:
+    assert main(["train", "nowhere", "nothing", "--output_dir", str(tmp_path), *flags]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1 and says in errors[0]
 
 
 REWRITE = ["--objective", "cadft", "--rewrite"]
@@ -155,6 +173,29 @@ def test_a_checkpoint_that_does_not_say_with_what_it_was_made_is_gone_on_from(
     assert all(torch.equal(again[name], value) for name, value in whole.items())
     later = json.loads((tmp_path / "again" / "checkpoint-4" / "trainer_state.json").read_text())
     assert later["stateful_callbacks"]["MadeWith"]["args"]["settings"]["--objective"] == "nll"
+
+
+@pytest.mark.parametrize("first", [[], REWRITE])
+def test_going_on_with_other_data_is_refused(
+    capsys: Any, model_folder: Path, data: Path, tmp_path: Path, first: list[str]
+) -> None:
+    flags = [*first, "--max_steps", "12", "--save_steps", "6"]
+    whole = trained(model_folder, data, tmp_path, *flags)
+    other, moved = data.with_name("other.jsonl"), data.with_name("moved.jsonl")
+    other.write_text(data.read_text().replace('"a b "', '"b a "'))
+    moved.write_text(data.read_text())
+    flags += ["--resume_from_checkpoint", str(tmp_path / "checkpoint-6")]
+    capsys.readouterr()
+    assert (
+        main(
+            ["train", str(model_folder), str(other), "--output_dir", str(tmp_path), *QUICK, *flags]
+        )
+        == 2
+    )
+    errors = [e for e in capsys.readouterr().err.splitlines() if e.startswith("advisor: error")]
+    assert len(errors) == 1 and "made with DATASET of fingerprint" in errors[0]
+    again = trained(model_folder, moved, tmp_path / "again", *flags)
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
 
 
 def test_a_split_is_evaluated_on_after_every_epoch_unless_told_otherwise(

@@ -107,6 +107,19 @@ def test_rounding_loses_no_score_that_the_percentile_falls_on() -> None:
     assert [int(kept(score, percentile).sum()) for percentile in range(101)] == [*range(101, 0, -1)]
 
 
+@pytest.mark.parametrize("score", [-torch.inf, torch.nan])
+def test_a_rollout_that_the_teacher_forbids_is_left_out_alone(score: float) -> None:
+    for others in (2, 3, 4, 8):
+        found = kept(torch.tensor([score, *range(others)]), 20)
+        assert not found[0] and found[1:].sum() >= others - 1
+    assert kept(torch.tensor([score]), 20).all() and kept(torch.tensor([1.0, score]), 0).all()
+    rollouts = drawn()
+    rollouts.teacher_logp[3, 0] = score
+    rollouts.teacher_entropy[3] = torch.nan
+    weights = step_weights(rollouts, Fire(), 4)
+    assert weights.isfinite().all() and not weights[3].any() and weights.gt(0).any(1).sum() == 6
+
+
 def test_micro_batches_of_one_leave_nothing_out_as_released() -> None:
     rollouts = drawn()
     released = Fire(filter_scope="micro_batch", weight_scope="micro_batch")

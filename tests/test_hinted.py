@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import WORDS, tiny_model, tiny_tokenizer
 from torch import Tensor
+from transformers import AutoModelForCausalLM, GPT2Config
 
 from advisor.model import LoadedModel
 from harness import hinted
@@ -116,15 +117,6 @@ def test_repetition_is_a_run_of_30_tokens_five_times() -> None:
     assert not repeats(list(range(1000))) and not repeats([])
 
 
-def test_text_is_found_across_tokens_and_not_in_the_prompt() -> None:
-    tokenizer = tiny_tokenizer()
-    ids = [tokenizer.convert_tokens_to_ids(list(row)) for row in ("cdabeab", "abcdefg", "ggggacd")]
-    watch = Watch(tokenizer, "c d", rows=3, start=2)
-    for length in range(2, 8):
-        watch.look(torch.tensor(ids)[:, :length])
-    assert watch.at == {1: 2, 2: 5}
-
-
 def generated(loaded: LoadedModel, prompts: list[list[int]], **decoding: Any) -> list[list[int]]:
     """What transformers generates, one prompt at a time and without padding."""
     rows = []
@@ -173,13 +165,11 @@ def test_sampling_with_one_stream_is_generate(
             generated(loaded, prompts, **settings, eos_token_id=None) for prompts in (PLAIN, HINTED)
         )
     assert len({tuple(row) for row in plain + hint}) == 8
-    loaded.model.generation_config.eos_token_id = []
-    try:
-        assert tokens(plain_answers(loaded, PLAIN, drawn, own)) == plain
-        assert tokens(hinted_answers(loaded, HINTED, PLAIN, drawn, own, HINT_ALONE)) == hint
-        assert tokens(hinted_answers(loaded, HINTED, PLAIN, drawn, own, OWN_ALONE)) == plain
-    finally:
-        loaded.model.generation_config.eos_token_id = 2
+    monkeypatch.setattr(loaded.model.generation_config, "eos_token_id", None)
+    endless = replace(loaded, tokenizer=tiny_tokenizer(pad_token="<pad>"))
+    assert tokens(plain_answers(endless, PLAIN, drawn, own)) == plain
+    assert tokens(hinted_answers(endless, HINTED, PLAIN, drawn, own, HINT_ALONE)) == hint
+    assert tokens(hinted_answers(endless, HINTED, PLAIN, drawn, own, OWN_ALONE)) == plain
 
 
 def reference(
@@ -245,14 +235,86 @@ def test_batch_and_padding_change_nothing(loaded: LoadedModel) -> None:
         hinted_answers(loaded, [hint], [plain], drawn[i : i + 1], sampling, mixing)[0]
         for i, (hint, plain) in enumerate(zip(HINTED, PLAIN, strict=True))
     ]
-    assert tokens(together) == tokens(alone)
-    assert [a.own_share for a in together] == pytest.approx([a.own_share for a in alone], abs=1e-5)
+    alike(together, alone)
     long, five = (
         [[1, *[5] * 40]],
         torch.cat([drawn, numbers(1, seed=1)]),
     )  # pads the others by thirty tokens
     padded = hinted_answers(loaded, HINTED + long, PLAIN + long, five, sampling, mixing)
     assert tokens(padded)[:4] == tokens(alone)
+
+
+LENGTHS = (7, 2, 16, 11)
+
+
+def alike(one: list[Answer], other: list[Answer]) -> None:
+    """The same answers, but for the last digits of `own_share`."""
+    shares = [answer.own_share for answer in other]
+    assert [answer.own_share for answer in one] == pytest.approx(shares, abs=1e-5)
+    assert one == [replace(b, own_share=a.own_share) for a, b in zip(one, other, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["rotary", "learned"])
+def test_rows_of_other_lengths_change_nothing(loaded: LoadedModel, kind: str) -> None:
+    """Every row is as long as it may be, also where no position of the model is left for the others."""
+    if kind == "learned":
+        loaded = without_end(max(len(h) + n for h, n in zip(HINTED, LENGTHS, strict=True)))
+    drawn = [row[:length] for row, length in zip(numbers(4, seed=3), LENGTHS, strict=True)]
+    sampling, mixing = Sampling(temperature=2.0, top_p=1.0), Mixing(splitter="f")
+    own = plain_answers(loaded, PLAIN, drawn, sampling)
+    both = hinted_answers(loaded, HINTED, PLAIN, drawn, sampling, mixing)
+    for i in range(4):
+        alike(own[i : i + 1], plain_answers(loaded, PLAIN[i : i + 1], drawn[i : i + 1], sampling))
+        one = hinted_answers(
+            loaded, HINTED[i : i + 1], PLAIN[i : i + 1], drawn[i : i + 1], sampling, mixing
+        )
+        alike(both[i : i + 1], one)
+    for answer, length in zip(own + both, LENGTHS * 2, strict=True):
+        assert len(answer.tokens) == length or answer.ended
+    assert sum(not answer.ended for answer in own) > (2 if kind == "rotary" else 3)
+
+
+def without_end(context: int) -> LoadedModel:
+    """A random GPT-2 that has no position beyond its context and ends no answer."""
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(WORDS), n_embd=16, n_layer=2, n_head=2, n_positions=context, initializer_range=0.5,
+        bos_token_id=None, eos_token_id=None,
+    )  # fmt: skip
+    return LoadedModel(
+        model=AutoModelForCausalLM.from_config(config).eval(), tokenizer=tiny_tokenizer(pad_token="<pad>"),
+        name="tiny", fingerprint="", parameters=0, dtype="float32", device="cpu", kind="base", notes=(),
+    )  # fmt: skip
+
+
+def test_end_at_the_last_token_that_may_be_is_an_end(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+
+    def scripted(log_p: Tensor, numbers: Tensor, sampling: Sampling) -> Tensor:
+        steps.append(len(log_p))
+        return (numbers * 16).long()
+
+    monkeypatch.setattr(hinted, "draw", scripted)
+    rows = ([5, 6, 2], [5, 6, 7], [5, 2, *[7] * 14], [5, 6])
+    answers = plain_answers(loaded, PLAIN, [torch.tensor(row) / 16 for row in rows], GREEDY)
+    assert tokens(answers) == [[5, 6, 2], [5, 6, 7], [5, 2], [5, 6]]
+    assert [answer.ended for answer in answers] == [True, False, True, False]
+    assert steps == [4, 4, 4]  # no row goes on, though the third one might
+
+
+@pytest.mark.parametrize(
+    "setting", [{"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}, {"num_beams": 2}]
+)
+def test_generation_config_of_the_model_changes_no_distribution(
+    loaded: LoadedModel, setting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = numbers(4)
+    before = plain_answers(loaded, PLAIN, drawn, Sampling())
+    [(name, value)] = setting.items()
+    monkeypatch.setattr(loaded.model.generation_config, name, value)
+    assert plain_answers(loaded, PLAIN, drawn, Sampling()) == before
 
 
 def test_answers_end_at_the_end_token(loaded: LoadedModel) -> None:
@@ -279,6 +341,10 @@ def test_row_that_repeats_itself_is_stopped(
     assert [(len(a.tokens), a.ended, a.repeated) for a in answers] == [
         (320, False, False), (200, False, True), (51, True, False), (101, True, False)
     ]  # fmt: skip
+    [short] = plain_answers(padded, PLAIN[:1], [rows[1, :150] / 16], GREEDY)
+    beside = plain_answers(padded, PLAIN[:2], [rows[0] / 16, rows[1, :150] / 16], GREEDY)
+    assert (len(short.tokens), short.ended, short.repeated) == (150, False, False)
+    assert beside[1] == short  # which is found to repeat itself only when it is over
     both = hinted_answers(padded, HINTED, PLAIN, rows / 16, GREEDY, OWN_ALONE)
     assert (
         tokens(both)
@@ -290,12 +356,39 @@ def test_row_that_repeats_itself_is_stopped(
 def test_analysis_goes_to_the_marker_or_is_missing(loaded: LoadedModel) -> None:
     greedy = generated(loaded, HINTED, do_sample=False)
     marker = " ".join(WORDS[token] for token in greedy[0][5:7])
-    found = analyses(loaded, HINTED, marker, LENGTH)
+    found = analyses(loaded, HINTED, marker, [LENGTH] * 4)
     for analysis, whole in zip(found, greedy, strict=True):
         words = [" ".join(WORDS[token] for token in whole[:n]) for n in range(LENGTH + 1)]
         end = next((n for n, text in enumerate(words) if marker in text), None)
         assert analysis == (None if end is None else whole[:end])
-    assert found[0] and None in analyses(loaded, HINTED, NEVER, LENGTH)
+    assert found[0] and None in analyses(loaded, HINTED, NEVER, [LENGTH] * 4)
+    ends = [LENGTH if analysis is None else len(analysis) for analysis in found]
+    assert analyses(loaded, HINTED, marker, ends) == found
+    short = [end - (analysis is not None) for end, analysis in zip(ends, found, strict=True)]
+    assert analyses(loaded, HINTED, marker, [*short[:-1], LENGTH]) == [None] * 3 + found[-1:]
+
+
+def test_analysis_that_repeats_itself_is_stopped(
+    loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    monkeypatch.setattr(Watch, "look", lambda self, ids: written.append(ids.shape[1] - self._start))
+    monkeypatch.setattr(loaded.model, "lm_head", Always(7))
+    assert analyses(loaded, HINTED, NEVER, [900] * 4) == [None] * 4
+    assert max(written) == 100
+
+
+class Always(torch.nn.Module):
+    """An output layer that knows one token only."""
+
+    def __init__(self, token: int) -> None:
+        super().__init__()
+        self.token = token
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(
+            torch.full(hidden.shape[:-1], self.token), len(WORDS)
+        ).float()
 
 
 def test_log_probabilities_are_float32_whatever_the_model(loaded: LoadedModel) -> None:

@@ -39,7 +39,9 @@ PAIRS = [
         ("cadft@rewritten(.1)", "cadft(1)@rewritten(0.1)"),
         ("OPD", "opd"), ("opd( sampled )", "opd(sampled)"), ("fire()", "fire"),
         ("fire(percentile=20)", "fire"), ("fire(beta=0,sampled)", "fire(sampled, beta=0)"),
-        ("fire(per_teacher)", "fire(per_teacher)"),
+        ("fire(per_teacher)", "fire(per_teacher)"), ("fire(percentile=50.0)", "fire(percentile=50)"),
+        ("fire(alpha=0.12345678)", "fire(alpha=0.12345678)"), ("dpo(0.12345678)", "dpo(0.12345678)"),
+        ("cadft@rewritten(0.12345678)", "cadft(1)@rewritten(0.12345678)"),
     ],
 )  # fmt: skip
 def test_methods_are_read_and_written(text: str, label: str) -> None:

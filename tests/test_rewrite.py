@@ -13,15 +13,14 @@ import pytest
 from advisor.cli import main
 from advisor.data import SFTDataset, load_dataset
 from advisor.errors import InputError
-from advisor.formats import detect
 from advisor.model import LoadedModel, load_model
 from harness import rewrite as rewriting
+from harness.generation import prompt_of
 from harness.hint import HINT, fill, read_hint
-from harness.hinted import Sampling
+from harness.hinted import Answer, Sampling
 from harness.ladder import resolve
-from harness.provenance import Outcome, Provenance
 from harness.rewrite import Rewritten, Settings, rewrite
-from harness.row_edit import question_and_answer, with_completion, with_question
+from harness.rewrite_command import remarks
 
 COPY = "{question}{answer}${question}"
 """A hint in the language of the ladder, where $ ends a text."""
@@ -48,9 +47,10 @@ def strong() -> LoadedModel:
 
 
 def demonstrations() -> list[dict[str, Any]]:
-    """Thirteen of the ladder's, with a column that is not read."""
+    """Thirteen of the ladder's, with columns that are not read: in one, half a surrogate pair."""
     lines = resolve("strong")[1].read_text().splitlines()
-    return [{**json.loads(line), "id": number} for number, line in enumerate(lines[:13])]
+    rest = [{"id": number, "meta": "caf\u00e9 \ud83d"} for number in range(13)]
+    return [{**json.loads(line), **more} for line, more in zip(lines, rest, strict=False)]
 
 
 def run(
@@ -87,10 +87,11 @@ def test_only_verified_answers_are_kept_in_the_source_format(whole: Rewritten) -
     )
     for row in kept:
         before = source[row["id"]]
-        assert list(row) == list(before) and row["prompt"] == before["prompt"]
+        assert {**row, "completion": before["completion"]} == before and list(row) == list(before)
         assert row["completion"] == outcomes[row["id"]]["completion"]
         assert row["completion"].partition("#")[2] == before["completion"].partition("#")[2]
     assert any(row["completion"] != source[row["id"]]["completion"] for row in kept)
+    assert "caf\u00e9 \\ud83d" in Path(whole.path).read_text(encoding="utf-8")
 
 
 def test_hint_is_given_only_where_the_model_failed(whole: Rewritten) -> None:
@@ -158,23 +159,19 @@ def test_missing_markers_are_counted_and_rows_may_be_kept(
 def test_analysis_stands_between_the_hint_and_the_answer(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[str, str]] = []
-    real = rewriting.hinted_answers
-
-    def spy(loaded: LoadedModel, hinted: Any, plain: Any, *rest: Any) -> Any:
-        seen.extend(
-            (loaded.tokenizer.decode(a), loaded.tokenizer.decode(b))
-            for a, b in zip(hinted, plain, strict=True)
-        )
-        return real(loaded, hinted, plain, *rest)
-
-    monkeypatch.setattr(rewriting, "hinted_answers", spy)
+    calls = spied(monkeypatch, "hinted_answers")
     found = run(
         loaded,
         tmp_path / "new.jsonl",
         replace(SETTINGS, hint="{question}{answer}$2+3|", marker="#"),
     )
     assert found.marker_missing_rate == 0.0 and found.origins["own"]
+    decode: Any = loaded.tokenizer.decode
+    seen = [
+        (decode(a), decode(b))
+        for hinted, plain, *_ in calls
+        for a, b in zip(hinted, plain, strict=True)
+    ]
     assert len(seen) == found.rows - found.origins["own"] - found.origins.get("too_long", 0) > 0
     texts = {row["prompt"]: f"{row['prompt']}{row['completion']}$2+3|" for row in demonstrations()}
     for hinted, plain in seen:
@@ -183,68 +180,52 @@ def test_analysis_stands_between_the_hint_and_the_answer(
         assert analysis.endswith("#") and analysis.count("#") == 1
 
 
-TALK = [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"}]
-LAST = [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}]
-SHARED = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
-ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
-    ({"prompt": "q", "completion": " a\n"}, {"completion": " A\n"}, {"prompt": "Q"}),
-    ({"question": "q", "answer": "a", "id": 3}, {"answer": "A"}, {"question": "Q"}),
-    (
-        {"instruction": "q", "input": "more", "output": "a"},
-        {"output": "A"},
-        {"instruction": "Q", "input": ""},
-    ),
-    (
-        {"instruction": "q", "context": "more", "response": "a"},
-        {"response": "A"},
-        {"instruction": "Q", "context": ""},
-    ),
-    (
-        {"messages": TALK + LAST},
-        {"messages": [*TALK, LAST[0], {"role": "assistant", "content": "A"}]},
-        {"messages": [*TALK, {"role": "user", "content": "Q"}, LAST[1]]},
-    ),
-    (
-        {"conversations": SHARED, "system": "s"},
-        {"conversations": [SHARED[0], {"from": "gpt", "value": "A"}]},
-        {"conversations": [{"from": "human", "value": "Q"}, SHARED[1]]},
-    ),
-    (
-        {"conversation": [{"human": "q", "assistant": "a"}]},
-        {"conversation": [{"human": "q", "assistant": "A"}]},
-        {"conversation": [{"human": "Q", "assistant": "a"}]},
-    ),
-    (
-        {"prompt": TALK[:1], "completion": TALK[1:]},
-        {"completion": [{"role": "assistant", "content": "A"}]},
-        {"prompt": [{"role": "user", "content": "Q"}]},
-    ),
-    (
-        {"chosen": TALK, "rejected": TALK},
-        {"chosen": [TALK[0], {"role": "assistant", "content": "A"}]},
-        {"chosen": [{"role": "user", "content": "Q"}, TALK[1]]},
-    ),
-    ({"prompt": "q", "chosen": "a", "rejected": "b"}, {"chosen": "A"}, {"prompt": "Q"}),
-]  # fmt: skip
+@pytest.mark.parametrize("longest", [48, 128])
+def test_length_of_an_answer_depends_on_its_own_row(
+    loaded: LoadedModel, longest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long prompts leave little to write: to themselves, not to what is in their batch."""
+    long = [
+        {"prompt": f"{i}+" * 14 + "1|", "completion": f"{i}#{i}", "id": 13 + i} for i in range(3)
+    ]
+    analysed, answered = spied(monkeypatch, "analyses"), spied(monkeypatch, "hinted_answers")
+
+    def read(rows: Sequence[Mapping[str, Any]], length: int = 128) -> SFTDataset:
+        return load_dataset([dict(row) for row in rows], loaded.tokenizer, max_length=length)
+
+    dataset = read(demonstrations() + long, longest)
+    settings = replace(SETTINGS, hint="{question}{answer}$2+3|", marker="#")
+    for size in (1, 16):
+        path = tmp_path / f"{size}.jsonl"
+        found = rewrite(loaded, dataset, read, path, replace(settings, batch_size=size))
+        assert 2 < found.origins["own"] < 13
+    one, all = (
+        sorted(lines(tmp_path / f"{size}.provenance.jsonl")[1:], key=lambda found: found["row"])
+        for size in (1, 16)
+    )
+    for a, b in zip(one, all, strict=True):
+        assert a == {**b, "own_share": a["own_share"]}
+        assert a["own_share"] == pytest.approx(b["own_share"], abs=1e-5)
+    rooms = {tuple(prompt_of(example)): longest - len(prompt_of(example)) for example in dataset}
+    for prompts, _, lengths in analysed:
+        for prompt, length in zip(prompts, lengths, strict=True):
+            [room] = {room for own, room in rooms.items() if tuple(prompt[: len(own)]) == own}
+            assert length == min(room, (128 - len(prompt)) // 2)
+    for hinted, plain, numbers, *_ in answered:
+        for prompt, own, row in zip(hinted, plain, numbers, strict=True):
+            assert len(row) == min(longest - len(own), 128 - len(prompt))
 
 
-@pytest.mark.parametrize(("row", "completed", "asked"), ROWS)
-def test_rows_keep_their_format(row: Any, completed: Any, asked: Any) -> None:
-    format = detect(list(row), row)
-    assert with_completion(row, format, "A") == {**row, **completed}
-    assert with_question(row, format, "Q") == {**row, **asked}
-    question, answer = question_and_answer(row, format)
-    assert question.split("\n")[0].startswith("q") and answer.strip().startswith("a")
-    assert question_and_answer(with_question(row, format, "Q"), format) == ("Q", answer)
-    again = question_and_answer(with_completion(row, format, "A"), format)
-    assert again == (question, answer.replace(answer.strip(), "A"))
+def spied(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """What a function of hinted decoding is called with, without the model."""
+    real, calls = getattr(rewriting, name), list[Any]()
 
+    def spy(loaded: LoadedModel, *given: Any) -> Any:
+        calls.append(given)
+        return real(loaded, *given)
 
-def test_thoughts_and_calls_of_another_answer_go_with_it() -> None:
-    said = {"role": "assistant", "content": "a", "reasoning_content": "so", "tool_calls": None}
-    row = {"messages": [TALK[0], said]}
-    found = with_completion(row, detect(["messages"], row), "A")
-    assert found["messages"][1] == {"role": "assistant", "content": "A"}
+    monkeypatch.setattr(rewriting, name, spy)
+    return calls
 
 
 def test_hint_holds_the_texts_of_the_row_as_they_are(tmp_path: Path) -> None:
@@ -267,6 +248,11 @@ def test_hint_holds_the_texts_of_the_row_as_they_are(tmp_path: Path) -> None:
         ([{"input_ids": [1, 2, 3]}], {}, "have no prompt as text"),
         ([{"prompt": "1|", "completion": "2"}], {}, "give --answer_regex"),
         ([{"prompt": "1|", "completion": "2"}], {"answer_regex": r"(\d)"}, "give --splitter"),
+        (
+            [{"prompt": "1|", "completion": text} for text in ("2#2", "3#4", "5", "6#1", "7")],
+            {},
+            r"row 2 \(counted from 0\) has no final answer after #, which 3 of 5 rows have: .* pass over",
+        ),
     ],
 )
 def test_what_cannot_be_rewritten_is_refused(
@@ -278,11 +264,59 @@ def test_what_cannot_be_rewritten_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_provenance_is_read_back(tmp_path: Path) -> None:
-    path = tmp_path / "provenance.jsonl"
-    outcomes = [Outcome(row=4, origin="own", completion="a\u2028b"), Outcome(row=2, origin="wrong")]
-    Provenance(path, {"settings": {"seed": 0}}).append(outcomes)
-    assert Provenance(path, {"settings": {"seed": 0}}).outcomes == {4: outcomes[0], 2: outcomes[1]}
+def test_token_that_ends_an_answer_is_no_part_of_it(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode: Any = loaded.tokenizer.encode
+    ended = Answer(
+        tokens=encode("2+1#3|", add_special_tokens=False), ended=True
+    )  # | is not special
+    monkeypatch.setattr(rewriting, "plain_answers", lambda *_: [ended])
+    dataset = load_dataset([{"prompt": "1+2|", "completion": "1+2#3"}], loaded.tokenizer)
+    rewrite(loaded, dataset, lambda rows: dataset, tmp_path / "new.jsonl", Settings())
+    assert lines(tmp_path / "new.jsonl") == [{"prompt": "1+2|", "completion": "2+1#3"}]
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (("--marker", ""), "--marker is empty"),
+        (("--answer_regex", r"is (\d)"), "give --splitter"),
+        (("--answer_regex", "("), "not a regular expression"),
+    ],
+)
+def test_flags_are_refused_before_the_model_is_read(
+    flags: tuple[str, str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rewrite", "nowhere", "nothing", "-o", str(tmp_path / "n.jsonl"), *flags]) == 2
+    said = capsys.readouterr().err
+    assert reason in said and said.startswith("advisor: error: ") and said.count("\n") == 1
+
+
+def test_what_becomes_of_a_row_is_explained() -> None:
+    origins = {"own": 2, "wrong": 1, "too_long": 3}
+    found = Rewritten(
+        rows=6, written=2, origins=origins, marker_missing_rate=None, own_share=None, path="", provenance="p"
+    )  # fmt: skip
+    said = list(remarks(found))
+    assert any("3 rows, too_long: no right answer unaided" in line for line in said)
+    assert any("1 rows, wrong: " in line for line in said) and len(said) == 4
+
+
+def test_command_refuses_to_write_over_the_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = folder / "train.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in demonstrations()[:2]))
+    before = source.read_bytes()
+    for dataset, output in ((source, f"{folder}/../data/train.jsonl"), (folder, str(source))):
+        assert (
+            main(["rewrite", "ladder:strong", str(dataset), "--device", "cpu", "-o", output]) == 2
+        )
+        assert "DATASET" in capsys.readouterr().err and list(folder.iterdir()) == [source]
+    assert source.read_bytes() == before
 
 
 def test_command_writes_the_dataset_and_says_what_came_of_it(
@@ -307,5 +341,5 @@ def test_command_writes_the_dataset_and_says_what_came_of_it(
     assert main([*words[:2], str(source), *words[3:], "--seed", "1"]) == 2
     assert "another settings" in capsys.readouterr().err
     assert main([*words[:-1], str(source)]) == 2
-    assert "that is DATASET itself" in capsys.readouterr().err
+    assert "is DATASET itself" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "new.json")]) == 2

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def test_a_row_is_the_mean_over_its_targets() -> None:
     assert means.p == pytest.approx(0.4, abs=1e-7)
     assert means.nll == pytest.approx(1.329630, abs=1e-6)  # (-log .7 - log .1) / 2
     assert means.cll == pytest.approx(-0.527812, abs=1e-6)  # (0.445144 - 1.500767) / 2
+
+
+def test_target_of_probability_0_has_finite_numbers(tmp_path: Path) -> None:
+    with np.errstate(divide="ignore"):
+        means = means_of(scored((0.5, 0.5, 0.0), [0, 2]))
+    assert means.nll == pytest.approx((np.log(2) + 1000) / 2)
+    assert means.cll == pytest.approx((-np.log(2) - 1000) / 2 + np.log(2))
+    write_scores(tmp_path / "s", standardised({0: means, 1: means_of(scored((0.5, 0.5), [1]))}))
+    for line in (tmp_path / "s").read_text().splitlines():
+        assert np.isfinite(list(json.loads(line).values())).all()
 
 
 def test_expected_cll_is_an_entropy_gap_less_a_divergence() -> None:
@@ -247,21 +258,52 @@ def test_a_line_a_row(tmp_path: Path) -> None:
     assert Counter(tmp_path.iterdir()) == {path: 1}  # nothing half written is left
 
 
+def test_what_is_no_number_is_null(tmp_path: Path) -> None:
+    write_scores(tmp_path / "s", [replace(score(0), cll=float("nan"), compatibility=-float("inf"))])
+    line = json.loads((tmp_path / "s").read_text())
+    assert line == {**asdict(score(0)), "cll": None, "compatibility": None}
+
+
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("{}\n")
     (tmp_path / "link.jsonl").symlink_to(data)
     for bad, why in (
-        (str(data / "inside.jsonl"), "Not a directory|File exists"),
+        (str(tmp_path / "link.jsonl" / "inside.jsonl"), "is DATASET itself"),
         (str(tmp_path), "cannot be written"),
-        (str(data), "is the dataset itself"),
-        (str(tmp_path / "link.jsonl"), "is the dataset itself"),
+        (str(data), "is DATASET itself"),
+        (str(tmp_path / "new" / ".." / "data.jsonl"), "is DATASET itself"),
+        (str(tmp_path / "link.jsonl"), "is DATASET itself"),
     ):
         with pytest.raises(InputError, match=why) as refusal:
             scores_path(bad, str(data))
         assert "\n" not in str(refusal.value) and "--scores" in str(refusal.value)
     assert data.read_text() == "{}\n"
     assert scores_path(str(tmp_path / "new" / "s.jsonl"), "hub/id").parent.is_dir()
+    assert scores_path(str(tmp_path / "new" / "s.jsonl"), str(data)).name == "s.jsonl"
+    with pytest.raises(InputError, match=r"Not a directory|File exists"):
+        scores_path(str(data / "inside.jsonl"), "hub/id")
+
+
+def test_no_file_of_a_dataset_folder_is_written(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("{}\n")
+    elsewhere.symlink_to(folder)
+    outside = tmp_path / "link.jsonl"
+    outside.symlink_to(folder / "train.jsonl")
+    (folder / "out.jsonl").symlink_to(tmp_path / "far.jsonl")
+    for bad in (
+        "data/train.jsonl",
+        "elsewhere/new.jsonl",
+        "data/a/b.jsonl",
+        "link.jsonl",
+        "data/out.jsonl",
+    ):
+        with pytest.raises(InputError, match=f"--scores .*{bad} lies within DATASET"):
+            scores_path(str(tmp_path / bad), str(folder))
+    assert not (folder / "a").exists()
+    assert scores_path(str(tmp_path / "data2.jsonl"), str(folder)) == tmp_path / "data2.jsonl"
 
 
 def test_a_folder_without_write_permission_is_refused(
@@ -334,4 +376,4 @@ def test_validate_reads_weights_only_for_scores(capsys: Any, data: Path, tmp_pat
 def test_the_dataset_is_never_overwritten(capsys: Any, model_folder: Path, data: Path) -> None:
     before = data.read_bytes()
     code, _, err = command(capsys, "validate", model_folder, data, "--scores", data)
-    assert code == 2 and "is the dataset itself" in err and data.read_bytes() == before
+    assert code == 2 and "is DATASET itself" in err and data.read_bytes() == before

@@ -20,6 +20,7 @@ from advisor.encoding import last_target
 from advisor.errors import InputError
 from advisor.model import load_model
 from advisor.objectives import TokenStats, get_objective
+from harness import train_rewriting
 from harness.finetune import build_trainer
 from harness.resume import newest_checkpoint
 from harness.settings import read_settings
@@ -29,7 +30,6 @@ from harness.targets import (
     Rewriter,
     Rewriting,
     compatibility,
-    ends_of,
     read_rewriting,
 )
 from harness.train_rewriting import STATE, RewritingTrainer
@@ -55,12 +55,15 @@ def demonstrations(count: int = 48) -> list[dict[str, Any]]:
     return found
 
 
-def build(folder: Path, settings: Rewriting | None = None, **changes: Any) -> RewritingTrainer:
+def build(
+    folder: Path, settings: Rewriting | None = None, *, ends: Any = (EOS,), **changes: Any
+) -> RewritingTrainer:
     settings = settings or Rewriting(warmup=0.3, interval=0.2, share=0.1)
     data = demonstrations()
     return RewritingTrainer(
         rewriter=Rewriter(settings, rows=3 * len(data), examples=len(data), seed=0),
         max_length=24,
+        ends=ends,
         objective=get_objective("cadft"),
         model=eager_model(),
         args=config(folder, **{"max_steps": 18, **changes}),
@@ -162,12 +165,6 @@ def test_the_last_turn_is_what_is_rewritten() -> None:
     row = {"labels": [-100, 5, 2, -100, -100, 6, 7, 2, -100]}
     assert last_target(row["labels"]) == (5, 8)
     assert last_target([4, 5, 6]) == (1, 3)
-    turns = [{"input_ids": [1, 5, 2, 1, 6, 5, 2], "labels": [-100, 5, 2, -100, 6, 5, 2],
-              "terminator": [0, 1, 1, 0, 0, 1, 1]}]  # fmt: skip
-    assert ends_of(turns) == {2}
-    turns[0]["labels"][3] = 2  # the same token within a target ends none
-    turns[0]["input_ids"][3] = 2
-    assert ends_of(turns) == set()
 
 
 def test_rewritten_rows_are_trained_on_and_recorded(tmp_path: Path) -> None:
@@ -230,6 +227,27 @@ def test_sampling_is_nucleus_sampling_at_the_published_temperature(tmp_path: Pat
     assert 2 < len(nucleus) < len(q)
     assert (found - expected).abs().max() < 4 * 0.5 / 64
     assert found[expected == 0].sum() == 0
+
+
+def test_an_answer_that_ends_otherwise_than_the_data_is_unfinished(tmp_path: Path) -> None:
+    trainer = build(tmp_path, ends={7})
+    assert trainer._judge(0, [5, 7], [6, EOS]) == "unfinished"
+    assert trainer._judge(0, [5, 7], [6, 7]) == "replaced"
+    assert all(not {7, EOS} & set(answer[:-1]) for answer in trainer._generate([[3]] * 32, seed=0))
+
+
+def test_ranks_without_a_chosen_row_gather_weights_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered, trainer = [], build(tmp_path)
+    original = train_rewriting.unwrap_model_for_generation
+
+    def noted(*args: Any) -> Any:
+        gathered.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(train_rewriting, "unwrap_model_for_generation", noted)
+    assert list(trainer._sampled([], "rank 1")) == [] and len(gathered) == 1
 
 
 def test_verified_answers_have_the_demonstrations_answer(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from advisor.errors import InputError
 
+LADDER = "ladder:"
+"""What a rung's name begins with where models and datasets are named."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
