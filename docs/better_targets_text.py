@@ -46,7 +46,7 @@ little.
     ),
     Question(
         title="Is CADFT more than a smaller update?",
-        folder="one-rate/mean-weight",
+        folder="confirm/mean-weight",
         asked="""\
 CADFT takes DFT's weight p and lowers it for examples that do not fit the model, so its updates are
 smaller too. The control `cadft_mean` is DFT times one number a step, chosen so that the step's total
@@ -60,29 +60,13 @@ gain. All of it is for sampled answers: greedily, under Adam, there is no differ
 """,
     ),
     Question(
-        title="The same on a grid of learning rates",
-        folder="confirm/mean-weight",
-        asked="""\
-As `advisor confirm` compares by default: each arm keeps the rate that did best on 100 development
-documents with the first seed. SGD's grid was set by a scan outside the records.
-""",
-        pairs=CONTROL,
-        found="""\
-Under Adam the choice of the rate adds as much to CADFT's lead over DFT as CADFT itself does at one rate
-(above): the development documents gave CADFT the lower one, the others the higher. A lead of a few points
-between relatives may be such a choice.
-""",
-    ),
-    Question(
         title="Are answers in the model's own words better demonstrations?",
-        folder="one-rate/hinted",
+        folder="confirm/hinted",
         asked="""\
 The same noisy demonstrations, and `hinted.jsonl`: for each prompt the model's own answer where it is the
 demonstration's, else one written by hinted decoding, else none. Of 600 rows 209 are its own, 128 hinted,
 263 left out; the answers it is checked against are the noisy ones. What is left out is a filter in
-itself, so `kept.jsonl` has the unchanged demonstrations of the prompts that were kept. 75 steps on each,
-one learning rate, six seeds. (On a grid of two rates, `results/confirm/hinted`, 100 development documents
-gave IDFT on the rewritten answers the wrong one, and it seemed to gain nothing.)
+itself, so `kept.jsonl` has the unchanged demonstrations of the prompts that were kept. 75 steps on each.
 """,
         pairs=(("idft(1, 0.1, 2)", "nll"),),
         across=(
@@ -97,10 +81,10 @@ advisor rewrite ladder:strong --hint hint.txt --marker none --temperature 1 --to
 # kept.jsonl: the demonstrations of ladder:strong whose prompts are in hinted.jsonl
 """,
         found="""\
-Yes, for sampled answers. NLL gains most, and most of that is the words, not the filter. IDFT passes over
-what the model would not say, so it has most of the gain on the demonstrations as they came; what the
-rewriting adds, two or three points, is not resolved. The paper's pair, IDFT on rewritten answers, is the
-best here. Greedily nothing is worth more than a point or two.
+Yes for NLL, sampled, and most of that is the words, not the filter. IDFT passes over what the model would
+not say, so it has nearly all of the gain on the demonstrations as they came; what the rewriting adds to it
+is not resolved, though the paper's pair, IDFT on rewritten answers, scores highest. Greedily nothing is
+worth more than a point or two.
 """,
     ),
     Question(
