@@ -137,9 +137,9 @@ done
 python -m harness.ladder draw add lin --rows 300 --seed 2 -o both.jsonl
 """,
         found="""\
-Two good teachers do for the student what clean demonstrations do, without any. FiRe seems to
-lose some of it, with the published loss it clearly does, and ranking each teacher's answers apart does
-not mend that.
+Two good teachers do for the student what clean demonstrations do, without any. FiRe gains nothing on it:
+with either loss it scores lower, though not by a resolved difference, and ranking each teacher's answers
+apart does not mend that. The loss of the drawn token alone is far behind after as many steps.
 """,
     ),
 )
