@@ -197,9 +197,10 @@ def test_the_command_and_the_facts_name_the_teachers() -> None:
 def test_studies_alike_but_for_their_training_are_told_apart() -> None:
     settings: tuple[dict[str, str], ...] = ({"max_steps": "75"}, {"optim": "sgd"}, {})
     alike = [study_of(training={"logging_steps": "5", **more}) for more in settings]
-    titles = titles_of([Evidence(study=one, runs=()) for one in (*alike, study_of(model="other"))])
-    assert len(set(titles)) == 4
-    assert titles[0].endswith("max_steps 75") and titles[1].endswith("optim sgd")
+    others = replace(alike[2], seeds=(0, 1)), study_of(model="other")
+    titles = titles_of([Evidence(study=one, runs=()) for one in (*alike, *others)])
+    assert len(set(titles)) == 5 and titles[3].endswith("seeds 2")
+    assert "max_steps 75" in titles[0] and "optim sgd" in titles[1]
     assert not any("logging_steps" in title for title in titles)
 
 

@@ -140,15 +140,15 @@ def comparison_section(comparison: Comparison, *, margin: float) -> Section:
 
 
 def titles_of(studies: Sequence[Evidence]) -> list[str]:
-    """What each study is on; where some are alike, the settings of training that tell them apart."""
+    """What each study is on; where some are alike, the settings and seeds that tell them apart."""
     titles = [title_of(one) for one in studies]
+    settings = [{**one.study.training, "seeds": len(one.study.seeds)} for one in studies]
     found = []
-    for title, one in zip(titles, studies, strict=True):
-        alike = [other.study for i, other in enumerate(studies) if titles[i] == title]
-        names = dict.fromkeys(name for study in alike for name in study.training)
-        telling = [name for name in names if len({s.training.get(name) for s in alike}) > 1]
-        settings = [f"{x} {one.study.training[x]}" for x in telling if x in one.study.training]
-        found.append(" · ".join([title, *([", ".join(settings)] if settings else [])]))
+    for title, own in zip(titles, settings, strict=True):
+        alike = [other for i, other in enumerate(settings) if titles[i] == title]
+        telling = [x for x in own if len({other.get(x) for other in alike}) > 1]
+        words = ", ".join(f"{name} {own[name]}" for name in telling)
+        found.append(f"{title} · {words}" if words else title)
     return found
 
 
