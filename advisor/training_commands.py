@@ -74,12 +74,11 @@ def distill_model(args: argparse.Namespace) -> None:
     from advisor import display
     from harness.distill import build_distiller, check_settings, fire_settings, minimised
     from harness.resume import MadeWith, find_checkpoint, refuse_others
-    from harness.teachers import fingerprints, read_teachers
+    from harness.teachers import LOADING, fingerprints, read_teachers
 
     _ignore_renames()
     fire = fire_settings(args)
-    loading = ("dtype", "device", "trust_remote_code", "allow_pickle")
-    named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in loading})
+    named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in LOADING})
     resolve_ladder(args)
     config, peft_config = _settings(args, DistillationConfig)
     check_settings(config, args.form)

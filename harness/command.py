@@ -34,7 +34,7 @@ from harness.records import Results
 from harness.samples import answers_of
 from harness.settings import read_settings
 from harness.study import BASE, Study
-from harness.teachers import Teachers, check_teacher, read_teachers, teacher_of
+from harness.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.verdict import Verdict, settle
 
 COLUMNS: dict[str, Literal["left", "right"]] = {
@@ -53,8 +53,6 @@ OURS = {
     "output_dir": "models are not kept; records go to --results",
 }
 """Settings of a training that a study decides, with how."""
-LOADING = ("dtype", "device", "trust_remote_code", "allow_pickle")
-"""How a model is loaded, the student as its teachers."""
 LARGEST = 50.0
 """Points; a comparison that finds only larger differences finds none."""
 DEVELOPMENT_REPEATS = 4

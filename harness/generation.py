@@ -90,19 +90,28 @@ def continuations(
         decoding: of `generate`; what is not given leaves the model's distribution as it is. With
             `num_return_sequences` a prompt's answers follow one another.
     """
-    pad, width = pad_token_id or 0, max(map(len, prompts))
-    ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    inputs = padded(prompts, pad_token_id, model.device)
     with torch.no_grad():
         output = model.generate(
-            input_ids=torch.tensor(ids, device=model.device),
-            attention_mask=torch.tensor(mask, device=model.device),
+            **inputs,
             max_new_tokens=max_new_tokens,
-            pad_token_id=pad,
             eos_token_id=sorted(stops) or None,
             **{**UNCHANGED, "num_return_sequences": 1, **decoding},
         )
-    return [_until(tokens, stops) for tokens in output[:, width:].tolist()]
+    new = output[:, inputs["input_ids"].shape[1] :]
+    return [_until(tokens, stops) for tokens in new.tolist()]
+
+
+def padded(
+    prompts: Sequence[list[int]], pad_token_id: int | None, device: torch.device
+) -> dict[str, Any]:
+    """Prompts padded on the left, as `generate` takes them; without a pad token it is 0, which is masked."""
+    pad, width = pad_token_id or 0, max(map(len, prompts))
+    ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    tensors = {"input_ids": ids, "attention_mask": mask}
+    found: dict[str, Any] = {x: torch.tensor(y, device=device) for x, y in tensors.items()}
+    return {**found, "pad_token_id": pad}
 
 
 def _until(tokens: list[int], stops: Collection[int]) -> list[int]:

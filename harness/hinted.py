@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from advisor.model import LoadedModel
-from harness.generation import UNCHANGED, stops_of
+from harness.generation import UNCHANGED, padded, stops_of
 
 NGRAM = 30
 TIMES = 5
@@ -344,25 +344,21 @@ def _generate(
     processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[int]]:
     """New tokens of every row of the first stream, greedily after the processors; padded at their end."""
-    pad, width, device = loaded.tokenizer.pad_token_id or 0, _width(streams), loaded.model.device
+    device = loaded.model.device
     prompts = [prompt for stream in streams for prompt in stream]
-    ids = [[pad] * (width - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     last = [len(prompt) + length - 1 for stream in streams
             for prompt, length in zip(stream, lengths, strict=True)]  # fmt: skip
     generate: Any = loaded.model.generate
     with torch.no_grad(), _no_position_beyond(loaded.model, torch.tensor(last, device=device)):
         output = generate(
-            input_ids=torch.tensor(ids, device=device),
-            attention_mask=torch.tensor(mask, device=device),
+            **padded(prompts, loaded.tokenizer.pad_token_id, device),
             max_new_tokens=max(lengths),
             eos_token_id=sorted(stops_of(loaded.model, loaded.tokenizer)) or None,
-            pad_token_id=pad,
             logits_processor=LogitsProcessorList(processors),
             stopping_criteria=StoppingCriteriaList(criteria),
             **{**UNCHANGED, "do_sample": False},
         )
-    rows: list[list[int]] = output[: len(lengths), width:].tolist()
+    rows: list[list[int]] = output[: len(lengths), _width(streams) :].tolist()
     return rows
 
 

@@ -15,6 +15,9 @@ from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from harness.ladder import LADDER, resolve
 
+LOADING = ("dtype", "device", "trust_remote_code", "allow_pickle")
+"""How a model is loaded, the student as its teachers: flags, and keyword arguments of `load_model`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Teachers:
