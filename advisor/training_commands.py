@@ -62,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
     )
     trainer.add_callback(MadeWith(made_with))
     trainer.train(resume_from_checkpoint=checkpoint)
-    _keep(trainer)
+    _finish(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
     display.notes((trained, *trainer.notes))
 
@@ -104,7 +104,7 @@ def distill_model(args: argparse.Namespace) -> None:
     )
     trainer.add_callback(MadeWith(made_with))
     trainer.train(resume_from_checkpoint=checkpoint)
-    _keep(trainer)
+    _finish(trainer)
     display.notes((f"Distilled with {args.method}; the model is in {args.output_dir}.",))
 
 
@@ -196,11 +196,14 @@ def _evaluation(args: argparse.Namespace, tokenizer: Any) -> SFTDataset | None:
         raise InputError(str(error).replace("--split", "--eval_split")) from error
 
 
-def _keep(trainer: Any) -> None:
-    """Model, state and card into the output folder."""
+def _finish(trainer: Any) -> None:
+    """Model, state and card into the output folder; then the ranks part."""
+    from harness.process_group import leave_process_group
+
     trainer.save_model()
     trainer.save_state()
     trainer.create_model_card()
+    leave_process_group(trainer)
 
 
 def _ignore_renames() -> None:

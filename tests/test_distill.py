@@ -1,17 +1,14 @@
 """On-policy distillation: equal to TRL where it is TRL's, invariant to how a step is cut, resumable."""
 
 import argparse
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import WORDS, tiny_model, tiny_tokenizer
+from conftest import WORDS, on_two_ranks, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -274,12 +271,7 @@ def evaluated() -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               str(HERE / "two_ranks_distill.py"), str(tmp_path)]  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks("two_ranks_distill.py", str(tmp_path))
     two = torch.load(tmp_path / "two.pt")
     one = run(tmp_path / "one", fire=Fire(), **GREEDY, **evaluated())
     assert two["kept"] == pytest.approx(curve(one, "kept")) and min(two["kept"]) < 1

@@ -1,15 +1,12 @@
 """Training: equal to TRL where TRL has the objective, and invariant to how a step is cut up."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import WORDS, tiny_model, tiny_tokenizer
+from conftest import WORDS, on_two_ranks, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
@@ -135,12 +132,7 @@ def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> N
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     names = list(OBJECTIVES)
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-               str(HERE / "two_ranks.py"), str(tmp_path), ",".join(names)]  # fmt: skip
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
+    on_two_ranks("two_ranks.py", str(tmp_path), ",".join(names))
     for name in names:
         two = torch.load(tmp_path / f"{name}.pt")
         one = train(tmp_path / "one", name, max_steps=4, per_device_train_batch_size=8)

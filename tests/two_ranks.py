@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from conftest import leave_without_threads
 from test_train import curve, train, weights
 
 if __name__ == "__main__":
@@ -17,5 +18,4 @@ if __name__ == "__main__":
                 **{k: curve(trainer, k) for k in ("nll", "grad_norm")},
             }
             torch.save(found, folder / f"{name}.pt")
-    # A process that ends with its communication threads alive is sometimes aborted.
-    torch.distributed.destroy_process_group()
+    leave_without_threads(trainer)
