@@ -21,7 +21,7 @@ def train(args: argparse.Namespace) -> None:
     """`advisor train`."""
     from advisor import display
     from advisor.objectives import get_objective
-    from harness.finetune import build_trainer, check_settings
+    from harness.finetune import build_trainer, check_settings, prepare_rewriting
     from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.targets import read_rewriting
 
@@ -47,6 +47,7 @@ def train(args: argparse.Namespace) -> None:
     loaded, dataset = _pair(args)
     made_with["DATASET"] = f"of fingerprint {dataset.info.fingerprint}"
     refuse_others(checkpoint, made_with)
+    rewriting = prepare_rewriting(rewriting, dataset, config)
     evaluation = _evaluation(args, loaded.tokenizer)
     prior = measure(loaded, dataset)
     trainer = build_trainer(

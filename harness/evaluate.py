@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.errors import InputError
-from harness.quiet import quiet, undisturbed
+from harness.quiet import quiet, undisturbed, without_remarks
 from harness.records import Score
 
 if TYPE_CHECKING:
@@ -305,7 +305,8 @@ def task_names(spec: Any, include_path: str | Path | None = None) -> list[str]:
     Raises:
         InputError: there is no such task, or it cannot be loaded.
     """
-    return list(_load(spec, include_path))
+    with without_remarks():  # the bars stay: data may have to be downloaded
+        return list(_load(spec, include_path))
 
 
 def _load(spec: Any, include_path: str | Path | None) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def build_trainer(
         InputError: no targets, or settings that the objective cannot be exact with.
     """
     check_settings(objective, config, rewriting)
+    rewriting = prepare_rewriting(rewriting, dataset, config)
     rows, reference = _rows(dataset), None
     if "reference_logp" in objective.needs or objective.quantiles:
         reference = _reference(loaded, dataset, rows, on_progress)
@@ -116,20 +117,20 @@ def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting
         )
 
 
-def _rewriting_trainer(
-    rewriting: Rewriting,
-    dataset: SFTDataset,
-    rows: list[Row],
-    config: SFTConfig,
-) -> Callable[..., ObjectiveTrainer]:
-    """The trainer that rewrites; adds to every row its number in the source.
+def prepare_rewriting(
+    rewriting: Rewriting | None, dataset: SFTDataset, config: SFTConfig
+) -> Rewriting | None:
+    """The same with the form of this dataset's answers, where answers are to be verified.
 
     Raises:
         InputError: a training in which nothing could be rewritten, or rewritten rows never be trained on.
     """
+    if rewriting is None:
+        return None
+    rows = sum(1 for example in dataset if example.target_tokens)
     step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     epochs = (
-        config.max_steps * step / len(rows) if config.max_steps > 0 else config.num_train_epochs
+        config.max_steps * step / max(rows, 1) if config.max_steps > 0 else config.num_train_epochs
     )
     if epochs <= 1:
         raise InputError(
@@ -138,6 +139,13 @@ def _rewriting_trainer(
         )
     if rewriting.verify:
         rewriting = replace(rewriting, answer_pattern=_pattern(dataset, rewriting.answer_pattern))
+    return rewriting
+
+
+def _rewriting_trainer(
+    rewriting: Rewriting, dataset: SFTDataset, rows: list[Row], config: SFTConfig
+) -> Callable[..., ObjectiveTrainer]:
+    """The trainer that rewrites; adds to every row its number in the source."""
     numbers = [i for i, example in enumerate(dataset) if example.target_tokens]
     for row, number in zip(rows, numbers, strict=True):
         row["row"] = number

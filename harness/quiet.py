@@ -34,15 +34,9 @@ def undisturbed(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No bars or remarks of lm-eval and what it uses; what a task prints goes to stderr."""
-    from tqdm import tqdm
+def without_remarks() -> Iterator[None]:
+    """No remarks of lm-eval and what it uses; what a task prints goes to stderr."""
     from transformers.utils import logging as transformers_logging
-
-    start = tqdm.__init__
-
-    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
-        start(self, *args, **{**kwargs, "disable": True})
 
     verbosity = transformers_logging.get_verbosity()
     loggers = [logging.getLogger(name) for name in ("lm_eval", "lm_eval.models.huggingface")]
@@ -51,14 +45,24 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity_error()
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with (
-            redirect_stdout(sys.stderr),
-            patch.object(tqdm, "__init__", silent),
-            warnings.catch_warnings(),
-        ):
+        with redirect_stdout(sys.stderr), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         transformers_logging.set_verbosity(verbosity)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Neither remarks nor bars."""
+    from tqdm import tqdm
+
+    start = tqdm.__init__
+
+    def silent(self: Any, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **{**kwargs, "disable": True})
+
+    with without_remarks(), patch.object(tqdm, "__init__", silent):
+        yield

@@ -19,7 +19,7 @@ from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from harness import evaluate as module
 from harness.answers import ANSWER_PATTERNS, extract_answer, find_answer_pattern
-from harness.evaluate import evaluate, read_samples
+from harness.evaluate import evaluate, read_samples, task_names
 from harness.held_out import choice_task, held_out_task, split_text
 from harness.ladder import RUNGS, resolve
 from harness.ladder.problems import problem_sets
@@ -289,6 +289,11 @@ def test_nothing_is_left_behind(
     assert tokenizer.pad_token is None
     strong.model.eval()
     assert capsys.readouterr() == ("", "")
+
+
+def test_naming_tasks_leaves_no_remark(caplog: pytest.LogCaptureFixture) -> None:
+    assert task_names("ladder_add") == ["ladder_add"]
+    assert not caplog.records
 
 
 def test_the_parts_of_a_task_are_disjoint_and_make_up_the_whole(

@@ -369,7 +369,10 @@ def test_flags_make_settings() -> None:
 
 
 def test_advisor_train_rewrites_and_says_so(
-    model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     data = tmp_path / "data.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in SOURCE))
@@ -383,8 +386,14 @@ def test_advisor_train_rewrites_and_says_so(
     answered = sum(bool(row["completion"]) for row in SOURCE)
     summary = json.loads((tmp_path / "out" / STATE).read_text())["summary"]
     assert summary["steps"] == [10, 13, 17] and summary["chosen"] == 3 * (answered // 2)
-    assert main([*words, "--rewrite_verify"]) == 2
-    assert "give --rewrite too" in capsys.readouterr().err
+    monkeypatch.setattr(
+        "advisor.training_commands.measure", None
+    )  # refused before the prior is measured
+    for bad, why in ((["--rewrite_verify"], "give --rewrite too"),
+                     (["--rewrite", "--rewrite_verify"], "no answer of a known form"),
+                     (["--rewrite", "--max_steps", "1"], "no example is seen twice")):  # fmt: skip
+        assert main([*words, *bad]) == 2
+        assert why in " ".join(capsys.readouterr().err.split())
 
 
 if __name__ == "__main__":
