@@ -6,6 +6,7 @@ Text that comes from a dataset is shown with control characters spelt out and ne
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from advisor.sequential import Interval
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+_FIRST_RANK = os.environ.get("RANK", "0") == "0"  # of those that torchrun or accelerate starts
+err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _FIRST_RANK)
 
 
 def notes(lines: Iterable[str]) -> None:
