@@ -105,13 +105,19 @@ def _extra_inputs(model: PreTrainedModel, attention_mask: Tensor) -> dict[str, o
 @torch.no_grad()
 def _reproduces(head: Head, model: PreTrainedModel) -> bool:
     """Whether head and hidden states give the model's own log-probabilities on a few tokens."""
-    size = head.weight.shape[0]
-    ids = (torch.arange(1, 9, device=model.device) * 7919 % size)[None]
-    mask = torch.ones_like(ids)
-    theirs = (
-        model(input_ids=ids, attention_mask=mask, use_cache=False).logits[0].float().log_softmax(-1)
+    ids = (torch.arange(1, 9, device=model.device) * 7919 % head.weight.shape[0])[None]
+    seen: list[Tensor] = []
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
     )
-    ours = head.logits(last_hidden(model, ids, mask)[0]).log_softmax(-1)
+    try:  # one pass for both: where the model is in training, dropout would be another in a second
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    finally:
+        hook.remove()
+    if not seen:
+        return False
+    theirs = logits[0].float().log_softmax(-1)
+    ours = head.logits(seen[0][0]).log_softmax(-1)
     if ours.shape != theirs.shape:
         return False
     error = (ours.to(theirs.device) - theirs).abs().max().item()

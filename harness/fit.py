@@ -21,7 +21,7 @@ from harness.distill import build_distiller
 from harness.finetune import build_trainer
 from harness.generation import SPARE_TOKENS, stop_where_turns_end
 from harness.memory import largest_that_fits
-from harness.methods import REWRITTEN, ROLLOUTS, Method, read_method
+from harness.methods import OWN, REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
@@ -119,9 +119,11 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
     """Fine-tune the loaded model in place."""
     method = read_method(spec.objective)
     sampled: dict[str, float] = {}
-    if method.targets == "own":
-        steps = steps_of(spec.training, len(problem.train))  # as many as on the demonstrations
+    if method.targets in (OWN, ROLLOUTS):  # as many steps as on the demonstrations
+        rows = sum(1 for example in problem.train if example.target_tokens)
+        steps = steps_of(spec.training, rows)
         spec = replace(spec, training={**spec.training, "max_steps": steps})
+    if method.targets == OWN:
         problem, sampled = _with_own_answers(method, spec, problem, loaded)
     with tempfile.TemporaryDirectory() as folder:
         trainer, tokens = _trainer(method, spec, problem, loaded, folder)

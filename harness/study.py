@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -179,12 +180,12 @@ def open_rates(study: Study, runs: Sequence[Run]) -> dict[str, tuple[float, ...]
 
 
 def steps_of(training: Mapping[str, Any], rows: int) -> int:
-    """Optimiser steps of a run over so many rows."""
+    """Optimiser steps of a run over so many rows, as Trainer counts them."""
     if int(training.get("max_steps", -1)) > 0:
         return int(training["max_steps"])
     size = int(training.get("per_device_train_batch_size", 8))
     size *= int(training.get("gradient_accumulation_steps", 1))
-    return max(1, round(-(-rows // size) * float(training.get("num_train_epochs", 1))))
+    return max(1, ceil(ceil(rows / size) * float(training.get("num_train_epochs", 1))))
 
 
 def part_mean(study: Study, run: Run, part: str) -> float:

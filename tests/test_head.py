@@ -20,9 +20,9 @@ from transformers import (
     RwkvConfig,
 )
 
-from advisor.backbone import find_head, score_batch
+from advisor.backbone import add_objective_head, find_head, score_batch
 from advisor.head import Head, token_stats
-from advisor.objectives import TokenStats
+from advisor.objectives import TokenStats, get_objective
 
 VOCABULARY = 97
 SMALL: dict[str, Any] = dict(
@@ -172,6 +172,20 @@ def test_an_unknown_treatment_of_the_logits_is_found_out(monkeypatch: pytest.Mon
     row = sequences()[3]
     stats = score_batch(model, None, *padded([row], "right"))
     torch.testing.assert_close(as_rows(stats), reference(model, row), rtol=0, atol=1e-5)
+
+
+def test_a_model_with_dropout_is_trained_on_its_own_loss() -> None:
+    model = Auto.from_config(CONFIGS["gpt2"]).train()
+    assert model.config.resid_pdrop > 0
+    ids = torch.stack([sequences()[3]] * 2)
+    torch.manual_seed(0)
+    own = model(ids, labels=ids).loss.item()
+    add_objective_head(model)
+    torch.manual_seed(0)
+    ours = model(ids, labels=ids, objective_head=get_objective("nll"))
+    assert ours.loss.item() / len(ours.logp) == pytest.approx(own, rel=1e-5)
+    torch.manual_seed(1)
+    assert model(ids, labels=ids).loss.item() != pytest.approx(own, rel=1e-3)  # it does drop
 
 
 @pytest.mark.parametrize("name", ["tinystories-260k", "tinystories-char-936k", "rwkv4-byte-661k"])

@@ -349,6 +349,7 @@ def test_a_lack_of_memory_changes_nothing_but_the_micro_batches(
 def test_steps_of_a_run() -> None:
     assert steps_of({"max_steps": "7"}, 100) == 7
     assert steps_of({"num_train_epochs": "2"}, 20) == 6  # 3 steps an epoch
+    assert steps_of({"num_train_epochs": "0.3"}, 600) == 23  # as Trainer: 22.5, rounded up
     assert (
         steps_of({"per_device_train_batch_size": "4", "gradient_accumulation_steps": "2"}, 16) == 2
     )
