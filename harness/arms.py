@@ -171,13 +171,22 @@ def _settings(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _problem(spec: RunSpec) -> Setting:
-    return spec.model_fingerprint, spec.dataset_fingerprint, spec.split
+    reading = json.dumps(spec.reading, sort_keys=True)
+    return spec.model_fingerprint, spec.dataset_fingerprint, spec.split, reading
 
 
 def _facets(spec: RunSpec) -> dict[str, Any]:
     model, dataset = Path(spec.model).name, Path(spec.dataset).name
     taught = {"teachers": " ".join(spec.teachers["models"])} if spec.teachers else {}
-    return {"model": model, "dataset": dataset, "split": spec.split, **spec.training, **taught}
+    read = spec.reading or {}
+    return {
+        "model": model,
+        "dataset": dataset,
+        "split": spec.split,
+        **read,
+        **spec.training,
+        **taught,
+    }
 
 
 def _names(facets: Sequence[Mapping[str, Any]]) -> list[str]:

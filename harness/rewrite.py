@@ -145,7 +145,9 @@ def _header(loaded: LoadedModel, dataset: SFTDataset, job: _Job) -> dict[str, An
         "model": {"name": loaded.name, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype},
         "dataset": {
             "name": dataset.info.name,
-            "fingerprint": dataset.info.fingerprint,
+            "fingerprint": dataset.info.fingerprint,  # of its files: those of every split
+            "split": dataset.info.split,
+            "fields": list(job.fields),
             "rows": len(dataset),
             "format": dataset.info.format,
             "template": dataset.info.template_hash,
@@ -209,7 +211,7 @@ class _Job:
         settings: Settings,
         fields: tuple[str | None, str | None],
     ) -> None:
-        self.loaded, self.dataset, self.read = loaded, dataset, read
+        self.loaded, self.dataset, self.read, self.fields = loaded, dataset, read, fields
         self.format = detect(dataset.info.columns, dataset.raw(0), *fields)
         check_editable(dataset.info.name, self.format)
         pattern = answers_of(dataset, settings.answer_regex)

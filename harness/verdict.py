@@ -31,6 +31,8 @@ from harness.study import (
 )
 
 POINTS = 100.0
+CLOSED = ("worse", "equivalent")
+"""Verdicts on the winner against NLL decoded more coolly that make its gain sharpening."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Verdict:
     winner: str
     """Label of the arm to use; "base" is "do not fine-tune", `nll` where nothing is better."""
     sharpening: bool
-    """Whether NLL decoded at its best temperature does as well as the winner."""
+    """Whether NLL decoded at its best temperature is shown to do as well as the winner, or better."""
     rows: tuple[Row, ...]
     """Every comparison."""
     curve: Mapping[str, Mapping[float, float]]
@@ -105,9 +107,9 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float = 1.0) -> Verdict
     control = _against_sharpened(study, done, others, nll, curve[nll.label], dropped, margin)
     winner = _winner(against_nll, against_base)
     closes = [row for row in control if row.arm == winner]
-    sharpening = winner != NLL and bool(closes) and closes[0].verdict != "better"
+    sharpening = winner != NLL and any(row.verdict in CLOSED for row in closes)
     return Verdict(
-        headline=_headline(winner, against_nll, against_base, control, sharpening=sharpening),
+        headline=_headline(winner, against_nll, against_base, closes),
         winner=winner,
         sharpening=sharpening,
         rows=(*against_nll, *control, *against_base),
@@ -223,10 +225,9 @@ def _winner(against_nll: Sequence[Row], against_base: Sequence[Row]) -> str:
 
 
 def _headline(
-    winner: str, against_nll: Sequence[Row], against_base: Sequence[Row], control: Sequence[Row],
-    *, sharpening: bool,
-) -> str:  # fmt: skip
-    """The verdict in one sentence."""
+    winner: str, against_nll: Sequence[Row], against_base: Sequence[Row], closes: Sequence[Row]
+) -> str:
+    """The verdict in one sentence; `closes` is the winner against NLL decoded more coolly."""
     if winner == BASE:
         harmful = all(row.verdict == "worse" for row in against_base)
         return "Do not fine-tune: " + (
@@ -256,6 +257,9 @@ def _headline(
         f"Use {winner}: {row.difference.estimate:+.1f} points over nll "
         f"(95 % interval {low:+.1f} to {high:+.1f}; {gain})."
     )
-    if sharpening:
-        text += f" It is sharpening: {control[0].baseline} does as well."
+    for row in closes:
+        if row.verdict in CLOSED:
+            text += f" It is sharpening: {row.baseline} does as well."
+        elif row.verdict != "better":
+            text += f" That it is more than sharpening, over {row.baseline}, is not shown."
     return text

@@ -332,6 +332,19 @@ def test_what_two_teachers_made_of_a_model_is_two_settings(tmp_path: Path) -> No
     assert verdicts == {"teachers=big: sums": "better", "teachers=small: sums": "worse"}
 
 
+def test_another_reading_of_the_dataset_is_another_setting(tmp_path: Path) -> None:
+    for column, share in (("chosen", 0.8), ("rejected", 0.2)):
+        read = {"reading": {"completion_field": column}}
+        for arm, right in (("base", 0.1), ("nll", 0.5), ("dft", share)):
+            record(tmp_path, arm, score(bits(right)), **read)
+    found = compare([tmp_path])
+    verdicts = {r.task: r.verdict for r in found.rows if (r.arm, r.baseline) == ("dft", "nll")}
+    assert verdicts == {
+        "completion_field=chosen: sums": "better",
+        "completion_field=rejected: sums": "worse",
+    }
+
+
 def test_records_and_logs_meet(tmp_path: Path) -> None:
     from lm_eval.utils import hash_string
 

@@ -340,6 +340,15 @@ def test_command_writes_the_dataset_and_says_what_came_of_it(
     assert "13 rows: " in said and "mean weight" in said
     assert main([*words[:2], str(source), *words[3:], "--seed", "1"]) == 2
     assert "another settings" in capsys.readouterr().err
+    splits = tmp_path / "splits"
+    splits.mkdir()
+    for name in ("train", "test"):
+        (splits / f"{name}.jsonl").write_bytes(source.read_bytes())
+    taken = [*words[:2], str(splits), *words[3:-1], str(tmp_path / "split.jsonl"), "--split"]
+    assert main([*taken, "train"]) == 0
+    capsys.readouterr()
+    assert main([*taken, "test"]) == 2
+    assert "another dataset" in capsys.readouterr().err
     assert main([*words[:-1], str(source)]) == 2
     assert "is DATASET itself" in capsys.readouterr().err
     assert main([*words[:-1], str(tmp_path / "new.json")]) == 2

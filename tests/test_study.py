@@ -139,12 +139,27 @@ def test_the_better_arm_wins_with_its_gain() -> None:
 def test_a_gain_that_a_lower_temperature_closes_is_called_sharpening() -> None:
     def truth(objective: str, rate: float | None) -> dict[float, float]:
         if objective == "nll":
-            return {0.0: 0.8, 0.5: 0.78, 1.0: 0.5}
+            return {0.0: 0.97, 0.5: 0.78, 1.0: 0.5}
         return flat(0.3) if objective == "base" else flat(0.78 if objective == "neg_p" else 0.5)
 
     verdict = settle(study_of(), play(study_of(), truth))
     assert verdict.winner == "neg_p" and verdict.sharpening
     assert "sharpening" in verdict.headline and "nll at temperature 0" in verdict.headline
+
+
+def test_what_is_not_resolved_is_not_called_sharpening() -> None:
+    greedy = itertools.cycle([0.6, 0.99, 0.75])  # of NLL's runs, one after the other
+
+    def truth(objective: str, rate: float | None) -> dict[float, float]:
+        if objective == "nll":
+            return {0.0: next(greedy), 0.5: 0.5, 1.0: 0.5}
+        return flat(0.3) if objective == "base" else flat(0.78 if objective == "neg_p" else 0.5)
+
+    verdict = settle(study_of(), play(study_of(), truth))
+    closer = [row for row in verdict.rows if (row.arm, row.temperature) == ("neg_p", 1.0)]
+    assert [row.verdict for row in closer if "temperature" in row.baseline] == ["not resolved"]
+    assert verdict.winner == "neg_p" and not verdict.sharpening
+    assert verdict.headline.endswith("over nll at temperature 0, is not shown.")
 
 
 def test_do_not_fine_tune() -> None:
