@@ -212,20 +212,23 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse a whole command line; what `train` hands on to TRL stands in `settings`."""
     words = [_snake(word) for word in argv]
     parser = build_parser()
-    args, unknown = parser.parse_known_args(_configured(parser, words))
-    if unknown and args.command not in PASS_ON:
+    words, from_file = _configured(parser, words)
+    args, unknown = parser.parse_known_args(words)
+    stray = bool(from_file and unknown) and not unknown[0].startswith("-")
+    if unknown and (stray or args.command not in PASS_ON):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    args.settings = unknown
+    args.settings = [*from_file, *unknown]
     return args
 
 
-def _configured(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+def _configured(parser: argparse.ArgumentParser, words: list[str]) -> tuple[list[str], list[str]]:
+    """The words with those of the YAML file, and the words that the file hands on."""
     finder = Parser(add_help=False)
     finder.add_argument("--config", "-C")
     file = finder.parse_known_args(words)[0].config
     commands = _subparsers(parser)
     if file is None or words[0] not in commands:
-        return words
+        return words, []
     return with_config(file, commands[words[0]], words, open_keys=words[0] in PASS_ON)
 
 

@@ -13,8 +13,11 @@ from advisor.errors import InputError
 
 def with_config(
     file: str, parser: argparse.ArgumentParser, words: list[str], *, open_keys: bool
-) -> list[str]:
+) -> tuple[list[str], list[str]]:
     """The words of a command with those of the YAML file put before the flags, which so win.
+
+    The words of open keys are apart, to be put before the words that the command does not know: argparse
+    would take the items of their lists for the command's arguments.
 
     Args:
         file: the YAML file.
@@ -26,6 +29,7 @@ def with_config(
         InputError: a file that cannot be read, or a key that is none.
     """
     given: list[str] = []
+    handed_on: list[str] = []
     actions = {action.dest: action for action in parser._actions}
     for name, value in _read_yaml(Path(file)).items():
         key = str(name).replace("-", "_")
@@ -36,8 +40,10 @@ def with_config(
             raise InputError(f"--config {file}: unknown key {name!r}{hint}")
         if key in ("help", "config") or (action is not None and not action.option_strings):
             raise InputError(f"--config {file}: {name} belongs on the command line")
-        given += _as_words(key, value, switch=action is not None and action.nargs == 0)
-    return [words[0], *given, *words[1:]]
+        found = given if action else handed_on
+        found += _as_words(key, value, switch=action is not None and action.nargs == 0)
+    # The flag behind them keeps a list from taking the command's arguments for its own.
+    return [words[0], *given, f"--config={file}", *words[1:]], handed_on
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

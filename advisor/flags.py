@@ -86,13 +86,15 @@ def add_json(parser: argparse.ArgumentParser) -> Any:
 def number(
     kind: Callable[[str], float], low: float, high: float = math.inf
 ) -> Callable[[str], float]:
-    """A type for argparse: a number within bounds, refused in one line otherwise."""
+    """A type for argparse: a finite number within bounds, refused in one line otherwise."""
 
     def read(text: str) -> float:
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        if value == math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: expected a finite number")
         if not low <= value <= high:
             limits = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
             raise argparse.ArgumentTypeError(f"{text}: expected {limits}")

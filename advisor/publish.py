@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 from advisor import checkpoint
@@ -34,6 +35,43 @@ def output_file(output: str, *, flag: str, dataset: str) -> Path:
     if there == "folder" or not os.access(path.parent, os.W_OK):
         raise InputError(f"{flag} {output} cannot be written: give the path of a file")
     return path
+
+
+def check_folder(output: str, *, flag: str, dataset: str, models: Iterable[str]) -> None:
+    """Refuse a folder to write a model into that must not or cannot be written; nothing is made.
+
+    Args:
+        output: the folder, as the user typed it.
+        flag: that named it, for the refusal.
+        dataset: path or hub id of what is read: in a folder, all of its files are.
+        models: folders or hub ids of what is loaded: those are not written over.
+
+    Raises:
+        InputError: it cannot be made, is a model's folder, or is the dataset's folder or lies within it.
+    """
+    path, _ = checkpoint.find(output)
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another folder") from None
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written" if there.is_dir() else "is not a folder"
+        raise InputError(f"{flag} {output}: {there} {why}: give another folder")
+    source, kind = checkpoint.find(dataset)
+    if kind == "folder" and _is_in(path, source):
+        raise InputError(f"{flag} {output} lies within DATASET {dataset}: give another folder")
+    for model in models:
+        folder, kind = checkpoint.find(model)
+        if kind == "folder" and path.exists() and path.samefile(folder):
+            raise InputError(f"{flag} {output} is the folder of model {model}: give another folder")
+
+
+def make_folder(output: str, *, flag: str) -> None:
+    """Make a folder that `check_folder` has let pass; InputError where that fails after all."""
+    try:
+        checkpoint.find(output)[0].mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another folder") from None
 
 
 def _is_in(path: Path, source: Path) -> bool:

@@ -198,7 +198,11 @@ def add_confirm(commands: Any) -> None:
     )
     arms.add_argument("--seeds", type=number(int, 1), default=3, help="of each arm (default: 3)")
     arms.add_argument("--full", action="store_true", help="run every arm on every seed: no racing")
-    arms.add_argument("--budget", help="stop starting runs after this long, for example 30m")
+    arms.add_argument(
+        "--budget",
+        help="start no more runs after this long, for example 30m, once the untouched model and the grid "
+        "of learning rates are done: they are always finished",
+    )
     arms.add_argument(
         "--executor",
         choices=["local", "ray"],

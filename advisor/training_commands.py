@@ -5,22 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.commands import measure, read_pair, resolve_ladder
 from advisor.errors import InputError, printable
-from advisor.inputs import read_dataset, read_rows
+from advisor.inputs import DATA_FLAGS, read_dataset, read_rows
 
 if TYPE_CHECKING:
     from advisor.data import SFTDataset
     from advisor.model import LoadedModel
+
+OUT = "--output_dir"
 
 
 def train(args: argparse.Namespace) -> None:
     """`advisor train`."""
     from advisor import display
     from advisor.objectives import get_objective
+    from advisor.publish import check_folder, make_folder
     from harness.finetune import build_trainer, check_settings, prepare_rewriting
     from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.targets import read_rewriting
@@ -31,6 +33,7 @@ def train(args: argparse.Namespace) -> None:
     )
     objective = get_objective(args.objective)
     resolve_ladder(args)
+    check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=[args.model])
     fixed = {"max_length": args.max_length} if args.max_length else {}
     config, peft_config = _settings(args, **fixed)
     check_settings(objective, config, rewriting)
@@ -45,8 +48,9 @@ def train(args: argparse.Namespace) -> None:
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
     loaded, dataset = _pair(args)
-    made_with["DATASET"] = f"of fingerprint {dataset.info.fingerprint}"
+    made_with |= _pair_settings(args, loaded, dataset)
     refuse_others(checkpoint, made_with)
+    make_folder(args.output_dir, flag=OUT)
     rewriting = prepare_rewriting(rewriting, dataset, config)
     evaluation = _evaluation(args, loaded.tokenizer)
     prior = measure(loaded, dataset)
@@ -73,6 +77,7 @@ def distill_model(args: argparse.Namespace) -> None:
     from trl.trainer.distillation_config import DistillationConfig
 
     from advisor import display
+    from advisor.publish import check_folder, make_folder
     from harness.distill import build_distiller, check_settings, fire_settings, minimised
     from harness.resume import MadeWith, find_checkpoint, refuse_others
     from harness.teachers import LOADING, fingerprints, read_teachers
@@ -81,17 +86,20 @@ def distill_model(args: argparse.Namespace) -> None:
     fire = fire_settings(args)
     named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in LOADING})
     resolve_ladder(args)
+    models = [args.model, *named.names.values()]
+    check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=models)
     config, peft_config = _settings(args, DistillationConfig)
     check_settings(config, args.form)
     made_with = {**minimised(args, config, fire), "--use_peft": peft_config is not None}
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
     loaded, dataset = _pair(args)
-    made_with["DATASET"] = f"of fingerprint {dataset.info.fingerprint}"
+    made_with |= _pair_settings(args, loaded, dataset)
     evaluation = _evaluation(args, loaded.tokenizer)
     teachers = named.load()
     made_with["--teacher"] = fingerprints(teachers, args.route)
     refuse_others(checkpoint, made_with)
+    make_folder(args.output_dir, flag=OUT)
     trainer = build_distiller(
         loaded,
         dataset,
@@ -136,7 +144,7 @@ def confirm(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.model import decoding_temperature
     from advisor.recommend import recommend
-    from harness.command import run_confirmation
+    from harness.command import plan_study, run_study
 
     _ignore_renames()
     resolve_ladder(args)
@@ -146,13 +154,12 @@ def confirm(args: argparse.Namespace) -> None:
         display.notes((f"Decoding at temperature {args.temperature:g}: {origin}.",))
     prior = measure(loaded, dataset)
     advice = recommend(prior, temperature=args.temperature, kind=getattr(args, "model_kind", None))
-    run_confirmation(
-        args,
-        loaded,
-        dataset,
-        advice,
-        lambda rows: read_rows(args, loaded.tokenizer, rows),
+    tokenizer = loaded.tokenizer
+    study, problem = plan_study(
+        args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
     )
+    del loaded  # every run loads its own
+    run_study(args, study, problem)
 
 
 def _pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
@@ -164,11 +171,28 @@ def _pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
     return loaded, dataset
 
 
+def _pair_settings(
+    args: argparse.Namespace, loaded: LoadedModel, dataset: SFTDataset
+) -> dict[str, Any]:
+    """MODEL, DATASET and how it is read, as a checkpoint keeps them: what was chosen, by flag or not."""
+    info = dataset.info
+    template = "none" if info.template == "none" else f"of hash {info.template_hash}"
+    return {
+        "MODEL": f"of fingerprint {loaded.fingerprint}",
+        "DATASET": f"of fingerprint {info.fingerprint}",
+        **{f"--{name}": getattr(args, name) for name in DATA_FLAGS},
+        "--split": info.split,
+        "--chat_template": template,
+        "--eos_token": info.eos_token or "none",
+        "--max_length": info.max_length,
+    }
+
+
 def _settings(args: argparse.Namespace, config_type: Any = None, **fixed: Any) -> tuple[Any, Any]:
     """TRL's settings and PEFT's; with a split to evaluate on, that is done after every epoch by default.
 
     Raises:
-        InputError: settings that are refused, or an output folder that cannot be made.
+        InputError: settings that are refused.
     """
     from trl.trainer.sft_config import SFTConfig
 
@@ -180,10 +204,6 @@ def _settings(args: argparse.Namespace, config_type: Any = None, **fixed: Any) -
     strategy = found[0].eval_strategy.value
     if strategy != "no" and not args.eval_split:
         raise InputError(f"--eval_strategy {strategy}: on what? name a split with --eval_split")
-    try:
-        Path(args.output_dir).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_dir {args.output_dir}: {error.strerror}") from None
     return found
 
 

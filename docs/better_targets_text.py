@@ -91,7 +91,7 @@ worth more than a point or two.
         title="What is a teacher's judgement worth?",
         folder="confirm/distillation",
         asked="""\
-The strong rung teaches the two weaker ones its skill: 75 steps of 32 prompts, answered by the student.
+The strong rung teaches the two weaker ones its skill: 76 steps of 32 prompts, answered by the student.
 NLL on the demonstrations of the same prompts, 40 % of them noisy, stands beside it. `opd(sampled)` is the
 published loss, of the drawn token alone; `fire(percentile=0)` only weighs, `fire(alpha=0, beta=0)` only
 filters.

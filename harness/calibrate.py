@@ -96,5 +96,10 @@ def _cell(evidence: Evidence) -> Cell:
 
 def _identity(study: Study) -> str:
     """What tells a study from others, wherever its records lie."""
-    named = [study.spec(Arm(objective=BASE), study.seeds[0]).id, sorted(study.training.items())]
+    named: list[object] = [
+        study.spec(Arm(objective=BASE), study.seeds[0]).id,
+        sorted(study.training.items()),
+    ]
+    if study.teachers:
+        named.append(json.dumps(study.teachers, sort_keys=True))
     return "study " + hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]

@@ -32,8 +32,8 @@ from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
 from harness.samples import answers_of
-from harness.settings import read_settings
 from harness.study import BASE, Study
+from harness.study_settings import refuse_arms, training_of
 from harness.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.verdict import Verdict, settle
 
@@ -47,12 +47,6 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
     "p (Holm)": "right",
     "verdict": "left",
 }
-OURS = {
-    "learning_rate": "give the grid with --learning_rates",
-    "seed": "say how many with --seeds",
-    "output_dir": "models are not kept; records go to --results",
-}
-"""Settings of a training that a study decides, with how."""
 LARGEST = 50.0
 """Points; a comparison that finds only larger differences finds none."""
 DEVELOPMENT_REPEATS = 4
@@ -64,18 +58,33 @@ TINY_RATES, RATES, ADAPTER_RATES = (3e-4, 1e-3), (1e-5, 5e-5), (1e-4, 5e-4)
 """Grids of learning rates: models under 2M parameters, others, adapters."""
 
 
-def run_confirmation(
+def plan_study(
     args: argparse.Namespace,
     loaded: LoadedModel,
     dataset: SFTDataset,
     advice: Recommendation,
     read: Callable[[Sequence[Mapping[str, Any]]], SFTDataset],
-) -> None:
-    """Plan, run what is missing, print the verdict; `read` makes source rows a dataset, as `dataset` is."""
-    results = Results(args.results)
-    results.prepare()
+) -> tuple[Study, Problem]:
+    """What is asked, with everything that can be refused before a run; neither part holds the model.
+
+    Args:
+        args: of `advisor confirm`.
+        loaded: the student; every run loads its own, so that the caller had better drop this one.
+        dataset: all rows.
+        advice: what was recommended for them.
+        read: makes source rows a dataset, as `dataset` is.
+
+    Raises:
+        InputError: a folder, an arm, a setting or a teacher that cannot be used.
+    """
+    Results(args.results).prepare()
     problem = _problem(args, dataset, advice, read)
-    study = _study(args, loaded, dataset, advice, problem)
+    return _study(args, loaded, dataset, advice, problem), problem
+
+
+def run_study(args: argparse.Namespace, study: Study, problem: Problem) -> None:
+    """Run what is missing of a study and print the verdict."""
+    results = Results(args.results)
     budget = seconds_of(args.budget) if args.budget else None
     err.print("scoring the untouched model, timing a few steps ...")
     plan = make_plan(study, problem, results)
@@ -182,13 +191,15 @@ def _study(
     advice: Recommendation,
     problem: Problem,
 ) -> Study:
-    training = _training(args.settings)
+    training = training_of(args.settings)
     rates = TINY_RATES if loaded.parameters < TINY else RATES
     rates = ADAPTER_RATES if str(training.get("use_peft", "false")).lower() == "true" else rates
     of_use = float(args.temperature)
     temperatures = sorted({*CURVE, of_use}) if of_use > 0 else [0.0, 1.0]
     if all(isinstance(task, dict) and "choice" in task["output_type"] for task in problem.tasks):
         temperatures = [of_use]  # nothing is generated
+    objectives = _objectives(args, advice, problem)
+    refuse_arms(objectives, training, problem)
     return Study(
         model=args.model_name,
         model_fingerprint=loaded.fingerprint,
@@ -197,8 +208,8 @@ def _study(
         split=args.split,
         reading=_reading(args),
         teachers=_record_of(problem, loaded),
-        objectives=_objectives(args, advice, problem),
-        learning_rates=tuple(args.learning_rates or rates),
+        objectives=objectives,
+        learning_rates=tuple(dict.fromkeys(args.learning_rates or rates)),
         seeds=tuple(range(args.seeds)),
         tasks=tuple(name for t in problem.tasks for name in task_names(t, args.include_path)),
         temperature=of_use,
@@ -251,37 +262,6 @@ def _reading(args: argparse.Namespace) -> dict[str, Any] | None:
     """The flags that say how the dataset is read; a split has a field of its own."""
     given = {name: getattr(args, name) for name in DATA_FLAGS if name != "split"}
     return {name: value for name, value in given.items() if value is not None} or None
-
-
-def _training(words: Sequence[str]) -> dict[str, Any]:
-    """`--name value` words on top of the settings of a short fine-tune."""
-    settings: dict[str, Any] = {
-        "per_device_train_batch_size": "8",
-        "num_train_epochs": "1",
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": "0.1",
-        "logging_steps": "5",
-    }
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.removeprefix("--").partition("=")
-            if name in OURS:
-                raise InputError(f"--{name} cannot be set: {OURS[name]}")
-            settings[name] = value if equals else "true"
-        elif name:
-            settings[name] = word if settings[name] == "true" else f"{settings[name]} {word}"
-    _refuse_early(settings)
-    return settings
-
-
-def _refuse_early(settings: Mapping[str, Any]) -> None:
-    """What TRL would refuse after minutes, and sizes that make no sense, before any work."""
-    words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-    config, _ = read_settings(words, {"output_dir": "unused", "report_to": "none"})
-    for name in ("per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"):
-        if getattr(config, name) <= 0:
-            raise InputError(f"--{name} {getattr(config, name)}: give a number above 0")
 
 
 def _show_plan(study: Study, plan: Plan) -> None:

@@ -162,11 +162,22 @@ def _keep(run: Run, results: Results) -> str | None:
 
 
 def finished_runs(study: Study, results: Results) -> list[Run]:
-    """The finished runs that belong to a study."""
-    arms = (BASE, *study.objectives)
+    """The finished runs that a study could ask for: not those of other grids or seeds in the folder."""
     return [
-        run for run in results.runs() if run.spec.objective in arms and belongs(run.spec, study)
+        run for run in results.runs() if _could_ask(study, run.spec) and belongs(run.spec, study)
     ]
+
+
+def _could_ask(study: Study, spec: RunSpec) -> bool:
+    """Whether objective, rate and seed are among a study's; of NLL also a tenth of each rate."""
+    if spec.seed not in study.seeds:
+        return False
+    if spec.objective == BASE:
+        return True
+    rates = set(study.learning_rates)
+    if spec.objective == NLL:
+        rates |= {rate / 10 for rate in rates}  # as `chosen_arms` does
+    return spec.objective in study.objectives and spec.learning_rate in rates
 
 
 def _enough(study: Study, done: Mapping[str, Run]) -> bool:

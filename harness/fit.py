@@ -25,7 +25,7 @@ from harness.methods import OWN, REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
-from harness.settings import read_settings, settings_for
+from harness.settings import read_settings, settings_for, words_of
 from harness.study import BASE, steps_of
 from harness.targets import Rewriting
 from harness.teachers import Teachers
@@ -161,14 +161,13 @@ def _trainer(
 ) -> tuple[Any, int]:
     """A trainer ready to train, and the tokens of one epoch, 0 where the trainer counts its own."""
     settings = {**spec.training, "learning_rate": spec.learning_rate, "seed": spec.seed}
-    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     fixed = {
         "output_dir": str(Path(folder)),
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
     }
-    config, peft_config = read_settings(words, fixed)
+    config, peft_config = read_settings(words_of(settings), fixed)
     given = (*settings, *fixed, *OF_THE_DEVICE)
     if method.targets == ROLLOUTS:
         return _distiller(method, problem, loaded, config, given, peft_config), 0

@@ -81,11 +81,11 @@ def read_method(text: str) -> Method:
     Raises:
         InputError: an unknown objective or source of targets; a number outside its range.
     """
-    if match := re.fullmatch(rf"({OPD}|{FIRE})(?:\((.*)\))?", text.strip().lower()):
+    if match := re.fullmatch(rf"({OPD}|{FIRE})(?:\s*\((.*)\))?", text.strip().lower()):
         return _distillation(text, match[1], match[2] or "")
     name, at, source = text.strip().partition("@")
     if not at and (
-        match := re.fullmatch(rf"{DPO}(?:\(\s*(?:beta\s*=)?\s*(.*?)\s*\))?", name.lower())
+        match := re.fullmatch(rf"{DPO}(?:\s*\(\s*(?:beta\s*=)?\s*(.*?)\s*\))?", name.lower())
     ):
         beta = BETA if match[1] is None else _number(text, match[1])
         if not 0 < beta < float("inf"):
@@ -94,7 +94,7 @@ def read_method(text: str) -> Method:
     label = get_objective(name).label
     if not at:
         return Method(objective=label)
-    if match := re.fullmatch(rf"{REWRITTEN}(?:\(\s*(.*?)\s*\))?", source.strip().lower()):
+    if match := re.fullmatch(rf"{REWRITTEN}(?:\s*\(\s*(.*?)\s*\))?", source.strip().lower()):
         if get_objective(name).name != "cadft":
             raise InputError(
                 f"objective {text}: rewriting is the second stage of cadft, not of {label}"
@@ -103,7 +103,9 @@ def read_method(text: str) -> Method:
         if not 0 < share <= 1:
             raise InputError(f"objective {text}: the share is a number above 0, at most 1")
         return Method(objective=label, targets="rewritten", share=share)
-    if (match := re.fullmatch(rf"{OWN}(?:\(\s*([1-9]\d*)\s*\))?", source.strip().lower())) is None:
+    if (
+        match := re.fullmatch(rf"{OWN}(?:\s*\(\s*([1-9]\d*)\s*\))?", source.strip().lower())
+    ) is None:
         raise InputError(
             f"objective {text}: unknown targets {source!r}: after @ stands {OWN}, or {OWN}(K) for K answers "
             f"per prompt, or {REWRITTEN}, or {REWRITTEN}(SHARE) of the examples at a time"
@@ -136,7 +138,7 @@ def _shortest(number: float) -> str:
 
 def _number(text: str, value: str) -> float:
     try:
-        return float(value)
+        return float(value) + 0.0  # -0 is 0
     except ValueError:
         raise InputError(f"objective {text}: {value!r} is not a number") from None
 

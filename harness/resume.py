@@ -1,7 +1,7 @@
 """Which checkpoint a training goes on from, and that it was made with the same settings.
 
 A trainer takes over weights, optimiser and step from a checkpoint, whatever minimised what before. So what
-is minimised, and on which data, is kept in the checkpoint's `trainer_state.json` and compared.
+is minimised, in which model and on which data, is kept in the checkpoint's `trainer_state.json` and compared.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from advisor.errors import InputError
 
 STATE = "trainer_state.json"
 Settings = Mapping[str, str | float | bool | None]
-"""Flag, or DATASET, to value; False and None are a flag that was not given."""
+"""Flag, MODEL or DATASET to value; False and None are a flag that was not given."""
 
 
 class MadeWith(TrainerCallback, ExportableState):

@@ -55,7 +55,8 @@ def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
     answered = _answer(row[completion])
     if answered is not None and _last(row[completion], "user", answered):
         return {**row, completion: _said(row[completion], "user", text, answered)}
-    blank = {BLANKED[format.name]: ""} if BLANKED.get(format.name) in row else {}
+    rest = BLANKED.get(format.name)
+    blank = {rest: _in_form_of(row[rest], "")} if rest is not None and rest in row else {}
     return {**row, **blank, prompt: _said(row[prompt], "user", text)}
 
 
@@ -77,20 +78,29 @@ def _answer(cell: Any) -> int | None:
 def _said(cell: Any, role: str, text: str, before: int | None = None) -> Any:
     """A cell whose text, or whose last message of that role before another, says something else."""
     if not _is_list(cell):
-        return _between(cell, text) if role == "assistant" else text
+        return _between(cell, text) if role == "assistant" else _in_form_of(cell, text)
     place = _last(cell, role, before)
     if place is None:
         raise InputError(f"no message of role {role} stands in {str(cell)[:60]}")
     number, key = place
     message = {k: v for k, v in cell[number].items() if k in SAID}
-    return [*cell[:number], {**message, key: text}, *cell[number + 1 :]]
+    message[key] = _in_form_of(message[key], text)
+    return [*cell[:number], message, *cell[number + 1 :]]
 
 
-def _between(cell: Any, text: str) -> str:
-    old = cell if isinstance(cell, str) else ""
-    bare = old.strip()
-    start = old.find(bare) if bare else 0
-    return old[:start] + text + (old[start + len(bare) :] if bare else "")
+def _between(cell: Any, text: str) -> Any:
+    if not isinstance(cell, str):
+        return _in_form_of(cell, text)
+    bare = cell.strip()
+    start = cell.find(bare) if bare else 0
+    return cell[:start] + text + (cell[start + len(bare) :] if bare else "")
+
+
+def _in_form_of(old: Any, text: str) -> Any:
+    """The text as the old one is written: a string, a list of strings, or a list of text parts."""
+    if not isinstance(old, list) or not old:
+        return text
+    return [{**old[0], "text": text} if isinstance(old[0], Mapping) else text]
 
 
 def _last(

@@ -97,6 +97,14 @@ def _refuse_ours(flags: Sequence[str]) -> None:
             raise InputError(f"--{name} cannot be set: {NOT_YOURS[name]}")
 
 
+def words_of(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line; a list is several words after one flag."""
+    words = []
+    for name, value in settings.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
 def _check_reporters(names: list[str]) -> None:
     """Refuse what Trainer cannot report to, which it finds when everything is loaded."""
     for name in names:

@@ -19,7 +19,7 @@ from advisor.objectives import TokenStats
 from harness.answers import compile_pattern, extract_answer
 from harness.generation import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
 from harness.memory import largest_that_fits
-from harness.quiet import undisturbed
+from harness.quiet import quiet, undisturbed
 from harness.targets import (
     REPLACED,
     SAME,
@@ -212,14 +212,15 @@ class RewritingTrainer(ObjectiveTrainer):
 
     def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
         settings, room = self.rewriter.settings, self.max_length - max(map(len, prompts))
-        return continuations(
-            model,
-            prompts,
-            self._stops,
-            max_new_tokens=max(1, min(self._longest, room)),
-            pad_token_id=self.data_collator.pad_token_id,
-            do_sample=True,
-            top_p=settings.top_p,
-            top_k=0,  # else transformers samples from the 50 likeliest tokens
-            temperature=settings.temperature,
-        )
+        with quiet():  # transformers remarks that a generation config has a max_length, too
+            return continuations(
+                model,
+                prompts,
+                self._stops,
+                max_new_tokens=max(1, min(self._longest, room)),
+                pad_token_id=self.data_collator.pad_token_id,
+                do_sample=True,
+                top_p=settings.top_p,
+                top_k=0,  # else transformers samples from the 50 likeliest tokens
+                temperature=settings.temperature,
+            )

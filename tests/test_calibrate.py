@@ -1,6 +1,7 @@
 """A team's own records become cells: what enters, what is left out, and that the next answer knows them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from advisor.calibration import read, shipped
 from advisor.cli import main
 from advisor.errors import InputError
 from harness.calibrate import extended, own_cells
-from harness.records import read_run
+from harness.records import Results, read_run
 from harness.statistics import paired_difference
 from harness.study import NLL
 
@@ -53,6 +54,21 @@ def test_studies_are_added_once_and_the_shipped_cells_stay() -> None:
     assert len(extended(more, own.cells).cells) == len(more.cells)
     twice = own_cells([CONFIRMED, CONFIRMED / "weak-greedy"])
     assert len(twice.cells) == len(own_cells([CONFIRMED]).cells) >= 6
+
+
+def test_studies_that_differ_in_their_teacher_are_two_cells(tmp_path: Path) -> None:
+    """The same student, rows and settings: each teacher's runs are a study of their own."""
+    runs = [read_run(path) for path in (CONFIRMED / "weak-greedy" / "runs").glob("*.json")]
+    for run in runs:
+        Results(tmp_path).write(run)
+        for name in ("big", "small") if run.spec.objective == "neg_p" else ():
+            models = {"t": {"name": name, "fingerprint": name}}
+            spec = replace(run.spec, objective="opd", teachers={"route": None, "models": models})
+            Results(tmp_path).write(replace(run, spec=spec))
+    cells = own_cells([tmp_path]).cells
+    assert len(cells) == 2 and all("opd" in cell.gains for cell in cells)
+    (plain,) = own_cells([CONFIRMED / "weak-greedy"]).cells
+    assert plain.source == "study b4722e2a35fa"  # no teacher, no change
 
 
 def test_what_adds_nothing_is_refused_in_one_line(tmp_path: Path) -> None:

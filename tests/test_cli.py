@@ -12,9 +12,12 @@ import pytest
 import torch
 import yaml
 from conftest import tiny_model, tiny_tokenizer
+from trl.trainer.distillation_config import DistillationConfig
 
 from advisor import __version__
+from advisor.arguments import parse
 from advisor.cli import main
+from harness.settings import read_settings
 
 ROWS = "".join(json.dumps({"prompt": "a b ", "completion": "c d e"}) + "\n" for _ in range(30))
 Write = Callable[[str, str | bytes], Path]
@@ -260,6 +263,32 @@ def test_bad_arguments_are_one_line(capsys: Any, argv: list[str], says: str) -> 
 def test_unknown_config_key_names_the_nearest(capsys: Any, write: Write) -> None:
     config = write("c.yaml", "temprature: 1\n")
     assert "did you mean temperature" in refused(capsys, "recommend", "M", "D", "-C", config)
+
+
+@pytest.mark.parametrize("flags_first", [False, True])
+def test_lists_of_a_config_file_do_not_take_model_and_dataset(
+    write: Write, flags_first: bool
+) -> None:
+    config = write(
+        "c.yaml",
+        "learning_rate: 0.5\nlora_target_modules: [q_proj, v_proj]\nreport_to: [none]\n"
+        "teacher: [a=x, b=y]\n",
+    )
+    flags = ["--config", str(config), "--output_dir", "o", "--learning_rate=0.25"]
+    pair = ["M", "D"]
+    args = parse(["distill", *flags, *pair] if flags_first else ["distill", *pair, *flags])
+    assert (args.model, args.dataset, args.teacher) == ("M", "D", ["a=x", "b=y"])
+    settings, adapter = read_settings(
+        ["--use_peft", *args.settings], {"output_dir": "o"}, DistillationConfig
+    )
+    assert settings.report_to == [] and adapter.target_modules == {"q_proj", "v_proj"}
+    assert settings.learning_rate == 0.25  # the flag wins
+
+
+def test_a_list_of_a_config_file_takes_no_stray_word(capsys: Any, write: Write) -> None:
+    config = write("c.yaml", "lora_target_modules: [q_proj]\n")
+    line = refused(capsys, "train", "M", "D", "stray", "--output_dir", "o", "-C", config)
+    assert "unknown argument stray" in line
 
 
 @pytest.mark.parametrize("rung", ["strong", "mid", "weak"])

@@ -1,11 +1,13 @@
 """`advisor confirm` end to end on the ladder, in miniature: records, resuming, refusals."""
 
+import gc
 import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,17 +16,23 @@ import numpy as np
 import pytest
 from byte_tokens import byte_tokenizer
 
+from advisor.arguments import parse
 from advisor.cli import main
+from advisor.commands import measure, read_pair, resolve_ladder
 from advisor.data import Example, load_dataset
 from advisor.errors import InputError
+from advisor.inputs import read_rows
 from advisor.model import load_model
-from harness import evaluate, fit
+from advisor.recommend import recommend
+from harness import command, evaluate, fit
 from harness.answers import extract_answer, find_answer_pattern
 from harness.command import seconds_of
 from harness.evaluate import task_names
 from harness.ladder import resolve
+from harness.methods import labels_of
 from harness.problem import own_task, split_rows
 from harness.records import Results
+from harness.study_settings import refuse_arms, training_of
 
 QUICK = [
     *("ladder:strong", "--objectives", "neg_p", "--learning_rates", "1e-3", "--seeds", "1"),
@@ -278,6 +286,12 @@ def test_budgets(text: str, seconds: float) -> None:
         (["--tasks", "ladder_chian"], "task ladder_chian"),
         (["--per_device_train_batch_size", "0"], "give a number above 0"),
         (["--num_train_epochs", "x"], "num_train_epochs"),
+        (["--objectives", "cadft@rewritten"], "--objectives cadft(1)@rewritten: rewriting changes"),
+        (["--learning_rates", "inf"], "inf: expected a finite number"),
+        (["--save_strategy", "epoch"], "--save_strategy cannot be set: models are not kept"),
+        (["--resume-from-checkpoint", "true"], "goes on by itself"),
+        (["--report_to", "wandb"], "stands in its record"),
+        (["--disable_tqdm", "true"], "shows its own progress"),
         (["--objectives", "opd"], "--teacher MODEL"),
         (["--route", "skill"], "no --teacher"),
         (["--teacher", "ladder:mdi"], "use one of mid"),
@@ -293,6 +307,66 @@ def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], sa
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]
     assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None:
+    settings = training_of(["--lora_target_modules", "q_proj", "v_proj", "--use_peft"])
+    assert (
+        settings["lora_target_modules"] == ["q_proj", "v_proj"] and settings["use_peft"] == "true"
+    )
+    with pytest.raises(InputError, match=r"^unknown argument third\.jsonl: MODEL and DATASET"):
+        training_of(["third.jsonl", "--max_steps", "2"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings", "says"),
+    [
+        ("cadft@rewritten", {"num_train_epochs": "1"}, "seen twice (epochs: 1)"),
+        ("cadft@rewritten", {"max_steps": "3", "num_train_epochs": "9"}, "(epochs: 0.75)"),
+        ("cadft@rewritten", {"num_train_epochs": "2", "packing": "true"}, "leave out --packing"),
+        ("cadft", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
+        ("cadft@own", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
+        ("cadft@rewritten", {"num_train_epochs": "2"}, None),
+        ("dpo", {"packing": "true", "packing_strategy": "wrapped"}, None),
+    ],
+)
+def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
+    arm: str, settings: dict[str, str], says: str | None
+) -> None:
+    rows = [{"prompt": f"{i}? ", "completion": "ab"} for i in range(32)]
+    train = load_dataset(rows, byte_tokenizer())
+    problem = fit.Problem(
+        model="m", loading={}, train=train, held_out=None, tasks=(), domain="user"
+    )
+    labels = labels_of([arm])
+    training = {"per_device_train_batch_size": "8", **settings}
+    if says is None:
+        refuse_arms(labels, training, problem)
+        return
+    with pytest.raises(InputError) as refusal:
+        refuse_arms(labels, training, problem)
+    text = str(refusal.value)
+    assert text.startswith(f"--objectives {labels[1]}: ") and says in text
+    assert "--rewrite" not in text and "\n" not in text
+
+
+def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> None:
+    """Every run loads its own: the first one need not stay in memory beside it."""
+    args = parse(["confirm", *QUICK, "--learning_rates", "1e-3", "5e-4", "1e-3"])
+    args.results = str(tmp_path)
+    resolve_ladder(args)
+    loaded, dataset = read_pair(args)
+    advice = recommend(measure(loaded, dataset), temperature=0.0)
+    tokenizer = loaded.tokenizer
+    study, problem = command.plan_study(
+        args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
+    )
+    assert study.learning_rates == (1e-3, 5e-4) and study.model_fingerprint == loaded.fingerprint
+    model = weakref.ref(loaded.model)
+    assert model() is not None
+    del loaded
+    gc.collect()
+    assert model() is None and problem.train is dataset
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,24 @@ def test_a_spent_budget_starts_no_more_runs(tmp_path: Path, monkeypatch: Any) ->
     assert not outcome.complete and len(outcome.runs) == grid  # enough to say something
 
 
+def test_runs_of_other_grids_and_seeds_in_the_folder_are_not_counted(tmp_path: Path) -> None:
+    results, study = Results(tmp_path), study_of(learning_rates=(1e-3,), seeds=(0, 1))
+    own = play(study, prior_leaning_wins)
+    others = play(study_of(learning_rates=(3e-4,), seeds=(0, 1, 2)), prior_leaning_wins)
+    more_seeds = [run for run in play(study_of(), prior_leaning_wins) if run.spec.seed == 2]
+    for run in (*own, *others, *more_seeds):
+        results.write(run)
+    assert any(run.spec.learning_rate == 1e-3 for run in more_seeds)  # of this grid
+    assert {run.spec.learning_rate for run in own if run.spec.objective == "nll"} == {1e-3, 1e-4}
+    found = confirming.finished_runs(study, results)
+    assert len(found) == len(own) and {r.spec.id for r in found} == {r.spec.id for r in own}
+    without = study.without(["neg_p"])
+    assert {r.spec.objective for r in confirming.finished_runs(without, results)} == {
+        "base",
+        *without.objectives,
+    }
+
+
 def shown(console: Console, finished: int = 0) -> str:
     study = study_of(objectives=("nll", "[bold]x\x1b[31m"))
     done = play(study, lambda name, rate: flat(0.5 if name == "nll" else 0.25))

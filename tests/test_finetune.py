@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import kill_once
+from conftest import kill_once, tiny_model, tiny_tokenizer
 from safetensors.torch import load_file
 
 from advisor.cli import main
@@ -281,3 +282,105 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path: Path) -> None:
         (folder / "trainer_state.json").write_text(text)
     (tmp_path / "checkpoint-20").mkdir()
     assert newest_checkpoint(str(tmp_path)) == str(tmp_path / "checkpoint-10")
+
+
+def refused(capsys: Any, *words: object) -> str:
+    """The refusal of a command."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 2
+    errors = [e for e in capsys.readouterr().err.splitlines() if e.startswith("advisor: error")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+@pytest.fixture
+def kinds(write: Any) -> Path:
+    """Rows with two columns either of which may be the prompt."""
+    rows = [{"one": f"a {'bcd'[i % 3]} ", "two": "c d e"} for i in range(40)]
+    path: Path = write("kinds.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_going_on_with_another_model_or_reading_is_refused(
+    capsys: Any, model_folder: Path, kinds: Path, tmp_path: Path
+) -> None:
+    steps = ["--max_steps", "4", "--save_steps", "2"]
+    read = ["--prompt_field", "one", "--completion_field", "two"]
+    out = tmp_path / "out"
+    whole = trained(model_folder, kinds, out, *steps, *read)
+    resume = ["--resume_from_checkpoint", str(out / "checkpoint-2")]
+    other = tmp_path / "other"
+    tiny_model(initializer_range=0.5).save_pretrained(other)
+    tiny_tokenizer().save_pretrained(other)
+    words = [kinds, "--output_dir", out, *QUICK, *steps, *resume]
+    line = refused(capsys, "train", other, *words, *read)
+    assert re.search(
+        "made with MODEL of fingerprint (\\w+), not with .* give MODEL of fingerprint \\1,", line
+    )
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    for flags, before, now in (
+        (
+            ["--prompt_field", "two", "--completion_field", "one"],
+            "prompt_field one",
+            "prompt_field two",
+        ),
+        ([*read, "--max_length", "4"], "max_length 64", "max_length 4"),
+        ([*read, "--eos_token", "none"], "eos_token <eos>", "eos_token none"),
+        ([*read, "--chat_template", template], "chat_template of hash", "chat_template of hash"),
+    ):
+        line = refused(capsys, "train", model_folder, *words, *flags)
+        says = rf"with --{before}.*, not with --{now}.*: .* give --{before}.*, to begin anew"
+        assert re.search(says, line), line
+    moved = tmp_path / "moved"
+    shutil.copytree(model_folder, moved)
+    said = ["--dtype", "float32", "--max_length", "64", "--eos_token", "<eos>"]  # as without
+    again = trained(moved, kinds, tmp_path / "again", *steps, *read, *resume, *said)
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+
+
+def test_a_checkpoint_that_names_no_model_is_gone_on_from(
+    model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    steps = ["--max_steps", "4", "--save_steps", "2"]
+    trained(model_folder, data, tmp_path, *steps)
+    path = tmp_path / "checkpoint-2" / "trainer_state.json"
+    state = json.loads(path.read_text())
+    settings = state["stateful_callbacks"]["MadeWith"]["args"]["settings"]
+    for name in ("MODEL", "--split", "--prompt_field", "--max_length", "--chat_template"):
+        del settings[name]
+    path.write_text(json.dumps(state))
+    trained(model_folder, data, tmp_path, *steps, "--resume_from_checkpoint", str(path.parent))
+
+
+@pytest.mark.parametrize("command", ["train", "distill"])
+def test_what_is_read_is_not_written_over(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, model_folder: Path, tmp_path: Path, command: str
+) -> None:
+    monkeypatch.setattr("advisor.training_commands.read_pair", lambda args: pytest.fail("work"))
+    model, link, rows, teacher = (tmp_path / name for name in ("base", "link", "rows", "teacher"))
+    shutil.copytree(model_folder, model)
+    link.symlink_to(model)
+    for folder in (rows, teacher):
+        folder.mkdir()
+    (rows / "data.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    before = sorted(tmp_path.rglob("*"))
+    places = [(model, "model"), (link, "model"), (rows, "DATASET"), (rows / "a" / "b", "DATASET")]
+    extra: list[object] = ["--teacher", teacher] if command == "distill" else []
+    places += [(teacher, "model")] if extra else []
+    for out, says in places:
+        line = refused(capsys, command, model, rows, *extra, "--output_dir", out)
+        assert f"--output_dir {out} " in line and says in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_refused_pair_leaves_no_folder(capsys: Any, data: Path, tmp_path: Path) -> None:
+    refused(capsys, "train", tmp_path / "typo", data, "--output_dir", tmp_path / "a" / "b")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_file_beside_or_above_the_model_may_be_read(
+    model_folder: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data.parent)
+    for out in ("out", "."):
+        trained(model_folder, Path(data.name), Path(out), "--max_steps", "1")

@@ -371,7 +371,36 @@ def test_demonstrations_of_any_skills_are_drawn_and_none_is_scored(tmp_path, mon
     assert path.read_bytes() != first
 
 
-@pytest.mark.parametrize("words", [["day"], ["chian"], ["chain", "--noise", "loud"]])
+def test_a_skill_named_twice_is_drawn_once(tmp_path, monkeypatch):
+    found = []
+    for words in (["add", "add"], ["add"]):
+        path = tmp_path / f"{len(words)}.jsonl"
+        monkeypatch.setattr("sys.argv", ["ladder", "draw", *words, "--rows", "5", "-o", str(path)])
+        ladder_main()
+        found.append(path.read_text())
+    assert found[0] == found[1] and found[0].count("\n") == 5
+
+
+def test_rows_that_cannot_be_written_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    words = ["ladder", "draw", "add", "--rows", "2", "-o", str(tmp_path)]  # a folder
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as stopped:
+        ladder_main()
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and said.count("\n") == 1
+    assert f"-o {tmp_path}: Is a directory" in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["day"],
+        ["chian"],
+        ["chain", "--noise", "loud"],
+        ["add", "--rows", "-1"],
+        ["add", "--rows", "0"],
+    ],
+)
 def test_what_cannot_be_drawn_is_refused_in_one_line(words, tmp_path, monkeypatch, capsys):
     path = tmp_path / "d.jsonl"
     monkeypatch.setattr("sys.argv", ["ladder", "draw", *words, "-o", str(path)])

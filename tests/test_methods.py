@@ -42,6 +42,9 @@ PAIRS = [
         ("fire(per_teacher)", "fire(per_teacher)"), ("fire(percentile=50.0)", "fire(percentile=50)"),
         ("fire(alpha=0.12345678)", "fire(alpha=0.12345678)"), ("dpo(0.12345678)", "dpo(0.12345678)"),
         ("cadft@rewritten(0.12345678)", "cadft(1)@rewritten(0.12345678)"),
+        ("opd (sampled)", "opd(sampled)"), ("OPD ()", "opd"), ("dpo (0.5)", "dpo(0.5)"),
+        ("nll@own (8)", "nll@own(8)"), ("cadft@rewritten (0.1)", "cadft(1)@rewritten(0.1)"),
+        ("fire (alpha=-0)", "fire(alpha=0)"), ("fire(beta=-0.0)", "fire(beta=0)"),
     ],
 )  # fmt: skip
 def test_methods_are_read_and_written(text: str, label: str) -> None:

@@ -277,6 +277,16 @@ def test_the_command_reads_and_scores_as_the_study_did() -> None:
     }
 
 
+def test_the_command_gives_numbers_that_read_back_the_same() -> None:
+    rates = (0.00012345678, 1e-5, 0.001, 1 / 3)
+    words = words_of(study_of(learning_rates=rates, temperature=0.123456789))
+    args = parse(words[1:])
+    assert tuple(args.learning_rates) == rates and args.temperature == 0.123456789
+    assert {"0.00012345678", "1e-05", "0.001"} <= set(words)
+    words = words_of(study_of(temperature=1.0))
+    assert words[words.index("--temperature") + 1] == "1"
+
+
 def test_it_fetches_and_runs_nothing(page: Page) -> None:
     assert {tag for tag, _ in page.tags} <= INERT
     policy = [

@@ -11,6 +11,14 @@ TALK = [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"
 LAST = [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}]
 THANKS = {"role": "user", "content": "thanks"}
 SHARED = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+PARTS = ("q", "\nmore")
+
+
+def said(role: str, *texts: str) -> dict[str, Any]:
+    """A message whose content is a list of text parts."""
+    return {"role": role, "content": [{"type": "text", "text": text} for text in texts]}
+
+
 ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ({"prompt": "q", "completion": " a\n"}, {"completion": " A\n"}, {"prompt": "Q"}),
     ({"question": "q", "answer": "a", "id": 3}, {"answer": "A"}, {"question": "Q"}),
@@ -79,6 +87,17 @@ ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"prompt": [*TALK, *LAST, TALK[0]], "chosen": TALK[1:], "rejected": TALK[1:]},
         {"chosen": [{"role": "assistant", "content": "A"}]},
         {"prompt": [*TALK, *LAST, {"role": "user", "content": "Q"}]},
+    ),
+    (
+        {"messages": [said("user", *PARTS), said("assistant", "a")]},
+        {"messages": [said("user", *PARTS), said("assistant", "A")]},
+        {"messages": [said("user", "Q"), said("assistant", "a")]},
+    ),
+    ({"question": ["q"], "answer": ["a", "more"]}, {"answer": ["A"]}, {"question": ["Q"]}),
+    (
+        {"instruction": ["q"], "input": ["x", "y"], "output": "a"},
+        {"output": "A"},
+        {"instruction": ["Q"], "input": [""]},
     ),
 ]  # fmt: skip
 

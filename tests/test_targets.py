@@ -1,6 +1,7 @@
 """CADFT's second stage: who is rewritten, when, with what; and that a killed training goes on as it was."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -227,6 +228,23 @@ def test_sampling_is_nucleus_sampling_at_the_published_temperature(tmp_path: Pat
     assert 2 < len(nucleus) < len(q)
     assert (found - expected).abs().max() < 4 * 0.5 / 64
     assert found[expected == 0].sum() == 0
+
+
+def test_a_length_in_the_generation_config_is_not_remarked_upon(tmp_path: Path) -> None:
+    trainer = build(tmp_path)
+    trainer.model.generation_config.max_length = 20
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("transformers")
+    logger.addHandler(handler)
+    try:
+        assert trainer._generate([[3, 4, 5]], seed=3)
+        assert heard == []
+        trainer.model.generate(torch.tensor([[3, 4, 5]]), max_new_tokens=2)
+        assert any("max_new_tokens" in message for message in heard)
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_an_answer_that_ends_otherwise_than_the_data_is_unfinished(tmp_path: Path) -> None:

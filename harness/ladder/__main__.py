@@ -65,14 +65,19 @@ def _draw(arguments: argparse.Namespace) -> None:
         _refuse(f"no skill {unknown[0]!r} with a task: use {', '.join(SCORED)}")
     if arguments.noise not in NOISES:
         _refuse(f"--noise {arguments.noise}: use one of {', '.join(NOISES)}")
+    if arguments.rows < 1:
+        _refuse(f"--rows {arguments.rows}: expected 1 or more")
     rows = draw(
-        arguments.skills,
+        list(dict.fromkeys(arguments.skills)),
         rows=arguments.rows,
         seed=arguments.seed,
         noise=arguments.noise,
         rate=arguments.rate,
     )
-    write_rows(arguments.output_path, rows)
+    try:
+        write_rows(arguments.output_path, rows)
+    except OSError as error:
+        _refuse(f"-o {arguments.output_path}: {error.strerror}")
 
 
 def _build(arguments: argparse.Namespace) -> None:

@@ -38,17 +38,27 @@ def command(evidence: Evidence) -> str:
         "teacher": _teachers(study.teachers),
         "route": ((study.teachers or {}).get("route"),),
         "objectives": study.objectives,
-        "learning_rates": [f"{rate:g}" for rate in study.learning_rates],
+        "learning_rates": list(map(_exact, study.learning_rates)),
         "seeds": (len(study.seeds),),
-        "temperature": (f"{study.temperature:g}",),
+        "temperature": (_exact(study.temperature),),
         "repeats": (study.evaluation.get("repeats"),),
         "limit": (study.evaluation.get("limit"),),
-        **{name: (value,) for name, value in study.training.items()},
+        **{name: _values(value) for name, value in study.training.items()},
     }
     lines = [
         _flag(name, values) for name, values in flags.items() if values and values[0] is not None
     ]
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def _exact(number: float) -> str:
+    """The shortest digits that are read back as the same number."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(float(number))
+
+
+def _values(value: Any) -> list[str]:
+    return list(map(str, value if isinstance(value, list) else [value]))
 
 
 def _flag(name: str, values: Sequence[object]) -> str:
@@ -74,7 +84,7 @@ def measured(evidence: Evidence) -> list[Fact]:
         ("Learning rates", ", ".join(f"{rate:g}" for rate in study.learning_rates)),
         ("Seeds", ", ".join(map(str, study.seeds))),
         ("Runs", _of_runs(evidence)),
-        ("Training", ", ".join(f"{name} {value}" for name, value in study.training.items())),
+        ("Training", ", ".join(" ".join((n, *_values(v))) for n, v in study.training.items())),
         ("Cost", _cost(runs)),
         ("Device", _distinct(_device(run) for run in runs)),
         ("Software", "; ".join(_versions(runs))),

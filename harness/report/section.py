@@ -146,7 +146,7 @@ def titles_of(studies: Sequence[Evidence]) -> list[str]:
     found = []
     for title, own in zip(titles, settings, strict=True):
         alike = [other for i, other in enumerate(settings) if titles[i] == title]
-        telling = [x for x in own if len({other.get(x) for other in alike}) > 1]
+        telling = [x for x in own if len({repr(other.get(x)) for other in alike}) > 1]
         words = ", ".join(f"{name} {own[name]}" for name in telling)
         found.append(f"{title} · {words}" if words else title)
     return found
