@@ -107,8 +107,8 @@ filters.
         found="""\
 A good deal, where the student is right now and then: the middle rung, which never sees an answer but its
 own, gains more than 20 points. Noisy demonstrations teach it at least as much for sampled answers and far
-more for greedy ones, since they say what it does not think of. The weak rung, nearly never right by itself, has
-little to be judged on. FiRe's gain does not appear, neither of the whole nor of its two parts, and the
+more for greedy ones, since they say what it does not think of. The weak rung, nearly never right by
+itself, has little to be judged on. FiRe's gain does not appear, neither of the whole nor of its two parts, and the
 loss of the drawn token alone learns much less in as many steps than the whole distribution does.
 """,
     ),
@@ -139,7 +139,8 @@ python -m harness.ladder draw add lin --rows 300 --seed 2 -o both.jsonl
         found="""\
 Two good teachers do for the student what clean demonstrations do, without any. FiRe gains nothing on it:
 with either loss it scores lower, by a resolved difference in greedy answers to the whole loss alone, and
-ranking each teacher's answers apart does not mend that. The loss of the drawn token alone is far behind after as many steps.
+ranking each teacher's answers apart does not mend that. The loss of the drawn token alone is far behind
+after as many steps.
 """,
     ),
 )
