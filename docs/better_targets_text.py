@@ -108,8 +108,9 @@ filters.
 A good deal, where the student is right now and then: the middle rung, which never sees an answer but its
 own, gains more than 20 points. Noisy demonstrations teach it at least as much for sampled answers and far
 more for greedy ones, since they say what it does not think of. The weak rung, nearly never right by
-itself, has little to be judged on. FiRe's gain does not appear, neither of the whole nor of its two parts, and the
-loss of the drawn token alone learns much less in as many steps than the whole distribution does.
+itself, has little to be judged on. FiRe's gain does not appear, neither of the whole nor of its two
+parts, and the loss of the drawn token alone learns much less in as many steps than the whole distribution
+does.
 """,
     ),
     Question(
