@@ -5,24 +5,23 @@ tokens labelled, and says what it understood (`DatasetInfo`) and lost (`Counts`)
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, overload
 
 from transformers import PreTrainedTokenizerBase
 
+from advisor import dropped
+from advisor.dropped import Loss
 from advisor.encoding import Encoded, Encoder, end_of_text, longest
 from advisor.errors import InputError
-from advisor.formats import Content, Format, Tokens, detect
-from advisor.sources import Rows, Source, load_rows
-from advisor.template import (
-    ChatTemplate,
-    Conversation,
-    Marked,
-    Passage,
-    common_prefix_length,
-)
+from advisor.formats import Content, Format, as_turns, detect
+from advisor.layouts import first_content, layout_note
+from advisor.row_marks import LeftOut
+from advisor.sources import Source, load_rows
+from advisor.template import ChatTemplate, Conversation, Marked, Passage
+from advisor.tokenised import Tokens, check_vocabulary
 
 BATCH = 256
 
@@ -86,6 +85,10 @@ class Counts:
     """Rows cut at `max_length`."""
     dropped: int = 0
     """Rows without a target left."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why rows were dropped, and how many for each reason."""
+    untrained_turns: int = 0
+    """Turns of the assistant that their row marks as no target."""
     empty: int = 0
     """Dropped rows that had no target before truncation."""
     merged: int = 0
@@ -141,10 +144,10 @@ class SFTDataset(Sequence[Example]):
             found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
         except InputError as error:
             raise InputError(f"{self.info.name}, {error}") from error
-        for i, encoded in zip(missing, found, strict=True):
-            self._examples[i] = self._add(encoded)
+        for i, (encoded, loss) in zip(missing, found, strict=True):
+            self._examples[i] = self._add(encoded, loss)
 
-    def _add(self, encoded: Encoded) -> Example:
+    def _add(self, encoded: Encoded, loss: Loss) -> Example:
         limit = self.info.max_length
         example = Example(
             input_ids=encoded.input_ids[:limit],
@@ -157,8 +160,13 @@ class SFTDataset(Sequence[Example]):
         counts.truncated += example.truncated
         counts.merged += encoded.merged
         counts.target_tokens += example.target_tokens
+        counts.untrained_turns += loss.untrained_turns
         counts.dropped += not example.target_tokens
-        counts.empty += all(label == -100 for label in encoded.labels[1:])
+        empty = all(label == -100 for label in encoded.labels[1:])
+        counts.empty += empty
+        if not example.target_tokens:
+            why = loss.why or (dropped.EMPTY if empty else dropped.CUT.format(limit))
+            counts.reasons[why] = counts.reasons.get(why, 0) + 1
         return example
 
     def require_targets(self) -> None:
@@ -166,18 +174,16 @@ class SFTDataset(Sequence[Example]):
         counts = self.counts
         if not counts.examples or counts.dropped < counts.examples:
             return
-        cut = counts.dropped - counts.empty
-        reasons = []
-        if counts.empty:
-            reasons.append(f"{counts.empty} have an empty completion or no assistant turn")
-        if cut:
-            reasons.append(
-                f"{cut} are cut at {self.info.max_length} tokens (--max_length, else the model's "
-                "context) before their first target"
-            )
         raise InputError(
             f"{self.info.name}: none of the {counts.examples} rows read has a target token "
-            f"({'; '.join(reasons)}); see what was understood with advisor validate"
+            f"({dropped.listed(counts.reasons)}); see what was understood with advisor validate"
+        )
+
+    def losses(self) -> tuple[str, ...]:
+        """What of the rows read is not trained, and why: a sentence each, none where all of it is."""
+        counts = self.counts
+        return dropped.sentences(
+            self.info.name, counts.examples, counts.reasons, counts.untrained_turns
         )
 
 
@@ -190,42 +196,60 @@ class Reader:
         tokenizer: PreTrainedTokenizerBase,
         template: ChatTemplate | None,
         eos_token: str | None,
+        *,
+        drop_bad_rows: bool = False,
     ) -> None:
         self.format = format
+        self.drop_bad_rows = drop_bad_rows
+        self.refusals = dropped.Refusals()
         self.tokenizer = tokenizer
         self.template = template
         self.eos_token = eos_token
         own = template if template and template.kind != "plain" else None
         self.encoder = Encoder(tokenizer, template=own, eos_token=eos_token)
 
-    def encode(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[Encoded]:
-        """Encode numbered rows; InputError names the first that cannot be."""
-        contents = [self._read(i, row) for i, row in rows]
-        texts = iter(self.encoder.encode([c for c in contents if isinstance(c, Marked)]))
-        return [next(texts) if isinstance(c, Marked) else self._ready(c) for c in contents]
+    def encode(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Encoded, Loss]]:
+        """Encode numbered rows; InputError names the first that cannot be, unless such are dropped."""
+        read = [self._read(i, row) for i, row in rows]
+        texts = iter(self.encoder.encode([c for c, _ in read if isinstance(c, Marked)]))
+        return [(next(texts) if isinstance(c, Marked) else c, loss) for c, loss in read]
 
-    def _read(self, i: int, row: Mapping[str, Any]) -> Marked | Tokens:
+    def _read(self, i: int, row: Mapping[str, Any]) -> tuple[Marked | Encoded, Loss]:
         try:
-            content = self.format.read(row)
-            if isinstance(content, Tokens):
-                return content
-            marked = self._mark(content)
-            marked.text.encode()
-            return marked
-        except UnicodeEncodeError as error:
+            return self._understand(self.format.read(row))
+        except UnicodeEncodeError:
             reason = "its text holds half a character (\\ud800 to \\udfff alone); mend it"
-            raise InputError(f"row {i} (counted from 0): {reason}") from error
         except InputError as error:
-            raise InputError(f"row {i} (counted from 0): {error}") from error
+            reason = str(error)
+        if not self.drop_bad_rows:
+            raise InputError(f"row {i} (counted from 0): {reason}")
+        return dropped.NOTHING, Loss(why=self.refusals.kind(i, reason))
 
-    def _mark(self, content: Content) -> Marked:
+    def _understand(self, content: Content) -> tuple[Marked | Encoded, Loss]:
+        if isinstance(content, LeftOut):
+            return dropped.NOTHING, Loss(why=content.why)
+        if isinstance(content, Tokens):
+            check_vocabulary(content, self.vocabulary)
+            return self._ready(content), Loss()
+        marked = self._mark(content)
+        marked.text.encode()
+        if not isinstance(content, Conversation) or not content.skip:
+            return marked, Loss()
+        why = None if content.targets() else dropped.MARKED
+        return marked, Loss(untrained_turns=len(content.skip), why=why)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """One more than the largest id that the tokenizer knows."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    def _mark(self, content: Conversation | Passage) -> Marked:
         if isinstance(content, Passage) and self.template is not None:
-            content = Conversation(messages=_as_messages(content))
+            content = as_turns(content)
         if isinstance(content, Conversation):
             if self.template is None:
                 raise InputError("holds messages where the first row holds text: keep to one kind")
             return self.template.mark(content)
-        assert isinstance(content, Passage)
         text = content.prompt + content.completion
         if not content.completion.strip():
             return Marked(text=text, spans=())
@@ -244,13 +268,6 @@ class Reader:
         return Encoded(input_ids=content.input_ids, labels=labels, terminators=ends, merged=False)
 
 
-def _as_messages(content: Passage) -> list[dict[str, Any]]:
-    return [
-        {"role": "user", "content": content.prompt},
-        {"role": "assistant", "content": content.completion},
-    ]
-
-
 def load_dataset(
     source: Source,
     tokenizer: PreTrainedTokenizerBase,
@@ -263,6 +280,7 @@ def load_dataset(
     max_length: int | None = None,
     eos_token: str | None = None,
     context_length: int | None = None,
+    drop_bad_rows: bool = False,
 ) -> SFTDataset:
     """Open a dataset for a tokenizer; rows are read when asked for.
 
@@ -277,6 +295,7 @@ def load_dataset(
         max_length: In tokens; default is the context, at most 2048.
         eos_token: Text of the token that ends a text, or `none` for no end.
         context_length: In tokens, the longest sequence that the model takes.
+        drop_bad_rows: Whether rows that cannot be read are dropped and counted; else they are refused.
 
     Raises:
         InputError: The source cannot be read, or no format fits its columns.
@@ -287,7 +306,7 @@ def load_dataset(
     single = len(found.rows) == 1
     columns = found.columns
     format = detect(columns, found.rows[0], prompt_field, completion_field, single=single)
-    first = _first_content(format, found)
+    first = first_content(format, found, drop_bad_rows=drop_bad_rows)
     template = _template(first, format, tokenizer, chat_template, end)
     if end is None and eos_token != "none" and _needs_eos(first, template):
         raise InputError(
@@ -307,16 +326,10 @@ def load_dataset(
         template_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
         max_length=length,
         eos_token=end,
-        notes=tuple(_notes(first, format, columns, template)),
+        notes=(*_notes(first, format, columns, template), *layout_note(found, format)),
     )
-    return SFTDataset(found.rows, info, Reader(format, tokenizer, template, end))
-
-
-def _first_content(format: Format, found: Rows) -> Content:
-    try:
-        return format.read(found.rows[0])
-    except InputError as error:
-        raise InputError(f"{found.name}, row 0 (counted from 0): {error}") from error
+    reader = Reader(format, tokenizer, template, end, drop_bad_rows=drop_bad_rows)
+    return SFTDataset(found.rows, info, reader)
 
 
 def _template(
@@ -370,26 +383,3 @@ def _notes(
     yield from template.notes
     if template.kind == "plain" and isinstance(first, Conversation) and first.tools:
         yield "The plain format leaves the tools column out."
-
-
-def describe_example(dataset: SFTDataset, index: int) -> list[tuple[str, bool]]:
-    """The example's text in pieces, each with whether its tokens are scored as targets."""
-    example = dataset[index]
-    scored = [False, *(label != -100 for label in example.labels[1:])]
-    pieces: list[tuple[str, bool]] = []
-    done = 0
-    text = ""
-    for flag, group in itertools.groupby(scored):
-        done += len(list(group))
-        # The beginning is decoded anew: a token's text may depend on what precedes it.
-        longer = str(
-            dataset.tokenizer.decode(
-                example.input_ids[:done],
-                skip_special_tokens=False,
-                clean_up_tokenization_spaces=False,
-            )
-        )
-        shared = common_prefix_length(text, longer)
-        pieces.append((longer[shared:], flag))
-        text = longer
-    return pieces

@@ -259,7 +259,7 @@ def _settings(objective: str, settings: Sequence[TrainerSettings]) -> None:
 
 def dataset(data: SFTDataset, example: int) -> None:
     """How a dataset was understood, and one example with its targets marked."""
-    from advisor.data import describe_example
+    from advisor.describe import describe_example
 
     info, counts = data.info, data.counts
     out.print(
@@ -272,12 +272,13 @@ def dataset(data: SFTDataset, example: int) -> None:
                 ("examples", f"{counts.examples:,} of {len(data):,} rows"),
                 ("truncated", f"{counts.truncated:,}"),
                 ("dropped", f"{counts.dropped:,} (no target left)"),
+                ("turns left out", f"{counts.untrained_turns:,} (marked as no target)"),
                 ("target tokens", f"{counts.target_tokens:,}"),
                 ("merged", f"{counts.merged:,} (a token reaches across the start of a target)"),
             )
         )
     )
-    notes(info.notes)
+    notes((*info.notes, *data.losses()))
     out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
     text = Text()
     for segment, target in describe_example(data, example):

@@ -6,12 +6,27 @@ fits is refused with the columns it has and the flags that name them.
 
 import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from advisor import tokenised
+from advisor.answers import answer_text, as_text, check_choice, chosen_message, given, scalar
 from advisor.errors import InputError
+from advisor.row_marks import (
+    JUDGEMENTS,
+    MARKS,
+    ROW_MARKS,
+    LeftOut,
+    judged,
+    reads,
+    unmarked,
+    untrained,
+)
 from advisor.template import Conversation, Passage
+from advisor.tokenised import Tokens
+from advisor.typed import PAIR_OF_TURNS, TURNS, parse, shown
+from advisor.unknown_columns import is_messages, listed, unknown
 
 Row = Mapping[str, Any]
 PAIRS = (
@@ -25,9 +40,8 @@ PAIRS = (
     ("text", "code"),
 )
 OPTIONS = "chat_template_kwargs"
-MASKS = ("completion_mask", "assistant_masks")
-PROMPT_WORDS = ("question", "prompt", "instruction", "problem", "query", "input")
-COMPLETION_WORDS = ("completion", "answer", "response", "output", "solution", "chosen", "target")
+PASSAGES = ("prompt/completion", "preference")
+"""Formats of plain texts, which no template renders by itself."""
 ROLES = {
     "human": "user",
     "gpt": "assistant",
@@ -42,17 +56,7 @@ ROLES = {
 KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tokens:
-    """A row that is tokenised already."""
-
-    input_ids: list[int]
-    """Token ids, checked to be integers of 0 or more."""
-    labels: list[int]
-    """The id where the token is a target, else -100; not shifted."""
-
-
-Content = Conversation | Passage | Tokens
+Content = Conversation | Passage | Tokens | LeftOut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,14 @@ class Format:
     """Columns that are read."""
     whole: bool = False
     """Whether a row is one text that is a target from beginning to end."""
+    needs: tuple[str, ...] = ()
+    """Columns that a row of this layout has values in."""
+    layouts: tuple["Format", ...] = ()
+    """Where columns of several layouts are there: all of them, in order; a row is read by its own."""
+
+    def of(self, row: Row) -> "Format":
+        """The layout of one row: the first whose columns are filled in it."""
+        return next((f for f in self.layouts if all(given(row.get(c)) for c in f.needs)), self)
 
 
 def detect(
@@ -86,39 +98,96 @@ def detect(
         completion_field: Column of the completion; alone, the whole text is the target.
         single: Whether the sample is the only row, which may hold the others.
     """
-    if prompt_field or completion_field:
-        return _by_fields(columns, prompt_field, completion_field)
     have = set(columns)
+    if prompt_field or completion_field:
+        found = _by_fields(columns, prompt_field, completion_field)
+        return _marked(found, columns, sample, named=True)
+    fitting = list(_fitting(have))
+    if not fitting:
+        raise InputError(unknown(columns, sample, single=single))
+    return _marked(_of_layouts(fitting), columns, sample, named=False)
+
+
+def _fitting(have: set[str]) -> Iterator[Format]:
+    """Formats whose columns are all there, the one that counts first."""
     if "input_ids" in have:
-        return _tokenised(have)
-    for name, needed, optional, read in _TABLE:
+        read, uses = tokenised.reader(have)
+        yield Format(name="tokenised", read=read, uses=uses, whole=True)
+        return
+    for name, needed, optional, read_row in _TABLE:
         if have.issuperset(needed):
             uses = (*needed, *(c for c in optional if c in have))
-            return Format(name=name, read=read, uses=uses)
+            yield Format(name=name, read=read_row, uses=uses, needs=needed)
     for prompt, completion in PAIRS:
         if prompt in have and completion in have:
-            return _pair(f"{prompt}/{completion}", prompt, completion, have)
+            yield _pair(f"{prompt}/{completion}", prompt, completion, have)
     if "text" in have:
-        return Format(name="text", read=_text, uses=("text",), whole=True)
-    raise InputError(_unknown(columns, sample, single=single))
+        yield Format(name="text", read=_text, uses=("text",), whole=True)
+
+
+def _of_layouts(fitting: Sequence[Format]) -> Format:
+    """The first format; where others fit too, a row whose cells are empty there is read by theirs."""
+    first, *others = fitting
+    others = [format for format in others if not format.whole]
+    if first.whole or not others:
+        return first
+    joined = first.name in PASSAGES
+
+    def read(row: Row) -> Content:
+        own = layouts.of(row)
+        content = (first if own is layouts else own).read(row)
+        return content if joined or not isinstance(content, Passage) else as_turns(content)
+
+    layouts = replace(first, read=read, layouts=(first, *others))
+    return layouts
+
+
+def as_turns(passage: Passage) -> Conversation:
+    """A prompt and a completion as a user's turn and its answer."""
+    turns = (("user", passage.prompt), ("assistant", passage.completion))
+    return Conversation(messages=[{"role": role, "content": text} for role, text in turns])
+
+
+def _marked(format: Format, columns: Sequence[str], sample: Row, *, named: bool) -> Format:
+    """The format, with what rows and turns say of their training taken at their word."""
+    marks = [c for c in columns if c not in format.uses and c in (*JUDGEMENTS, *ROW_MARKS)]
+    if format.whole:
+        return format
+
+    def read(row: Row) -> Content:
+        left_out = judged(row, named=named) if marks else None
+        if left_out is not None:
+            return left_out
+        content = format.read(row)
+        if not isinstance(content, Conversation) or not _has_marks(content.messages):
+            return content
+        skip = untrained(content.messages)
+        return replace(content, messages=unmarked(content.messages), skip=skip)
+
+    seen = tuple(c for c in marks if reads(c, sample.get(c), named=named))
+    return replace(format, read=read, uses=(*format.uses, *seen))
+
+
+def _has_marks(messages: Sequence[Mapping[str, Any]]) -> bool:
+    return any(not MARKS.isdisjoint(message) for message in messages)
 
 
 def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | None) -> Format:
     for flag, name in (("--prompt_field", prompt), ("--completion_field", completion)):
         if name is None and flag == "--completion_field":
             raise InputError(
-                f"--prompt_field needs --completion_field; the columns are {_listed(columns)}"
+                f"--prompt_field needs --completion_field; the columns are {listed(columns)}"
             )
         if name is not None and name not in columns:
             near = difflib.get_close_matches(name, columns, n=3, cutoff=0.5)
-            hint = f"did you mean {_listed(near)}? " if near else ""
+            hint = f"did you mean {listed(near)}? " if near else ""
             raise InputError(
-                f"no column {name!r} ({flag}); {hint}The columns are {_listed(columns)}"
+                f"no column {name!r} ({flag}); {hint}The columns are {listed(columns)}"
             )
     if prompt is None and completion is not None:
         return Format(
             name=f"text ({completion})",
-            read=lambda row: Passage(prompt="", completion=as_text(row, completion)),
+            read=lambda row: Passage(prompt="", completion=answer_text(row, completion)),
             uses=(completion,),
             whole=True,
         )
@@ -134,12 +203,14 @@ def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | Non
 
 def _pair(name: str, prompt: str, completion: str, have: set[str]) -> Format:
     def read(row: Row) -> Conversation:
-        if _is_messages(row[prompt]) or _is_messages(row[completion]):
+        if is_messages(row[prompt]) or is_messages(row[completion]):
             return _two_parts(row, row[prompt], row[completion])
-        return _turns(row, as_text(row, prompt), as_text(row, completion))
+        check_choice(row, completion)
+        return _turns(row, as_text(row, prompt), answer_text(row, completion))
 
     extra = (c for c in ("system", "history", "tools") if c in have)
-    return Format(name=name, read=read, uses=(prompt, completion, *extra))
+    uses = (prompt, completion, *extra)
+    return Format(name=name, read=read, uses=uses, needs=(prompt, completion))
 
 
 def _turns(row: Row, user: str, assistant: str) -> Conversation:
@@ -147,20 +218,47 @@ def _turns(row: Row, user: str, assistant: str) -> Conversation:
     messages = []
     if system := as_text(row, "system"):
         messages.append({"role": "system", "content": system})
-    for pair in row.get("history") or []:
-        if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise InputError("history must be a list of [user, assistant] pairs")
-        messages.append({"role": "user", "content": _content(pair[0])})
-        messages.append({"role": "assistant", "content": _content(pair[1])})
+    messages += _history(row.get("history"))
     messages.append({"role": "user", "content": user})
     messages.append({"role": "assistant", "content": assistant})
     return Conversation(messages=messages)
 
 
+def _history(value: object) -> list[dict[str, Any]]:
+    """Earlier turns: pairs of a user's and the assistant's, or messages; they may be JSON text."""
+    value = _from_json(value, "history")
+    if not value:
+        return []
+    if is_messages(value):
+        return _message_list(value, "history")
+    if isinstance(value, list):
+        value = [list(pair) if isinstance(pair, tuple) else pair for pair in value]
+    try:
+        pairs = parse(PAIR_OF_TURNS, value, "history")
+    except InputError as error:
+        raise InputError(f"history must be a list of [user, assistant] pairs: {error}") from error
+    roles = ("user", "assistant")
+    return [
+        {"role": role, "content": _content(said)}
+        for pair in pairs
+        for role, said in zip(roles, pair, strict=True)
+    ]
+
+
+def _from_json(value: object, column: str) -> object:
+    """A list that a table holds as JSON text."""
+    if not isinstance(value, str) or value.lstrip()[:1] != "[":
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{column} holds text that is no JSON ({error.msg})") from error
+
+
 def _instruction(extra: str, completion: str) -> Callable[[Row], Conversation]:
     def read(row: Row) -> Conversation:
         parts = [as_text(row, "instruction"), as_text(row, extra)]
-        return _turns(row, "\n".join(p for p in parts if p), as_text(row, completion))
+        return _turns(row, "\n".join(p for p in parts if p), answer_text(row, completion))
 
     return read
 
@@ -170,6 +268,8 @@ def _talk(column: str) -> Callable[[Row], Conversation]:
 
     def read(row: Row) -> Conversation:
         messages = _message_list(row[column], column)
+        if column == "messages":
+            messages += _message_list(chosen_message(row), "choices")
         system = "" if column == "messages" else as_text(row, "system")
         if system and messages and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": system})
@@ -184,9 +284,9 @@ def _prompt_and(column: str) -> Callable[[Row], Content]:
 
     def read(row: Row) -> Content:
         prompt, completion = row["prompt"], row[column]
-        if _is_messages(prompt) or _is_messages(completion):
+        if is_messages(prompt) or is_messages(completion):
             return _two_parts(row, prompt, completion)
-        return Passage(prompt=as_text(row, "prompt"), completion=as_text(row, column))
+        return Passage(prompt=as_text(row, "prompt"), completion=answer_text(row, column))
 
     return read
 
@@ -221,37 +321,40 @@ def _tools(value: object) -> list[Any] | None:
 def _options(row: Row) -> dict[str, Any]:
     options = row.get(OPTIONS) or {}
     if not isinstance(options, dict):
-        raise InputError(f"{OPTIONS} must be an object, not {_shown(options)}")
+        raise InputError(f"{OPTIONS} must be an object, not {shown(options)}")
     return dict(options)
 
 
 def _message_list(value: object, column: str) -> list[dict[str, Any]]:
+    value = _from_json(value, column)
     if value is None:
         return []
     if not isinstance(value, list):
-        raise InputError(f"{column} must be a list of messages, not {_shown(value)}")
-    return [_message(m, column) for item in value for m in _sides(item)]
+        raise InputError(f"{column} must be a list of messages, not {shown(value)}")
+    turns = parse(TURNS, value, column)
+    return [_message(m, column) for item in turns for m in _sides(item)]
 
 
-def _sides(item: object) -> list[object]:
-    """ms-swift writes a user's turn and its answer as one object."""
-    if not isinstance(item, dict) or not {"human", "assistant"} <= set(item):
+def _sides(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """ms-swift writes a user's turn and its answer as one object; its marks are the answer's."""
+    if not {"human", "assistant"} <= item.keys() or item.get("role") or item.get("from"):
         return [item]
-    return [{"from": side, "value": item[side]} for side in ("human", "assistant")]
+    marks = {name: item[name] for name in item.keys() & MARKS}
+    answer = {"from": "assistant", "value": item["assistant"], **marks}
+    return [{"from": "human", "value": item["human"]}, answer]
 
 
-def _message(value: object, column: str) -> dict[str, Any]:
-    """One message with TRL's keys and roles, from role/content or from/value."""
-    if not isinstance(value, dict):
-        raise InputError(f"{column} must hold messages with role and content, not {_shown(value)}")
+def _message(value: dict[str, Any], column: str) -> dict[str, Any]:
+    """One message with TRL's keys and roles, from role/content or from/value, nulls being nothing."""
     message = {k: v for k, v in value.items() if k not in ("from", "value") and v is not None}
     role = value.get("role") or value.get("from")
-    content = value.get("content", value.get("value"))
+    content = value.get("content")
+    content = value.get("value") if content is None else content
     role = ROLES.get(str(role), role)
     if role not in KNOWN_ROLES:
         raise InputError(
-            f"{column} has a message of role {_shown(role)}; known are "
-            + _listed(sorted(KNOWN_ROLES | set(ROLES)))
+            f"{column} has a message of role {shown(role)}; known are "
+            + listed(sorted(KNOWN_ROLES | set(ROLES)))
         )
     return {**message, "role": role, "content": _content(content)}
 
@@ -262,120 +365,18 @@ def _content(value: object) -> str:
         if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
             raise InputError("a message has parts that are not text; only text is read")
         return "".join(p["text"] for p in value)
-    text = _scalar(value)
+    text = scalar(value)
     if text is None:
-        raise InputError(f"a message's content is {_shown(value)}, not text")
+        raise InputError(f"a message's content is {shown(value)}, not text")
     return text
 
 
-def _scalar(value: object) -> str | None:
-    """Text of a single value, as JSON writes it; empty for null and NaN, None for no such value."""
-    if value is None or (isinstance(value, float) and value != value):
-        return ""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value) if isinstance(value, int | float) else None
-
-
 def _text(row: Row) -> Passage:
-    return Passage(prompt="", completion=as_text(row, "text"))
-
-
-def _tokenised(have: set[str]) -> Format:
-    masks = [m for m in MASKS if m in have and "labels" not in have]
-    uses = [c for c in ("labels", *masks, "attention_mask") if c in have]
-
-    def read(row: Row) -> Tokens:
-        ids = _ids(row["input_ids"], "input_ids", least=0)
-        columns = {c: _ids(row[c], c, least=-100 if c == "labels" else 0) for c in uses}
-        for name, values in columns.items():
-            if len(values) != len(ids):
-                raise InputError(f"{name} has {len(values)} entries, input_ids has {len(ids)}")
-        marked = [i if all(columns[m][t] for m in masks) else -100 for t, i in enumerate(ids)]
-        labels = columns.get("labels", marked)
-        if any(b not in (a, -100) for a, b in zip(ids, labels, strict=True)):
-            raise InputError(
-                "labels must repeat input_ids or be -100 at the same position (not shifted by one)"
-            )
-        # What the model must not attend to is padding.
-        kept = [t for t, bit in enumerate(columns.get("attention_mask", [1] * len(ids))) if bit]
-        return Tokens(input_ids=[ids[t] for t in kept], labels=[labels[t] for t in kept])
-
-    return Format(name="tokenised", read=read, uses=("input_ids", *uses))
-
-
-def _ids(value: object, column: str, *, least: int) -> list[int]:
-    if value is None:
-        return []
-    if not isinstance(value, list | tuple) or not all(
-        isinstance(i, int) and i >= least for i in value
-    ):
-        raise InputError(f"{column} must be a list of integers of {least} or more")
-    return [int(i) for i in value]
-
-
-def _is_messages(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
-
-
-def as_text(row: Row, column: str) -> str:
-    """Text of a cell: strings and numbers as they are, lists of strings joined by newlines."""
-    value = row.get(column)
-    text = _scalar(value)
-    if text is not None:
-        return text
-    if isinstance(value, list) and all(isinstance(v, str) for v in value):
-        return "\n".join(value)
-    raise InputError(
-        f"column {column!r} holds {_shown(value)}, not text; write it as text, or name another "
-        "column with --prompt_field and --completion_field"
-    )
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-
-
-def _unknown(columns: Sequence[str], sample: Row, *, single: bool) -> str:
-    """Why no format fits, with the flags or the recipe that mend it."""
-    start = f"no known format has the columns {_listed(columns)}"
-    if nested := [c for c in columns if _is_messages(sample.get(c))]:
-        keys = list(sample[nested[0]][0])
-        if {"role", "content"} <= set(keys) or {"from", "value"} <= set(keys):
-            return f"{start}: {nested[0]!r} holds messages; rename that column to messages"
-        if "output" in keys:
-            return (
-                f"{start}: {nested[0]!r} nests {_listed(keys)}; write one row per instance, e.g. "
-                f"jq -c '. as $r | .{nested[0]}[] | {{instruction: $r.instruction, input, output}}'"
-                " FILE > flat.jsonl"
-            )
-        if single and len(columns) - len(nested) <= len(nested):
-            return (
-                f"{start}: {nested[0]!r} holds a list of rows; write them by themselves, e.g. "
-                f"jq .{nested[0]} FILE > rows.json"
-            )
-    prompt = _guess(columns, PROMPT_WORDS)
-    completion = _guess([c for c in columns if c != prompt], COMPLETION_WORDS)
-    if prompt and completion:
-        return f"{start}; try --prompt_field {prompt} --completion_field {completion}"
-    return f"{start}; name them with --prompt_field COLUMN --completion_field COLUMN"
-
-
-def _guess(columns: Sequence[str], words: Sequence[str]) -> str | None:
-    for word in words:
-        for column in columns:
-            if word in column.lower():
-                return column
-    return None
+    return Passage(prompt="", completion=answer_text(row, "text"))
 
 
 _TABLE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], Callable[[Row], Content]], ...] = (
-    ("messages", ("messages",), ("tools", OPTIONS), _talk("messages")),
+    ("messages", ("messages",), ("choices", "tools", OPTIONS), _talk("messages")),
     ("conversations", ("conversations",), ("system", "tools", OPTIONS), _talk("conversations")),
     ("conversation", ("conversation",), ("system", "tools", OPTIONS), _talk("conversation")),
     ("prompt/completion", ("prompt", "completion"), ("tools", OPTIONS), _prompt_and("completion")),

@@ -56,6 +56,8 @@ class Conversation:
     """JSON schemas of the tools, passed to the template."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further variables of the template (TRL's `chat_template_kwargs` column)."""
+    skip: frozenset[int] = frozenset()
+    """Turns that the row marks as no target; they stay as context."""
 
     def targets(self) -> list[int]:
         """Indices of the assistant turns that have something to learn."""
@@ -63,6 +65,7 @@ class Conversation:
             k
             for k, m in enumerate(self.messages)
             if k >= self.first
+            and k not in self.skip
             and m["role"] == "assistant"
             and (str(m.get("content") or "").strip() or m.get("tool_calls"))
         ]
@@ -237,6 +240,12 @@ class ChatTemplate:
         if len(turns) == len(spans):
             targets = conversation.targets()
             spans = [span for k, span in zip(turns, spans, strict=True) if k in targets]
+        elif conversation.skip:
+            raise InputError(
+                f"the chat template marks {len(spans)} stretches of {len(turns)} assistant turns, so "
+                "those that the row marks as no target cannot be told from the others; give another "
+                "template with --chat_template FILE"
+            )
         begin = 0
         if conversation.first:
             head = conversation.messages[: conversation.first]

@@ -236,13 +236,15 @@ class _Job:
 
     def _task(self, row: int, found: dict[int, Outcome]) -> _Task | None:
         example = self.dataset[row]
+        if not example.target_tokens:  # such a row may be one that cannot be read
+            found[row] = Outcome(row=row, origin="no_target")
+            return None
         truth = extract_answer(
             question_and_answer(self.dataset.raw(row), self.format)[1], self.pattern
         )
-        if example.target_tokens and truth is not None:
+        if truth is not None:
             return _Task(row=row, prompt=prompt_of(example), truth=truth)
-        origin = "unverifiable" if example.target_tokens else "no_target"
-        found[row] = Outcome(row=row, origin=origin)
+        found[row] = Outcome(row=row, origin="unverifiable")
         return None
 
     def _unaided(self, tasks: Sequence[_Task], attempt: int) -> Iterator[Outcome]:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advisor.errors import InputError
-from advisor.formats import ROLES, Format, Row, Tokens
+from advisor.formats import ROLES, Format, Row
+from advisor.row_marks import LeftOut, is_untrained
 from advisor.template import Passage
+from advisor.tokenised import Tokens
 
 TALKS = ("messages", "conversations", "conversation")
 """Formats of which one column holds a prompt and its completion as one list of messages."""
@@ -29,6 +31,8 @@ def check_editable(name: str, format: Format) -> None:
 def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
     """The text of the last target and of the question that it answers; empty where there is none."""
     content = format.read(row)
+    if isinstance(content, LeftOut):
+        return "", ""
     assert not isinstance(content, Tokens)
     if isinstance(content, Passage):
         return content.prompt, content.completion
@@ -42,12 +46,14 @@ def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
 
 def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another last target, between the white space that the old one stands in."""
+    format = format.of(row)
     column = format.uses[0] if _is_one_list(format) else format.uses[1]
     return {**row, column: _said(row[column], "assistant", text)}
 
 
 def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another question before its last target."""
+    format = format.of(row)
     if _is_one_list(format):
         column = format.uses[0]
         return {**row, column: _said(row[column], "user", text, _answer(row[column]))}
@@ -115,7 +121,9 @@ def _last(
 
 
 def _key(message: Mapping[str, Any], role: str) -> str | None:
-    """Where a message holds what that role says, in the spellings of `advisor.formats`."""
+    """Where a message holds what that role says, in the spellings of `advisor.formats`; no untrained turn."""
+    if role == "assistant" and is_untrained(message):
+        return None
     if {"human", "assistant"} <= message.keys():
         return {"user": "human", "assistant": "assistant"}.get(role)
     said = message.get("role") or message.get("from")

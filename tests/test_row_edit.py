@@ -93,7 +93,7 @@ ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"messages": [said("user", *PARTS), said("assistant", "A")]},
         {"messages": [said("user", "Q"), said("assistant", "a")]},
     ),
-    ({"question": ["q"], "answer": ["a", "more"]}, {"answer": ["A"]}, {"question": ["Q"]}),
+    ({"question": ["q"], "answer": ["a"]}, {"answer": ["A"]}, {"question": ["Q"]}),
     (
         {"instruction": ["q"], "input": ["x", "y"], "output": "a"},
         {"output": "A"},
