@@ -159,7 +159,7 @@ def _about_data(prior: Prior) -> Iterator[Caution]:
         yield Caution(
             code="truncated",
             text=f"{prior.truncated} of {seen} examples were cut at {prior.dataset['max_length']} tokens, "
-            f"{prior.dropped} lost all their targets: raise --max_length where the model's context allows.",
+            f"{prior.dropped} have no target left: raise --max_length where the model's context allows.",
         )
 
 

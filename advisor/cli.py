@@ -60,6 +60,7 @@ def _recommend(args: argparse.Namespace) -> None:
         seed=args.seed,
         batch_tokens=args.batch_tokens,
     )
+    display.notes(dataset.losses())
     deep = _measure_deep(args, loaded, dataset) if args.depth == "deep" else None
     recommendation = recommend(
         prior, deep, temperature=temperature, kind=args.model_kind, calibration=calibration
@@ -148,7 +149,7 @@ def _validate(args: argparse.Namespace) -> None:
         "rows": len(dataset),
         **asdict(dataset.counts),
         "template": dataset.info.template,
-        "notes": list(dataset.info.notes),
+        "notes": [*dataset.info.notes, *dataset.losses()],
     }
     if not args.json:
         display.dataset(dataset, args.example)

@@ -276,6 +276,7 @@ def load_dataset(
     config: str | None = None,
     prompt_field: str | None = None,
     completion_field: str | None = None,
+    delimiter: str | None = None,
     chat_template: str | None = None,
     max_length: int | None = None,
     eos_token: str | None = None,
@@ -291,6 +292,7 @@ def load_dataset(
         config: Configuration of a hub dataset.
         prompt_field: Column of the prompt, where its name is not a known one.
         completion_field: Column of the completion; alone, the whole text is the target.
+        delimiter: Between the cells of a csv or tsv file; by default what its first line shows.
         chat_template: A jinja file, a jinja text, or `none`; default is the tokenizer's own.
         max_length: In tokens; default is the context, at most 2048.
         eos_token: Text of the token that ends a text, or `none` for no end.
@@ -302,7 +304,7 @@ def load_dataset(
     """
     length = longest(max_length, context_length, tokenizer)
     end = end_of_text(tokenizer, eos_token)
-    found = load_rows(source, split, config)
+    found = load_rows(source, split, config, delimiter)
     single = len(found.rows) == 1
     columns = found.columns
     format = detect(columns, found.rows[0], prompt_field, completion_field, single=single)
@@ -326,7 +328,11 @@ def load_dataset(
         template_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
         max_length=length,
         eos_token=end,
-        notes=(*_notes(first, format, columns, template), *layout_note(found, format)),
+        notes=(
+            *found.notes,
+            *_notes(first, format, columns, template),
+            *layout_note(found, format),
+        ),
     )
     reader = Reader(format, tokenizer, template, end, drop_bad_rows=drop_bad_rows)
     return SFTDataset(found.rows, info, reader)

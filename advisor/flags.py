@@ -11,11 +11,12 @@ from typing import Any
 def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
     """MODEL, DATASET and how they are read."""
     parser.add_argument(
-        "model", metavar="MODEL", help="local folder, hub id, or ladder:strong|mid|weak"
-    )
+        "model", metavar="MODEL",
+        help="local folder, hub id, or ladder:strong|mid|weak; recommend and validate also read a .gguf file",
+    )  # fmt: skip
     parser.add_argument(
         "dataset", metavar="DATASET", nargs="?",
-        help="json, jsonl, csv, parquet or arrow file, save_to_disk folder, or hub id "
+        help="json, jsonl, csv, tsv, parquet or arrow file (also .gz, .zst), save_to_disk folder, or hub id "
         "(a ladder brings its own)",
     )  # fmt: skip
     parser.add_argument(
@@ -32,6 +33,14 @@ def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
         "--prompt_field", help="column with the prompt, where the name is not a known one"
     )
     data.add_argument("--completion_field", help="column with the completion")
+    data.add_argument(
+        "--delimiter",
+        help="between the cells of a csv or tsv file (default: what its first line shows)",
+    )
+    data.add_argument(
+        "--drop_bad_rows", action="store_true", default=None,
+        help="drop rows that cannot be read, and count them, instead of refusing the dataset (off)",
+    )  # fmt: skip
     data.add_argument("--chat_template", help="a Jinja file, or none for the plain format")
     data.add_argument("--eos_token", help="text of the token that ends a sequence, or none")
     data.add_argument(

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
     from advisor.model import LoadedModel
 
 DATA_FLAGS = (
-    "dataset_config", "split", "prompt_field", "completion_field", "chat_template", "eos_token", "max_length",
+    "dataset_config", "split", "prompt_field", "completion_field", "delimiter", "drop_bad_rows",
+    "chat_template", "eos_token", "max_length",
 )  # fmt: skip
 """Flags that say how a dataset is read."""
+SWITCHES = ("drop_bad_rows",)
+"""Those of them that take no value."""
 
 
 def read_model(args: argparse.Namespace) -> LoadedModel:
@@ -51,6 +54,8 @@ def read_dataset(
         config=args.dataset_config,
         prompt_field=args.prompt_field,
         completion_field=args.completion_field,
+        delimiter=args.delimiter,
+        drop_bad_rows=bool(args.drop_bad_rows),
         chat_template=args.chat_template,
         max_length=args.max_length,
         eos_token=args.eos_token,
@@ -82,6 +87,7 @@ def pair_of(args: argparse.Namespace) -> str:
     if args.dataset_name != args.model_name:
         words.append(args.dataset_name)
     for name in DATA_FLAGS:
-        if getattr(args, name) is not None:
-            words += [f"--{name}", str(getattr(args, name))]
+        value = getattr(args, name)
+        if value not in (None, False):
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)

@@ -4,13 +4,12 @@ JSON is read here, not by datasets, which turns dates into timestamps and 2 into
 numbers stay as they are written. CSV is text throughout.
 """
 
-import csv
 import difflib
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,23 +17,12 @@ from typing import Any, TypeAlias
 import datasets
 import huggingface_hub
 
-from advisor import checkpoint
+from advisor import checkpoint, files
 from advisor.errors import InputError
+from advisor.files import BUILDERS, check_file, kind_of
+from advisor.shapes import shaped, split_of
+from advisor.tables import csv_layout
 
-BUILDERS = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
-SPLITS = {
-    "train": ("training",),
-    "validation": ("valid", "val", "dev"),
-    "test": ("testing", "eval"),
-}
-TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv"})
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 Table: TypeAlias = datasets.Dataset | list[dict[str, Any]]
 Source: TypeAlias = str | Path | datasets.DatasetDict | Table
@@ -52,6 +40,8 @@ class Rows:
     """None where the source has no splits."""
     fingerprint: str
     """`sha256:` of the file's bytes or of the rows as JSON, else `datasets:` fingerprint."""
+    notes: tuple[str, ...] = ()
+    """What was assumed of the file, one sentence each."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,13 +49,22 @@ class Rows:
         return tuple(self.rows[0])
 
 
-def load_rows(source: Source, split: str | None, config: str | None) -> Rows:
-    """Rows of a file, folder, hub id or object in memory; InputError if unreadable or empty."""
+def load_rows(
+    source: Source, split: str | None, config: str | None, delimiter: str | None = None
+) -> Rows:
+    """Rows of a file, folder, hub id or object in memory; InputError if unreadable or empty.
+
+    Args:
+        source: Where they are.
+        split: Needed where there are several.
+        config: Of a dataset on the hub.
+        delimiter: Between the cells of a csv or tsv file; by default what its first lines show.
+    """
     datasets.disable_progress_bars()
     datasets.logging.set_verbosity(logging.CRITICAL)
     huggingface_hub.logging.set_verbosity(logging.CRITICAL)
     if isinstance(source, str | Path):
-        found = _from_name(str(source), split, config)
+        found = _from_name(str(source), split, config, delimiter)
     else:
         found = _from_memory(source, split)
     if len(found.rows) == 0:
@@ -96,108 +95,141 @@ def _table(rows: list[Any], name: str) -> list[dict[str, Any]]:
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
-def _from_name(source: str, split: str | None, config: str | None) -> Rows:
+def _from_name(source: str, split: str | None, config: str | None, delimiter: str | None) -> Rows:
     path, there = checkpoint.find(source)
     if there == "file":
-        return _from_file(path, split)
+        return _from_file(path, split, delimiter)
     if there == "folder":
-        return _from_folder(path, split)
-    if path.suffix in BUILDERS or not HUB_ID.fullmatch(source):
+        return _from_folder(path, split, delimiter)
+    if files.is_data(path) or not HUB_ID.fullmatch(source):
         raise InputError(f"no file or folder {source}{_nearest(path)}")
     return _from_hub(source, split, config, path)
 
 
-def _from_file(path: Path, split: str | None) -> Rows:
-    builder = BUILDERS.get(path.suffix.lower())
-    if builder is None:
-        raise InputError(
-            f"{path}: unknown file type {path.suffix or '(none)'}; known are {', '.join(BUILDERS)}"
-        )
-    if split not in (None, "train"):
-        raise InputError(f"{path} is one file without splits; leave out --split {split}")
+def _from_file(path: Path, split: str | None, delimiter: str | None) -> Rows:
+    builder = files.builder_of(path)
     check_file(path)
     try:
-        rows = _load_files(path, [path])["train"]
+        loaded, notes = _load_files(path, [path], delimiter)
     except InputError:
         raise
     except Exception as error:
         reason = _reason(error)
         if "corresponds to no data" in str(error):
             raise InputError(f"{path} has no rows") from error
-        raise InputError(f"{path} cannot be read as {path.suffix[1:]} ({reason})") from error
-    return Rows(rows=rows, name=path.name, split=None, fingerprint=_hash([path]))
+        raise InputError(f"{path} cannot be read as {builder} ({reason})") from error
+    if set(loaded) == {"train"} and split not in (None, "train"):
+        raise InputError(f"{path} is one file without splits; leave out --split {split}")
+    rows, chosen = _choose(loaded, split, path.name)
+    named = None if set(loaded) == {"train"} else chosen
+    return Rows(
+        rows=rows, name=path.name, split=named, fingerprint=_hash([path]), notes=tuple(notes)
+    )
 
 
-def _from_folder(path: Path, split: str | None) -> Rows:
+def _from_folder(path: Path, split: str | None, delimiter: str | None) -> Rows:
+    files.check_folder(path)
     saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in BUILDERS and p.is_file())
-    if not files:
+    own = sorted(p for p in path.rglob("*") if files.is_data(p) and p.is_file())
+    if not own:
         raise InputError(f"the folder {path} has no data file; known are {', '.join(BUILDERS)}")
+    notes: list[str] = []
     try:
-        loaded = datasets.load_from_disk(str(path)) if saved else _load_files(path, files)
+        if saved:
+            loaded: Any = datasets.load_from_disk(str(path))
+        else:
+            loaded, notes = _load_files(path, own, delimiter)
     except InputError:
         raise
     except Exception as error:
-        names = ", ".join(f.name for f in files[:5])
+        names = ", ".join(f.name for f in own[:5])
         raise InputError(
             f"the folder {path} cannot be read as one dataset ({_reason(error)}); name one of its "
             f"files: {names}"
         ) from error
     rows, chosen = _choose(loaded, split, str(path))
-    return Rows(rows=rows, name=path.name, split=chosen, fingerprint=_hash(files))
+    return Rows(rows=rows, name=path.name, split=chosen, fingerprint=_hash(own), notes=tuple(notes))
 
 
-def _load_files(path: Path, files: list[Path]) -> dict[str, Table]:
-    """Files of one kind, put into splits by the words in their names."""
-    kinds = {f.suffix.lower() for f in files}
+def _load_files(
+    path: Path, own: list[Path], delimiter: str | None
+) -> tuple[dict[str, Table], list[str]]:
+    """Files of one kind, put into splits by the words in their names; and what was assumed."""
+    kinds = {kind_of(f)[0] for f in own}
     if len({BUILDERS[k] for k in kinds}) > 1 or kinds >= {".csv", ".tsv"}:
         raise InputError(
             f"the folder {path} mixes {', '.join(sorted(kinds))}; name one of its files: "
-            + ", ".join(f.name for f in files[:5])
+            + ", ".join(f.name for f in own[:5])
         )
     splits: dict[str, list[Path]] = {}
-    for file in files:
+    for file in own:
         check_file(file)
         words = re.split(r"[^a-z]+", str(file.relative_to(path)).lower())
-        name = next((n for n in SPLITS if not {n, *SPLITS[n]}.isdisjoint(words)), "train")
+        name = split_of(words) or "train"
         splits.setdefault("train" if path == file else name, []).append(file)
-    builder = BUILDERS[kinds.pop()]
+    builder = files.builder_of(own[0])
+    if delimiter is not None and builder != "csv":
+        raise InputError(f"--delimiter {delimiter!r}: {own[0]} is no csv or tsv file; leave it out")
     if builder == "json":
-        return {name: _read_json(own) for name, own in splits.items()}
-    names = {name: [str(file) for file in own] for name, own in splits.items()}
-    options = _csv_options(files[0]) if builder == "csv" else {}
+        return _load_json(splits)
+    names = {name: [str(file) for file in those] for name, those in splits.items()}
+    options, notes = _csv_options(own, delimiter) if builder == "csv" else ({}, [])
     loaded: dict[str, Table] = datasets.load_dataset(builder, data_files=names, **options)
-    return loaded
+    return loaded, notes
 
 
-def _csv_options(file: Path) -> dict[str, Any]:
+def _csv_options(own: list[Path], delimiter: str | None) -> tuple[dict[str, Any], list[str]]:
     """Every cell as text: 02 is no number, and an answer may be the word None or NA."""
-    separator = "\t" if file.suffix.lower() == ".tsv" else ","
-    csv.field_size_limit(2**31 - 1)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = (row for row in csv.reader(stream, delimiter=separator) if row)
-        header, first = next(rows), next(rows, [])
-    if len(set(header)) < len(header) or len(first) > len(header):
-        raise InputError(
-            f"{file}: {len(header)} column names ({', '.join(header[:20])}) for {len(first)} cells, "
-            "or one name twice; correct its first line"
-        )
-    columns = datasets.Features({name: datasets.Value("string") for name in header})
-    return {"keep_default_na": False, "sep": separator, "features": columns}
+    layouts = {file: csv_layout(file, delimiter) for file in own}
+    separator, names, skipped = layouts[own[0]]
+    for file, (other, header, lines) in layouts.items():
+        if (other, len(header), lines) != (separator, len(names), skipped):
+            raise InputError(
+                f"{file} has other columns or another separator than {own[0].name}; name one file"
+            )
+    columns = datasets.Features({name: datasets.Value("string") for name in names})
+    options = {
+        "keep_default_na": False,
+        "sep": separator,
+        "names": names,
+        "header": 0,
+        "skiprows": skipped,
+        "features": columns,
+    }
+    usual = "\t" if kind_of(own[0])[0] == ".tsv" else ","
+    said = {"\t": "a tab", " ": "a space"}.get(separator, repr(separator))
+    note = f"The separator of {own[0].name} is {said} (--delimiter gives another)."
+    return options, [note] if separator != usual else []
 
 
-def _read_json(files: list[Path]) -> list[dict[str, Any]]:
-    """Rows of files that each hold an array, one object, or an object on every line."""
-    rows = []
-    for file in files:
-        text = file.read_text(encoding="utf-8-sig")
-        try:
-            found = json.loads(text)
-        except json.JSONDecodeError:
-            found = list(_json_lines(file, text))
-        if found is not None:
-            rows += _table(found if isinstance(found, list) else [found], file.name)
-    return _table(rows, "")
+def _load_json(splits: dict[str, list[Path]]) -> tuple[dict[str, Table], list[str]]:
+    """Rows of JSON files by split; one file by itself may hold several splits."""
+    notes: list[str] = []
+    loaded: dict[str, list[Any]] = {}
+    alone = sum(map(len, splits.values())) == 1
+    for name, own in splits.items():
+        for file in own:
+            parts, said = _read_json(file)
+            if set(parts) != {""} and not alone:
+                raise InputError(f"{file} holds splits of its own; name it by itself")
+            notes += said
+            for part, rows in parts.items():
+                loaded.setdefault(part or name, []).extend(_table(rows, file.name))
+    return {name: _table(rows, "") for name, rows in loaded.items()}, notes
+
+
+def _read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
+    """Rows of a file that holds an array, an object, or an object on every line."""
+    text = files.read_text(file)
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError:
+        return {"": list(_json_lines(file, text))}, ()
+    files.check_listing(found, file)
+    if found is None:
+        return {"": []}, ()
+    parts, notes = shaped(found, file.name)
+    return {n: rows if isinstance(rows, list) else [rows] for n, rows in parts.items()}, notes
 
 
 def _json_lines(file: Path, text: str) -> Iterator[Any]:
@@ -245,32 +277,6 @@ def _choose(loaded: Any, split: str | None, name: str) -> tuple[Any, str | None]
         hint = f"did you mean {near[0]}? " if near else ""
         raise InputError(f"{name} has no split {split!r}; {hint}It has {', '.join(names)}")
     return loaded[split], split
-
-
-def check_file(path: Path) -> None:
-    """Refuse an empty file and text that is not UTF-8, naming the line."""
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty")
-    if path.suffix.lower() not in TEXT_SUFFIXES:
-        return
-    blank = True
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                blank = not line.decode().strip("\ufeff \t\r\n") and blank
-            except UnicodeDecodeError as error:
-                raise InputError(_not_utf8(path, number, line, error)) from error
-    if blank:
-        raise InputError(f"{path} is empty")
-
-
-def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> str:
-    name = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-    return (
-        f"{path} is not UTF-8 text: byte 0x{line[error.start]:02x} on line {number}, column "
-        f"{error.start + 1}; convert it, e.g. iconv -f {name} -t utf-8 {path.name} > utf8"
-        f"{path.suffix}"
-    )
 
 
 def _reason(error: Exception) -> str:

@@ -65,6 +65,7 @@ def train(args: argparse.Namespace) -> None:
         rewriting=rewriting,
         on_progress=display.counter("log p before training"),
     )
+    _say_losses(dataset, evaluation)
     trainer.add_callback(MadeWith(made_with))
     trainer.train(resume_from_checkpoint=checkpoint)
     _finish(trainer)
@@ -111,6 +112,7 @@ def distill_model(args: argparse.Namespace) -> None:
         route=args.route,
         peft_config=peft_config,
     )
+    _say_losses(dataset, evaluation)
     trainer.add_callback(MadeWith(made_with))
     trainer.train(resume_from_checkpoint=checkpoint)
     _finish(trainer)
@@ -135,6 +137,7 @@ def rewrite(args: argparse.Namespace) -> None:
         lambda rows: read_rows(args, loaded.tokenizer, rows, whole_context=True),
         display.counter("rows"),
     )
+    _say_losses(dataset)
     display.notes(remarks(found))
     print(json.dumps(found.to_dict()) if args.json else printable(found.path))
 
@@ -158,6 +161,8 @@ def confirm(args: argparse.Namespace) -> None:
     study, problem = plan_study(
         args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
     )
+    display.tokenise(dataset, range(len(dataset)))
+    _say_losses(dataset)
     del loaded  # every run loads its own
     run_study(args, study, problem)
 
@@ -169,6 +174,14 @@ def _pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
     loaded, dataset = read_pair(args)
     stop_where_turns_end(loaded, dataset)
     return loaded, dataset
+
+
+def _say_losses(*datasets: SFTDataset | None) -> None:
+    """How many of the rows read are dropped, and why, on stderr."""
+    from advisor import display
+
+    for dataset in datasets:
+        display.notes(dataset.losses() if dataset is not None else ())
 
 
 def _pair_settings(

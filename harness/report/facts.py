@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from advisor.inputs import SWITCHES
 from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from harness.records import Run
 from harness.studies import Evidence
@@ -63,6 +64,8 @@ def _values(value: Any) -> list[str]:
 
 def _flag(name: str, values: Sequence[object]) -> str:
     """A flag with its values; one that begins like a flag itself is tied to it."""
+    if name in SWITCHES:
+        return f"--{name}"
     words = list(map(str, values))
     if words[0].startswith("-"):
         return shlex.join((f"--{name}={words[0]}", *words[1:]))
