@@ -16,13 +16,17 @@ from pathlib import Path
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
+from advisor import gguf
 from advisor.errors import InputError
+from advisor.files import check_pointer, is_data
 
 WHOLE_HASH = 2 * 1024**3  # bytes of weights that are hashed in full
 SAMPLE = 1024**2  # bytes hashed at each end of a larger file
 VOCABULARY_FILES = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]
 VOCABULARY_FILES += ["sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "tokenization_*.py"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+STATES = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "pytorch_model_fsdp")
+"""Beginnings of files that stand beside the weights of a training."""
 INSTRUCT = (
     "instruct|instruction|it|chat|thinking|think|reasoning|reasoner|r1|rlhf|rlvr|dpo|orpo|grpo|ppo"
     "|sft|distill|distilled|assistant|aligned|tulu|vicuna|zephyr"
@@ -36,17 +40,22 @@ HUB_ERRORS = (
 
 
 def locate(name_or_path: str | Path) -> tuple[str, Path | None]:
-    """The name to show, and the folder if it is one; None means a hub id.
+    """The name to show, and the folder if it is one or the one of a GGUF file; None means a hub id.
 
     Raises:
-        InputError: a path that leads nowhere or to a file; names the nearest neighbour.
+        InputError: a path that leads nowhere or to another file; names the nearest neighbour.
     """
     name = str(name_or_path)
     path, there = find(name)
     if name and there == "folder":
         return name, path
+    if there == "file" and path.suffix.lower() == ".gguf":
+        return name, path.parent
     if there == "file":
-        raise InputError(f"{name}: is a file, not a model: give the folder with its config.json")
+        raise InputError(
+            f"{name}: is a file, not a model: give the folder with its config.json, or a .gguf file; "
+            "the command takes MODEL DATASET"
+        )
     is_path = isinstance(name_or_path, Path) or name.startswith((".", "/", "~")) or not name
     if is_path or name.count("/") > 1 or ("/" in name and path.parent.is_dir()):
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -98,10 +107,40 @@ def check_config(name: str, folder: Path) -> None:
             raise refusal(name, error, "its config.json is broken") from error
         if not isinstance(config, dict):
             raise InputError(f"{name}: its config.json holds no settings: {str(config)[:40]}")
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                f"{name}: holds an adapter beside a config.json, and transformers would load the "
+                "adapter's base, not this model: merge the adapter, or move it to a folder of its own"
+            )
         return
     if (folder / "adapter_config.json").is_file():
-        raise InputError(f"{name}: is an adapter, not a model: merge it into its base first")
-    raise InputError(f"{name}: not a model folder: it has no config.json")
+        raise InputError(
+            f"{name}: is an adapter, not a model: merge it into its base first, with PEFT's "
+            "AutoPeftModelForCausalLM.from_pretrained(ADAPTER).merge_and_unload().save_pretrained(DIR), "
+            "and save the tokenizer there"
+        )
+    raise InputError(f"{name}: not a model folder: it has no config.json{_inside(folder)}")
+
+
+def _inside(folder: Path) -> str:
+    """What a folder holds that may have been meant."""
+    models = [p.parent for p in sorted(folder.glob("*/config.json"), key=_step)]
+    if models:
+        return f"; it holds {', '.join(p.name for p in models[-5:])}: give {models[-1]}"
+    adapters = [p.parent for p in sorted(folder.glob("*/adapter_config.json"), key=_step)]
+    if adapters:
+        return (
+            f"; it holds adapters ({', '.join(p.name for p in adapters[-5:])}): merge one of them"
+        )
+    if any(is_data(path) for path in folder.iterdir()):
+        return "; it holds data files, and the command takes MODEL DATASET"
+    return ""
+
+
+def _step(path: Path) -> tuple[int, str]:
+    """Checkpoints in the order of training."""
+    number = re.search(r"checkpoint-(\d+)$", path.parent.name)
+    return int(number[1]) if number else -1, path.parent.name
 
 
 def check_tokenizer(name: str, folder: Path) -> None:
@@ -115,18 +154,56 @@ def is_pickled(name: str, folder: Path, *, allow_pickle: bool) -> bool:
     if any(folder.glob("*.safetensors")):
         return False
     pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-    if not pickles:
-        raise InputError(f"{name}: no weights: there is no *.safetensors file in it")
+    weights = [file for file in pickles if not file.startswith(STATES)]
+    if not weights:
+        raise InputError(
+            f"{name}: no weights: there is no *.safetensors file in it{_instead(folder)}"
+        )
     if not allow_pickle:
-        raise pickle_refused(name, pickles[0])
-    if not any(file.startswith("pytorch_model") for file in pickles):
-        raise InputError(f"{name}: {pickles[0]}: only pytorch_model.bin is read: convert it first")
+        raise pickle_refused(name, weights[0])
+    if not any(file.startswith("pytorch_model") for file in weights):
+        raise InputError(f"{name}: {weights[0]}: only pytorch_model.bin is read: convert it first")
     return True
 
 
-def kind(name: str, folder: Path | None) -> tuple[str, str]:
+def _instead(folder: Path) -> str:
+    """What a folder without weights holds, and how weights come of it."""
+    if (folder / "adapter_config.json").is_file():
+        return "; it holds an adapter: merge it into its base first"
+    if any(folder.glob("global_step*")):
+        return "; it holds DeepSpeed's shards: run its zero_to_fp32.py there"
+    if any(folder.glob("pytorch_model_fsdp*")):
+        return "; it holds FSDP's shards: run accelerate merge-weights on them"
+    if any(folder.glob("*.safetensors.index.json")):
+        return ", only its index: copy the model-*-of-*.safetensors files as well"
+    within = [p.parent for p in sorted(folder.glob("*/*.safetensors"), key=_step)]
+    if within:
+        return f"; its folder {within[-1].name} has some: give {within[-1]}"
+    return ""
+
+
+def check_weight_files(folder: Path) -> None:
+    """Refuse weights that are pointers of Git LFS, or whose index names files that are not there."""
+    for path in (*folder.glob("*.safetensors"), *folder.glob("tokenizer.*")):
+        check_pointer(path)
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{index}: is broken ({error}); copy it again") from error
+        absent = sorted(file for file in named if not (folder / str(file)).is_file())
+        if absent:
+            raise InputError(
+                f"{folder}: lacks {len(absent)} of the {len(named)} weight files that {index.name} "
+                f"names (first: {absent[0]}); copy them as well"
+            )
+
+
+def kind(name: str, folder: Path | None, file: Path | None = None) -> tuple[str, str]:
     """Base, instruct or unknown by the name alone (base models carry chat templates too)."""
     names = [folder.resolve().name, _original_name(folder)] if folder else [name]
+    if file is not None:
+        names = [file.stem, gguf.facts(file)["name"]]
     for found, words in (("instruct", INSTRUCT), ("base", BASE)):
         pattern = rf"(?<![a-z0-9])({words})(?![a-z0-9])"
         for candidate in names:
@@ -135,12 +212,21 @@ def kind(name: str, folder: Path | None) -> tuple[str, str]:
     return "unknown", "Its name does not say whether it is a base or an instruct model."
 
 
-def fingerprint(folder: Path) -> tuple[str, list[str]]:
-    """16 hexadecimal digits over weights and config, and a note where not every byte was read."""
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+def fingerprint(folder: Path, file: Path | None = None) -> tuple[str, list[str]]:
+    """16 hexadecimal digits over weights and config, and a note where not every byte was read.
+
+    Args:
+        folder: the model's.
+        file: a GGUF file, which holds everything.
+    """
+    weights = (
+        [file]
+        if file
+        else sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    )
     whole = sum(path.stat().st_size for path in weights) <= WHOLE_HASH
     digest = hashlib.sha256()
-    for path in [*weights, folder / "config.json"]:
+    for path in weights if file else [*weights, folder / "config.json"]:
         for chunk in _chunks(path, whole=whole):
             digest.update(chunk)
     note = "Over 2 GB of weights: fingerprinted by the size and both ends of each file."
@@ -199,6 +285,8 @@ def _original_name(folder: Path) -> str:
     for part in folder.resolve().parts:
         if part.startswith("models--"):
             return part
+    if not (folder / "config.json").is_file():
+        return ""
     recorded = json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path")
     return Path(str(recorded or "")).name
 

@@ -32,7 +32,7 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging as transformers_logging
 
-from advisor import checkpoint
+from advisor import checkpoint, gguf
 from advisor.errors import InputError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -86,32 +86,43 @@ def load_model(
     Raises:
         InputError: the name leads to nothing, or to something whose probabilities are not a prior.
     """
-    name, folder = checkpoint.locate(name_or_path)
-    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    name, folder, hub = _place(name_or_path, revision, trust_remote_code)
+    packed = _gguf_of(folder, hub)
     with _quiet(folder):
         config = _load_config(name, folder, hub)
         # On the hub, None prefers safetensors and falls back on what the user allowed.
         safe: bool | None = None if allow_pickle else True
-        if folder:
+        if folder and not packed:
             safe = not checkpoint.is_pickled(name, folder, allow_pickle=allow_pickle)
+            checkpoint.check_weight_files(folder)
         tokenizer = _load_tokenizer(name, folder, hub)
         target, where = _choose_device(device, device_map)
         small = dtype == "auto" and _is_small(name, config, trust_remote_code)
         torch_dtype, why = _choose_dtype(dtype, config, target, small=small)
         placing = device_map or (None if target == "cpu" else {"": target})
         arguments = {"dtype": torch_dtype, "device_map": placing, "use_safetensors": safe, **hub}
+        arguments |= gguf.loading() if packed else {}
         model, info = _load_weights(name, folder, arguments)
-    notes = [where, why, *_check_weights(name, model, info)]
+    if packed:
+        gguf.unpacked(model)
+    notes = [
+        where,
+        why,
+        *(gguf.notes(packed) if packed else ()),
+        *_check_weights(name, model, info),
+    ]
     notes += _check_vocabulary(name, model, tokenizer)
     model.requires_grad_(False).eval()
     parameters = model.num_parameters()
     if parameters < TINY and model.device.type == "cpu":
         torch.set_num_threads(1)
         notes.append("One thread: for a model under 2M parameters more threads are slower.")
-    kind, kind_note = checkpoint.kind(name, folder)
+    kind, kind_note = checkpoint.kind(name, folder, packed)
     # Only configs that came from the hub carry a commit.
     commit = getattr(config, "_commit_hash", None) or "unknown"
-    fingerprint, fingerprint_note = checkpoint.fingerprint(folder) if folder else (commit, [])
+    fingerprint, fingerprint_note = (
+        checkpoint.fingerprint(folder, packed) if folder else (commit, [])
+    )
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
@@ -129,14 +140,27 @@ def load_tokenizer(
     name_or_path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
     """Loads the tokenizer that belongs to a model; raises InputError where there is none."""
-    name, folder = checkpoint.locate(name_or_path)
-    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    name, folder, hub = _place(name_or_path, revision, trust_remote_code)
     with _quiet(folder):
         return _load_tokenizer(name, folder, hub)
 
 
+def _place(
+    name_or_path: str | Path, revision: str | None, trust_remote_code: bool
+) -> tuple[str, Path | None, dict[str, Any]]:
+    """The name to show, the folder if it is one, and what every `from_pretrained` takes."""
+    name, folder = checkpoint.locate(name_or_path)
+    file = gguf.find(Path(name).expanduser()) if folder else None
+    hub = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    return name, folder, {**hub, **gguf.arguments(file)}
+
+
+def _gguf_of(folder: Path | None, hub: dict[str, Any]) -> Path | None:
+    return folder / hub["gguf_file"] if folder and "gguf_file" in hub else None
+
+
 def _load_tokenizer(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedTokenizerBase:
-    if folder:
+    if folder and "gguf_file" not in hub:
         checkpoint.check_tokenizer(name, folder)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -144,6 +168,8 @@ def _load_tokenizer(name: str, folder: Path | None, hub: dict[str, Any]) -> PreT
         )
     except Exception as error:  # the tokenizers library raises bare Exception on a broken file
         raise checkpoint.refusal(name, error, "its tokenizer cannot be read") from error
+    if packed := _gguf_of(folder, hub):
+        gguf.own_vocabulary(tokenizer, packed)
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise checkpoint.no_tokenizer(name)
     return tokenizer
@@ -181,8 +207,7 @@ def context_length(
     name_or_path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> int | None:
     """Longest sequence, in tokens, that the model's config speaks of; None where it names none."""
-    name, folder = checkpoint.locate(name_or_path)
-    hub: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    name, folder, hub = _place(name_or_path, revision, trust_remote_code)
     with _quiet(folder):
         config = _load_config(name, folder, hub).get_text_config()
     lengths = (getattr(config, field, None) for field in CONTEXT_FIELDS)
@@ -190,7 +215,7 @@ def context_length(
 
 
 def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedConfig:
-    if folder:
+    if folder and "gguf_file" not in hub:
         checkpoint.check_config(name, folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder or name), **hub)

@@ -21,6 +21,7 @@ OUT = "--output_dir"
 def train(args: argparse.Namespace) -> None:
     """`advisor train`."""
     from advisor import display
+    from advisor.gguf import refuse as refuse_gguf
     from advisor.objectives import get_objective
     from advisor.publish import check_folder, make_folder
     from harness.finetune import build_trainer, check_settings, prepare_rewriting
@@ -33,6 +34,7 @@ def train(args: argparse.Namespace) -> None:
     )
     objective = get_objective(args.objective)
     resolve_ladder(args)
+    refuse_gguf(args.model, args.command)
     check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=[args.model])
     fixed = {"max_length": args.max_length} if args.max_length else {}
     config, peft_config = _settings(args, **fixed)
@@ -78,6 +80,7 @@ def distill_model(args: argparse.Namespace) -> None:
     from trl.trainer.distillation_config import DistillationConfig
 
     from advisor import display
+    from advisor.gguf import refuse as refuse_gguf
     from advisor.publish import check_folder, make_folder
     from harness.distill import build_distiller, check_settings, fire_settings, minimised
     from harness.resume import MadeWith, find_checkpoint, refuse_others
@@ -87,6 +90,7 @@ def distill_model(args: argparse.Namespace) -> None:
     fire = fire_settings(args)
     named = read_teachers(args.teacher, args.route, {name: getattr(args, name) for name in LOADING})
     resolve_ladder(args)
+    refuse_gguf(args.model, args.command)
     models = [args.model, *named.names.values()]
     check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=models)
     config, peft_config = _settings(args, DistillationConfig)
@@ -122,10 +126,12 @@ def distill_model(args: argparse.Namespace) -> None:
 def rewrite(args: argparse.Namespace) -> None:
     """`advisor rewrite`."""
     from advisor import display
+    from advisor.gguf import refuse as refuse_gguf
     from harness.rewrite_command import output_file, remarks, run_rewriting, settings_of
 
     settings = settings_of(args)
     resolve_ladder(args)
+    refuse_gguf(args.model, args.command)
     path = output_file(args.output_path, args.dataset)
     loaded, dataset = _pair(args)
     found = run_rewriting(
@@ -145,12 +151,14 @@ def rewrite(args: argparse.Namespace) -> None:
 def confirm(args: argparse.Namespace) -> None:
     """`advisor confirm`."""
     from advisor import display
+    from advisor.gguf import refuse as refuse_gguf
     from advisor.model import decoding_temperature
     from advisor.recommend import recommend
     from harness.command import plan_study, run_study
 
     _ignore_renames()
     resolve_ladder(args)
+    refuse_gguf(args.model, args.command)
     loaded, dataset = read_pair(args)
     if args.temperature is None:
         args.temperature, origin = decoding_temperature(loaded.model)
