@@ -30,7 +30,8 @@ class Refusals:
         self._first: dict[str, str] = {}
 
     def kind(self, row: int, reason: str) -> str:
-        """The reason as the first of its kind had it, with that row's number."""
+        """The reason as the first of its kind had it, without the remedy, and that row's number."""
+        reason = reason.split("; ")[0]
         general = re.sub(r"'[^']*'|\"[^\"]*\"|\d+(\.\d+)?", "_", reason)
         return self._first.setdefault(general, f"refused: {reason} (row {row} is the first)")
 

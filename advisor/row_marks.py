@@ -116,10 +116,10 @@ def judged(row: Mapping[str, Any], *, named: bool) -> LeftOut | None:
 
 
 def reads(column: str, value: object, *, named: bool) -> bool:
-    """Whether a column of this name, with such a value, says whether its row is trained."""
-    if column not in (*JUDGEMENTS, *ROW_MARKS) or not given(value):
+    """Whether a column of this name, with such a value in its first row, says what is trained."""
+    if column not in (*JUDGEMENTS, *ROW_MARKS):
         return False
-    return _word(value) in WORDS or (column == "weight" and not named)
+    return not given(value) or _word(value) in WORDS or (column == "weight" and not named)
 
 
 def _means(column: str, value: object, *, named: bool) -> bool:

@@ -166,11 +166,11 @@ def confirm(args: argparse.Namespace) -> None:
     prior = measure(loaded, dataset)
     advice = recommend(prior, temperature=args.temperature, kind=getattr(args, "model_kind", None))
     tokenizer = loaded.tokenizer
+    display.tokenise(dataset, range(len(dataset)))
+    _say_losses(dataset)
     study, problem = plan_study(
         args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
     )
-    display.tokenise(dataset, range(len(dataset)))
-    _say_losses(dataset)
     del loaded  # every run loads its own
     run_study(args, study, problem)
 

@@ -26,11 +26,13 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
     Raises:
         InputError: too few distinct prompts to keep some back.
     """
-    prompts = [_prompt(dataset, example) for example in dataset]
-    if len(set(prompts)) == 1:
-        prompts = [tuple(example.input_ids) for example in dataset]
+    # A row that was dropped before it was tokenised belongs to neither part.
+    read = {row: example for row, example in enumerate(dataset) if example.input_ids}
+    prompts = {row: _prompt(dataset, example) for row, example in read.items()}
+    if len(set(prompts.values())) == 1:
+        prompts = {row: tuple(example.input_ids) for row, example in read.items()}
     groups: dict[tuple[int, ...], list[int]] = {}
-    for row, prompt in enumerate(prompts):
+    for row, prompt in prompts.items():
         groups.setdefault(prompt, []).append(row)
     wanted = min(LARGEST_HELD_OUT, int(len(dataset) * HELD_OUT))
     together, back = list(groups.values()), list[int]()
@@ -38,7 +40,7 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
         if len(back) >= wanted:
             break
         back += together[group]
-    train = sorted(set(range(len(dataset))) - set(back))
+    train = sorted(read.keys() - set(back))
     if not (back and train):
         raise InputError(
             f"{dataset.info.name}: {len(dataset)} rows with {len(groups)} distinct prompts are too few to "
