@@ -148,7 +148,7 @@ def _validate(args: argparse.Namespace) -> None:
         "rows": len(dataset),
         **asdict(dataset.counts),
         "template": dataset.info.template,
-        "notes": list(dataset.info.notes),
+        "notes": list(dataset.notes),
     }
     if not args.json:
         display.dataset(dataset, args.example)

@@ -277,7 +277,7 @@ def dataset(data: SFTDataset, example: int) -> None:
             )
         )
     )
-    notes(info.notes)
+    notes(data.notes)
     out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
     text = Text()
     for segment, target in describe_example(data, example):
