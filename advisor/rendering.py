@@ -18,7 +18,8 @@ from advisor import remarks
 from advisor.accounting import LeftOut, Rules, account, anywhere, foreign, left_out
 from advisor.calls import shape, spellings, stand_in, thoughts, tidy
 from advisor.errors import InputError
-from advisor.template import PLAIN_TEXT, ChatTemplate, Conversation, Marked
+from advisor.plain import PLAIN_TEXT
+from advisor.template import ChatTemplate, Conversation, Marked
 from advisor.template_source import given_source, own_source, training_version
 
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from advisor.errors import InputError
+from advisor.plain import plain_template
 from advisor.template_source import training_version
 
 logger = logging.getLogger(__name__)
@@ -27,26 +28,6 @@ PROBE = tuple(
 )
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """Keys of a message under which thoughts stand beside its content."""
-THOUGHT = (
-    "{{ '<think>\\n' + m.reasoning_content + '\\n</think>\\n\\n' if m.reasoning_content else '' }}"
-)
-CALLS = "{{ (m.tool_calls or '') and ('\\n' if m.content else '') + m.tool_calls | tojson }}"
-CONTENT = THOUGHT + "{{ m.content or m.refusal or '' }}" + CALLS
-PLAIN_SINGLE = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}"
-    "{% generation %}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ m.content }}{{ '\\n' }}{% endif %}{% endfor %}"
-)
-PLAIN_CHAT = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'Assistant:' }}"
-    "{% generation %}{{ ' ' }}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ {'user': 'User: ', 'tool': 'Tool: '}.get(m.role, '') }}{{ m.content }}{% endif %}"
-    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
-)
-PLAIN_TEXT = (
-    "{system}\\n{user}\\n{assistant}{eos}, and in conversations of several turns "
-    "{system}\\nUser: {user}\\nAssistant: {assistant}{eos}\\n..."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +221,7 @@ class ChatTemplate:
         chosen = conversation.messages if messages is None else messages
         template = self.text
         if self.kind == "plain":
-            template = PLAIN_CHAT if _has_labels(conversation.messages) else PLAIN_SINGLE
+            template = plain_template(conversation.messages)
         try:
             rendered: Any = render_jinja_template(
                 conversations=[[_in_parts(m) for m in chosen] if self.parts else list(chosen)],
@@ -392,11 +373,6 @@ def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
         if isinstance(text, str)
         else message
     )
-
-
-def _has_labels(messages: Sequence[Mapping[str, Any]]) -> bool:
-    roles = [m["role"] for m in messages]
-    return roles.count("assistant") > 1 or roles.count("user") > 1 or "tool" in roles
 
 
 def _unlocated(reason: str) -> str:
