@@ -149,7 +149,7 @@ def _validate(args: argparse.Namespace) -> None:
         "rows": len(dataset),
         **asdict(dataset.counts),
         "template": dataset.info.template,
-        "notes": [*dataset.info.notes, *dataset.losses()],
+        "notes": [*dataset.notes, *dataset.losses()],
     }
     if not args.json:
         display.dataset(dataset, args.example)

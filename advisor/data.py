@@ -18,9 +18,12 @@ from advisor.encoding import Encoded, Encoder, end_of_text, longest
 from advisor.errors import InputError
 from advisor.formats import Content, Format, as_turns, detect
 from advisor.layouts import first_content, layout_note
+from advisor.passages import mark_passage
+from advisor.remarks import sentences
+from advisor.rendering import Renderer
 from advisor.row_marks import LeftOut
 from advisor.sources import Source, load_rows
-from advisor.template import ChatTemplate, Conversation, Marked, Passage
+from advisor.template import Conversation, Marked, Passage
 from advisor.tokenised import Tokens, check_vocabulary
 
 BATCH = 256
@@ -95,6 +98,8 @@ class Counts:
     """Rows in which one token reaches across the boundary of a target."""
     target_tokens: int = 0
     """Targets that are scored."""
+    remarks: dict[str, int] = field(default_factory=dict)
+    """Rows for which something was assumed or lost by design, by its code (`advisor.remarks`)."""
 
 
 class SFTDataset(Sequence[Example]):
@@ -133,6 +138,12 @@ class SFTDataset(Sequence[Example]):
         for start in range(0, len(self), BATCH):
             yield from self[start : start + BATCH]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, of the dataset and of the rows tokenised so far."""
+        found = sentences(self.counts.remarks, self.counts.examples)
+        return (*self.info.notes, *found)
+
     def raw(self, index: int) -> dict[str, Any]:
         """The source row."""
         return dict(self._rows[index])
@@ -167,6 +178,8 @@ class SFTDataset(Sequence[Example]):
         if not example.target_tokens:
             why = loss.why or (dropped.EMPTY if empty else dropped.CUT.format(limit))
             counts.reasons[why] = counts.reasons.get(why, 0) + 1
+        for code in encoded.remarks:
+            counts.remarks[code] = counts.remarks.get(code, 0) + 1
         return example
 
     def require_targets(self) -> None:
@@ -194,7 +207,7 @@ class Reader:
         self,
         format: Format,
         tokenizer: PreTrainedTokenizerBase,
-        template: ChatTemplate | None,
+        template: Renderer | None,
         eos_token: str | None,
         *,
         drop_bad_rows: bool = False,
@@ -205,8 +218,8 @@ class Reader:
         self.tokenizer = tokenizer
         self.template = template
         self.eos_token = eos_token
-        own = template if template and template.kind != "plain" else None
-        self.encoder = Encoder(tokenizer, template=own, eos_token=eos_token)
+        own = template.templates if template and template.kind != "plain" else []
+        self.encoder = Encoder(tokenizer, templates=own, eos_token=eos_token)
 
     def encode(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Encoded, Loss]]:
         """Encode numbered rows; InputError names the first that cannot be, unless such are dropped."""
@@ -250,12 +263,7 @@ class Reader:
             if self.template is None:
                 raise InputError("holds messages where the first row holds text: keep to one kind")
             return self.template.mark(content)
-        text = content.prompt + content.completion
-        if not content.completion.strip():
-            return Marked(text=text, spans=())
-        if self.eos_token and not text.endswith(self.eos_token):
-            text += self.eos_token
-        return Marked(text=text, spans=((len(content.prompt), len(text)),))
+        return mark_passage(content, self.tokenizer, self.eos_token)
 
     def _ready(self, content: Tokens) -> Encoded:
         labels = content.labels
@@ -344,17 +352,17 @@ def _template(
     tokenizer: PreTrainedTokenizerBase,
     chat_template: str | None,
     eos_token: str | None,
-) -> ChatTemplate | None:
+) -> Renderer | None:
     """The template that renders the rows, None where they are not rendered."""
     if isinstance(first, Tokens):
         return None
-    template = ChatTemplate(tokenizer, chat_template, eos_token)
+    template = Renderer(tokenizer, chat_template, eos_token)
     if isinstance(first, Passage):
         return None if format.whole or template.kind == "plain" else template
     return template
 
 
-def _needs_eos(first: Content, template: ChatTemplate | None) -> bool:
+def _needs_eos(first: Content, template: Renderer | None) -> bool:
     if template is None:
         return isinstance(first, Passage)
     return template.kind == "plain"
@@ -368,7 +376,7 @@ def _format_text(first: Content, format: Format) -> str:
 
 
 def _notes(
-    first: Content, format: Format, columns: Sequence[str], template: ChatTemplate | None
+    first: Content, format: Format, columns: Sequence[str], template: Renderer | None
 ) -> Iterator[str]:
     """What was assumed, one sentence each."""
     unused = [c for c in columns if c not in format.uses]
@@ -387,5 +395,3 @@ def _notes(
     if template is None:
         return
     yield from template.notes
-    if template.kind == "plain" and isinstance(first, Conversation) and first.tools:
-        yield "The plain format leaves the tools column out."

@@ -278,7 +278,7 @@ def dataset(data: SFTDataset, example: int) -> None:
             )
         )
     )
-    notes((*info.notes, *data.losses()))
+    notes((*data.notes, *data.losses()))
     out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
     text = Text()
     for segment, target in describe_example(data, example):

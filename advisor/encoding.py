@@ -26,6 +26,8 @@ class Encoded:
     """Positions of target tokens that end a turn."""
     merged: bool
     """Whether a token reaches across the start or the end of a target."""
+    remarks: tuple[str, ...] = ()
+    """Codes of what was assumed for the row or lost by design (`advisor.remarks`)."""
 
 
 class Encoder:
@@ -35,23 +37,25 @@ class Encoder:
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        template: ChatTemplate | None = None,
+        templates: Sequence[ChatTemplate] = (),
         eos_token: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
-        self.leading = [] if template else _leading(tokenizer)
+        self.leading = [] if templates else _leading(tokenizer)
         self.eos_ids = frozenset(self._ids([eos_token])[0] if eos_token else ())
         added = tokenizer.added_tokens_decoder
         special = {i for i, t in added.items() if t.special and t.content.strip()}
         bos = tokenizer.bos_token_id
         headers = {bos}
-        if template:
-            special.update(i for i in self._ids([template.ending])[0][:1] if i in added)
+        closing: set[int] = set()
+        for template in templates:
+            closing.update(i for i in self._ids([template.ending])[0][:1] if i in added)
             for text in (template.header, template.opener):
                 opening = [i for i in self._ids([text])[0] if i in added.keys() - {bos}]
                 headers.update(opening[:1])
-        self.special = frozenset(special | self.eos_ids)
-        self.enders = frozenset((special - headers) | self.eos_ids)
+        self.deciding = frozenset(closing | self.eos_ids)
+        self.special = frozenset(special | self.deciding)
+        self.enders = frozenset(((special | closing) - headers) | self.eos_ids)
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         return self._tokenise(texts)[0]
@@ -92,7 +96,8 @@ class Encoder:
     def _encode(
         self, row: Marked, ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
     ) -> Encoded:
-        shift = len(self.leading)
+        leading = self._own_leading(ids)
+        shift = len(leading)
         labels = [-100] * (len(ids) + shift)
         terminators: list[int] = []
         merged = False
@@ -104,17 +109,29 @@ class Encoder:
             ends = [end for end in row.ends if start <= end[0] <= stop]
             found = [t for end in ends for t in _inside(end, ids, offsets, beginnings)]
             if ended:
-                found = [last - 1]
+                found = [self._deciding(ids, first, last)]
             elif found and not row.text[ends[-1][1] : stop].strip():
                 last = found[-1] + 1
             labels[shift + first : shift + last] = ids[first:last]
             terminators += [shift + t for t in found]
         return Encoded(
-            input_ids=self.leading + ids,
+            input_ids=leading + ids,
             labels=labels,
             terminators=tuple(terminators),
             merged=merged,
+            remarks=row.remarks,
         )
+
+    def _own_leading(self, ids: list[int]) -> list[int]:
+        """The beginning of sequence, unless the text begins with it."""
+        return [] if ids[: len(self.leading)] == self.leading else self.leading
+
+    def _deciding(self, ids: list[int], first: int, last: int) -> int:
+        """Where the turn is over: at the first of its end tokens that ends a turn by itself."""
+        start = last
+        while start > first and (ids[start - 1] in self.special or self._is_space(ids[start - 1])):
+            start -= 1
+        return next((t for t in range(start, last) if ids[t] in self.deciding), last - 1)
 
     def _close(self, ids: list[int], first: int, last: int) -> tuple[int, bool]:
         """End of the turn: at its terminator, which a template may put just after the span."""
@@ -127,7 +144,7 @@ class Encoder:
         if not ends:
             return last, False
         end = ends[0] + 1
-        while end < last and ids[end] in self.special:
+        while end < last and ids[end] in self.special and ids[end] != ids[end - 1]:
             end += 1
         return end, True
 

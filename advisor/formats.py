@@ -12,7 +12,10 @@ from typing import Any
 
 from advisor import tokenised
 from advisor.answers import answer_text, as_text, check_choice, chosen_message, given, scalar
+from advisor.calls import read_tools
 from advisor.errors import InputError
+from advisor.prompts import start_of_completion
+from advisor.remarks import PROMPT_REPEATED
 from advisor.row_marks import (
     JUDGEMENTS,
     MARKS,
@@ -273,7 +276,7 @@ def _talk(column: str) -> Callable[[Row], Conversation]:
         system = "" if column == "messages" else as_text(row, "system")
         if system and messages and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": system})
-        tools = _tools(row.get("tools"))
+        tools = read_tools(row.get("tools"))
         return Conversation(messages=messages, tools=tools, options=_options(row))
 
     return read
@@ -293,12 +296,15 @@ def _prompt_and(column: str) -> Callable[[Row], Content]:
 
 def _two_parts(row: Row, prompt: object, completion: object) -> Conversation:
     """A prompt and a completion of which at least one is a list of messages."""
-    head = _part(prompt, "user")
+    head, rest = _part(prompt, "user"), _part(completion, "assistant")
+    begun = start_of_completion(head, rest)
+    repeated = (PROMPT_REPEATED,) if begun else ()
     return Conversation(
-        messages=head + _part(completion, "assistant"),
-        first=len(head),
-        tools=_tools(row.get("tools")),
+        messages=rest if begun else head + rest,
+        first=begun or len(head),
+        tools=read_tools(row.get("tools")),
         options=_options(row),
+        remarks=repeated,
     )
 
 
@@ -306,16 +312,6 @@ def _part(value: object, role: str) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"role": role, "content": value}]
     return _message_list(value, "prompt" if role == "user" else "completion")
-
-
-def _tools(value: object) -> list[Any] | None:
-    """The `tools` column, which may be JSON text; None where there is none."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.strip() else None
-        except json.JSONDecodeError as error:
-            raise InputError(f"the tools column is not JSON ({error.msg})") from error
-    return value if isinstance(value, list) and value else None
 
 
 def _options(row: Row) -> dict[str, Any]:

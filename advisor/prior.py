@@ -292,7 +292,7 @@ def measure_prior(
             dropped=dataset.counts.dropped,
             seed=seed,
             seconds=time.monotonic() - start,
-            notes=(*loaded.notes, *probe.notes, *dataset.info.notes, *dataset.losses()),
+            notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.losses()),
         )
 
     for first in range(0, len(order), BLOCK):

@@ -6,18 +6,18 @@ where a template rewrites earlier turns, a placeholder put in the turn's place s
 What cannot be located is refused: a mask of nothing would train on nothing, silently.
 """
 
-import copy
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from advisor.errors import InputError
+from advisor.plain import plain_template
+from advisor.template_source import training_version
 
 logger = logging.getLogger(__name__)
 
@@ -26,22 +26,8 @@ PROBE = tuple(
     {"role": role, "content": text}
     for role, text in (("user", "one"), ("assistant", "two"), ("user", "six"), ("assistant", "ten"))
 )
-CONTENT = "{{ m.content or ((m.tool_calls or '') and m.tool_calls | tojson) }}"
-PLAIN_SINGLE = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}"
-    "{% generation %}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ m.content }}{{ '\\n' }}{% endif %}{% endfor %}"
-)
-PLAIN_CHAT = (
-    "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'Assistant:' }}"
-    "{% generation %}{{ ' ' }}" + CONTENT + "{{ eos_token }}{% endgeneration %}"
-    "{% else %}{{ {'user': 'User: ', 'tool': 'Tool: '}.get(m.role, '') }}{{ m.content }}{% endif %}"
-    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
-)
-PLAIN_TEXT = (
-    "{system}\\n{user}\\n{assistant}{eos}, and in conversations of several turns "
-    "{system}\\nUser: {user}\\nAssistant: {assistant}{eos}\\n..."
-)
+THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+"""Keys of a message under which thoughts stand beside its content."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +44,15 @@ class Conversation:
     """Further variables of the template (TRL's `chat_template_kwargs` column)."""
     skip: frozenset[int] = frozenset()
     """Turns that the row marks as no target; they stay as context."""
+    remarks: tuple[str, ...] = ()
+    """Codes of what was assumed in reading the row (`advisor.remarks`)."""
 
     def targets(self) -> list[int]:
         """Indices of the assistant turns that have something to learn."""
         return [
             k
             for k, m in enumerate(self.messages)
-            if k >= self.first
-            and k not in self.skip
-            and m["role"] == "assistant"
-            and (str(m.get("content") or "").strip() or m.get("tool_calls"))
+            if k >= self.first and k not in self.skip and m["role"] == "assistant" and _speaks(m)
         ]
 
 
@@ -93,6 +78,14 @@ class Marked:
     """Character ranges of ordinary text that ends a turn."""
     verify: bool = True
     """Whether the text before a target, tokenised by itself, must be the beginning of the whole."""
+    remarks: tuple[str, ...] = ()
+    """Codes of what was assumed for the row or lost by design (`advisor.remarks`)."""
+
+
+def _speaks(message: Mapping[str, Any]) -> bool:
+    said = (message.get(key) for key in ("content", "refusal", *THOUGHT_KEYS))
+    calls = message.get("tool_calls") or message.get("function_call")
+    return any(str(text or "").strip() for text in said) or bool(calls)
 
 
 def common_prefix_length(a: Sequence[object], b: Sequence[object]) -> int:
@@ -107,12 +100,13 @@ class ChatTemplate:
     """A chat template that renders conversations and says which characters are targets."""
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, source: str | None, eos_token: str | None
+        self, tokenizer: PreTrainedTokenizerBase, kind: str, text: str, eos_token: str | None
     ) -> None:
-        self.kind, self.text = _read(tokenizer, source)
+        self.kind, self.text = kind, text
         self.variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
         self.variables["eos_token"] = eos_token or ""
         self.notes: tuple[str, ...] = ()
+        self.parts = self._reads_parts()
         self.opener, self.unprompted = self._openers()
         self.terminator = ""
         if self.kind == "plain":
@@ -123,6 +117,16 @@ class ChatTemplate:
         if not any(token in self.ending for token in {*special, eos_token or PLACEHOLDER}):
             self.terminator = self.ending.rstrip()
         self.notes += tuple(self._probe_notes(tokenizer))
+
+    def _reads_parts(self) -> bool:
+        """Whether the template shows a content only as a list of parts, as those for images do."""
+        shown = []
+        for self.parts in (False, True):
+            try:
+                shown.append("ten" in self.render(Conversation(messages=list(PROBE))))
+            except InputError:
+                shown.append(False)
+        return shown == [False, True]
 
     @property
     def marked(self) -> bool:
@@ -137,7 +141,7 @@ class ChatTemplate:
         except InputError as error:
             logger.debug("turns of the chat template are not located: %s", error)
             ends = False
-        training = None if ends else _training_template(tokenizer, self.text)
+        training = None if ends else training_version(tokenizer, self.text)
         if training:
             self.text = training
             self.opener, self.unprompted = self._openers()
@@ -176,13 +180,17 @@ class ChatTemplate:
             )
 
     def mark(self, conversation: Conversation) -> Marked:
-        """Render a conversation and mark its targets; InputError if that cannot be done."""
+        """Render a conversation and mark its targets; InputError if they cannot be located.
+
+        Whether every word is there, and in its place, is for `advisor.accounting` to say.
+        """
         if not conversation.targets():
             text = self.render(conversation) if conversation.messages else ""
             return Marked(text=text, spans=())
         found = self._generation_spans if self.marked else self._located_turns
         marked = found(conversation)
-        _require_said(conversation, "".join(marked.text[a:b] for a, b in marked.spans))
+        spans = tuple(self._after_header(marked.text, span) for span in marked.spans)
+        marked = replace(marked, spans=spans)
         return replace(marked, ends=tuple(self._ends(marked)))
 
     def _ends(self, marked: Marked) -> Iterator[tuple[int, int]]:
@@ -215,10 +223,10 @@ class ChatTemplate:
         chosen = conversation.messages if messages is None else messages
         template = self.text
         if self.kind == "plain":
-            template = PLAIN_CHAT if _has_labels(conversation.messages) else PLAIN_SINGLE
+            template = plain_template(conversation.messages)
         try:
             rendered: Any = render_jinja_template(
-                conversations=[[{k: v for k, v in m.items() if v is not None} for m in chosen]],
+                conversations=[[_in_parts(m) for m in chosen] if self.parts else list(chosen)],
                 tools=conversation.tools,
                 chat_template=template,
                 return_assistant_tokens_mask=generation,
@@ -239,7 +247,11 @@ class ChatTemplate:
         turns = [k for k, m in enumerate(conversation.messages) if m["role"] == "assistant"]
         if len(turns) == len(spans):
             targets = conversation.targets()
-            spans = [span for k, span in zip(turns, spans, strict=True) if k in targets]
+            spans = [
+                (self._trimmed(conversation, text, k, span), span[1])
+                for k, span in zip(turns, spans, strict=True)
+                if k in targets
+            ]
         elif conversation.skip:
             raise InputError(
                 f"the chat template marks {len(spans)} stretches of {len(turns)} assistant turns, so "
@@ -258,9 +270,21 @@ class ChatTemplate:
             )
         return Marked(text=text, spans=kept, verify=False)
 
+    def _trimmed(self, conversation: Conversation, text: str, k: int, span: tuple[int, int]) -> int:
+        """Where turn k starts within its mark, which may hold what the generation prompt writes."""
+        if not self.opener or self.unprompted or text.endswith(self.opener, 0, span[0]):
+            return span[0]
+        start = self._direct_start(conversation, text, k)
+        return start if start is not None and span[0] < start < span[1] else span[0]
+
+    def _after_header(self, text: str, span: tuple[int, int]) -> tuple[int, int]:
+        """The span without the assistant's header, which some templates write where no prompt has it."""
+        begun = common_prefix_length(text[span[0] : span[1]], self.opener)
+        header = self.opener.partition("<think")[0].rstrip()
+        return (span[0] + begun, span[1]) if begun >= len(header) > 2 else span
+
     def _located_turns(self, conversation: Conversation) -> Marked:
         text = self.render(conversation)
-        _require_said(conversation, text)
         spans = tuple(self._turn(conversation, text, k) for k in conversation.targets())
         ends = [0, *(end for _, end in spans)]
         if any(a < previous or a >= b for previous, (a, b) in zip(ends, spans, strict=False)):
@@ -326,6 +350,21 @@ class ChatTemplate:
         """What the template puts after the last turn."""
         return self._around("ten")[1]
 
+    @property
+    def turn_header(self) -> str:
+        """What stands between an answer's end and the next user's text, without white space."""
+        try:
+            text = self.render(Conversation(messages=list(PROBE)))
+        except InputError:
+            return ""
+        between = text.partition("two")[2].partition("six")[0]
+        shared = common_prefix_length(between, self.ending)
+        return between[shared:].strip()
+
+    def after(self, word: str) -> str:
+        """What follows a word of the probe: an answer, up to the next user's text or the end."""
+        return self._around(word)[1]
+
     def _around(self, word: str) -> tuple[str, str]:
         try:
             before, _, after = self.render(Conversation(messages=list(PROBE))).partition(word)
@@ -334,24 +373,14 @@ class ChatTemplate:
         return before, after
 
 
-def _last_line(message: Mapping[str, Any]) -> str:
-    """The last line that any template must show: thoughts may be left out."""
-    lines = str(message.get("content") or "").split("</think>")[-1].split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _require_said(conversation: Conversation, text: str) -> None:
-    for k in conversation.targets():
-        if _last_line(conversation.messages[k]) not in text:
-            raise InputError(
-                f"the chat template leaves out what the assistant says in turn {k}; give another "
-                "with --chat_template FILE, or use --chat_template none"
-            )
-
-
-def _has_labels(messages: Sequence[Mapping[str, Any]]) -> bool:
-    roles = [m["role"] for m in messages]
-    return roles.count("assistant") > 1 or roles.count("user") > 1 or "tool" in roles
+def _in_parts(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with its content as a list of one text."""
+    text = message.get("content")
+    return (
+        {**message, "content": [{"type": "text", "text": text}]}
+        if isinstance(text, str)
+        else message
+    )
 
 
 def _unlocated(reason: str) -> str:
@@ -359,42 +388,3 @@ def _unlocated(reason: str) -> str:
         f"the chat template rewrites earlier turns and {reason}; give a template with "
         "{% generation %} marks by --chat_template FILE, or use --chat_template none"
     )
-
-
-def _training_template(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:
-    from trl.chat_template_utils import get_training_chat_template
-
-    own = copy.copy(tokenizer)
-    own.chat_template = text
-    try:
-        return get_training_chat_template(own)
-    except Exception:  # it renders the template
-        return None
-
-
-def _read(tokenizer: PreTrainedTokenizerBase, source: str | None) -> tuple[str, str]:
-    """Kind and text of the template that `--chat_template` or the tokenizer gives."""
-    if source is None and tokenizer.chat_template:
-        return "tokenizer", _own_template(tokenizer)
-    if source is None or source == "none":
-        return "plain", PLAIN_TEXT
-    if "{" in source:
-        return "string", source
-    try:
-        return "file", Path(source).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(
-            f"cannot read the chat template file {source} ({reason}); --chat_template takes a jinja "
-            "file, a jinja text, or none"
-        ) from error
-
-
-def _own_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    named: Any = tokenizer.chat_template
-    if isinstance(named, dict) and "default" not in named:
-        raise InputError(
-            f"the tokenizer's chat templates are {', '.join(named)}, none of them the default; give "
-            "one with --chat_template FILE, or use --chat_template none"
-        )
-    return str(tokenizer.get_chat_template())

@@ -329,7 +329,8 @@ def test_template_from_file_and_text(tmp_path: Path) -> None:
 REFUSED = [
     (packaged("gemma"), [SYSTEM, *SINGLE], r"row 1 .*System role not supported"),
     (packaged("gemma"), [user("a"), user("b"), assistant("c")], "row 1 .*must alternate"),
-    (packaged("smolvlm"), SINGLE, "leaves out what the assistant says in turn 1"),
+    ("{{ messages[0].content }}", SINGLE, r"leaves out what the assistant says in turn 1 \('yo'\)"),
+    ("{{ messages[1].content }}", SINGLE, r"leaves out what the user says in turn 0 \('hi'\)"),
     (
         "{% for m in messages %}{% generation %}{% endgeneration %}{{ m.content }}{% endfor %}",
         SINGLE,
@@ -338,7 +339,7 @@ REFUSED = [
     ("{{ messages | length }}{% for m in messages | reverse %}{{ m.content }}{% endfor %}", MULTI,
      "rewrites earlier turns"),
     ("{% for m in %}", SINGLE, "refuses the conversation"),
-    ("{{ 'constant' }}", MULTI, "leaves out what the assistant says in turn 1"),
+    ("{{ 'constant' }}", MULTI, "leaves out what the user says in turn 0"),
     ("{{ 1 / 0 }}", SINGLE, "division by zero"),
     ("{{ range(10 ** 9) | list }}", SINGLE, "Range too big"),
     ("{{ 'a' * 10 ** 15 }}", SINGLE, "MemoryError"),

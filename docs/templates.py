@@ -1,0 +1,198 @@
+"""Every packaged chat template against rows with calls and thoughts: `python docs/templates.py`.
+
+Writes `templates.md`; a test checks that it is current and that every cell is true.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import transformers
+import trl
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from advisor.data import SFTDataset, load_dataset
+from advisor.errors import InputError
+
+HERE = Path(__file__).parent
+PACKAGED = Path(trl.__file__).parent / "chat_templates"
+BOS, EOS = "<begin_of_text>", "<end_of_text>"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "qtoolname",
+        "description": "looks it up",
+        "parameters": {
+            "type": "object",
+            "properties": {"qprop": {"type": "string", "description": "what"}},
+            "required": ["qprop"],
+        },
+    },
+}
+
+
+def call(n: int = 1) -> dict[str, Any]:
+    """A call with an id of nine letters, as some templates ask for."""
+    function = {"name": "qtoolname", "arguments": {"qprop": f"qvalue{n}", "qnumber": 7300 + n}}
+    return {"id": f"abcdefgh{n}", "type": "function", "function": function}
+
+
+USER = {"role": "user", "content": "quserone asks"}
+LAST = {"role": "assistant", "content": "qanslast says"}
+RESULT = {
+    "role": "tool", "tool_call_id": "abcdefgh1", "name": "qtoolname", "content": "qresult was sunny",
+}  # fmt: skip
+THOUGHT = "<think>\nqthought one\n</think>\n\n"
+
+
+def assistant(content: str, **keys: Any) -> dict[str, Any]:
+    """An assistant's turn."""
+    return {"role": "assistant", "content": content, **keys}
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "text": {"messages": [USER, assistant("qansone says"), {**USER, "content": "quser2"}, LAST]},
+    "system": {"messages": [{"role": "system", "content": "qsystem rules"}, USER, LAST]},
+    "call": {"messages": [USER, assistant("", tool_calls=[call()]), RESULT, LAST], "tools": [TOOL]},
+    "call with text": {
+        "messages": [USER, assistant("qlet me look", tool_calls=[call()]), RESULT, LAST],
+        "tools": [TOOL],
+    },
+    "two calls": {
+        "messages": [
+            USER, assistant("", tool_calls=[call(), call(2)]), RESULT,
+            {**RESULT, "tool_call_id": "abcdefgh2", "content": "qother was rainy"}, LAST,
+        ],
+        "tools": [TOOL],
+    },
+    "call last": {"messages": [USER, assistant("", tool_calls=[call()])], "tools": [TOOL]},
+    "legacy call": {
+        "messages": [
+            USER,
+            {"role": "assistant", "content": None, "function_call": {
+                "name": "qtoolname", "arguments": '{"qprop": "qvalue1"}'}},
+            {"role": "function", "name": "qtoolname", "content": "qresult was sunny"},
+            LAST,
+        ],
+        "tools": [TOOL],
+    },
+    "think in text": {"messages": [USER, assistant(THOUGHT + "qansone says")]},
+    "reasoning_content": {
+        "messages": [USER, assistant("qansone says", reasoning_content="qthought one")]
+    },
+    "reasoning": {"messages": [USER, assistant("qansone says", reasoning="qthought one")]},
+    "thinking": {"messages": [USER, assistant("qansone says", thinking="qthought one")]},
+    "earlier think": {
+        "messages": [
+            USER, assistant(THOUGHT + "qansone says"), {**USER, "content": "quser2"},
+            assistant(THOUGHT.replace("one", "two") + "qanslast says"),
+        ]
+    },
+    "earlier reasoning": {
+        "messages": [
+            USER, assistant("qansone says", reasoning_content="qthought one"),
+            {**USER, "content": "quser2"},
+            assistant("qanslast says", reasoning_content="qthought two"),
+        ]
+    },
+    "think and call": {
+        "messages": [
+            USER, assistant("", reasoning_content="qthought one", tool_calls=[call()]), RESULT,
+            assistant("qanslast says", reasoning_content="qthought two"),
+        ],
+        "tools": [TOOL],
+    },
+}  # fmt: skip
+
+
+def byte_level() -> PreTrainedTokenizerFast:
+    """A tokenizer of bytes: what a template writes is what is decoded."""
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(letters)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens([AddedToken(t, special=True) for t in (BOS, EOS)])
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=BOS, eos_token=EOS)
+
+
+def packaged() -> Iterator[tuple[str, str]]:
+    """Name and text of every template that TRL and transformers ship."""
+    for path in sorted(PACKAGED.glob("*.jinja")):
+        yield f"TRL {path.stem}", path.read_text(encoding="utf-8")
+    root = Path(transformers.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        if "for message in" in source and "{%" in source:
+            for n, text in enumerate(_templates(ast.parse(source))):
+                yield f"transformers {path.stem}{f' {n + 1}' if n else ''}", text
+
+
+def _templates(tree: ast.Module) -> Iterator[str]:
+    """Strings of a module that are chat templates; a docstring is an expression by itself."""
+    documents = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            loops = "for message in" in node.value and "endfor" in node.value
+            if loops and id(node) not in documents:
+                yield node.value
+
+
+def outcomes(template: str) -> Iterator[tuple[str, SFTDataset | InputError]]:
+    """What becomes of each row under a template: a dataset of it alone, or the refusal."""
+    tokenizer = byte_level()
+    tokenizer.chat_template = template
+    for name, row in ROWS.items():
+        try:
+            dataset = load_dataset([row], tokenizer, max_length=1 << 20)
+            dataset.tokenize([0])
+            yield name, dataset
+        except InputError as error:
+            yield name, error
+
+
+def cell(outcome: SFTDataset | InputError) -> str:
+    """One word for what became of a row."""
+    if isinstance(outcome, InputError):
+        return "refused"
+    counts: Mapping[str, int] = outcome.counts.remarks
+    word = "in, TRL" if "training_version" in counts else "in"
+    if "thought_removed" in counts:
+        word = word.replace("in", "note")
+    return word + (", no tools" if "tools_left_out" in counts else "")
+
+
+def page(found: Mapping[str, Mapping[str, str]]) -> str:
+    """The page, from the cells of every template."""
+    lines = [INTRODUCTION, f"| template | {' | '.join(ROWS)} |", "|---" * (len(ROWS) + 1) + "|"]
+    lines += [f"| {name} | {' | '.join(cells.values())} |" for name, cells in found.items()]
+    return "\n".join(lines) + "\n"
+
+
+INTRODUCTION = """# What packaged chat templates do with calls and thoughts
+
+Generated by `python docs/templates.py`. Each column is one conversation, each row one chat template
+that TRL or transformers ships. Whatever the row says must come out: the assistant's words, calls and
+thoughts as targets, everybody else's as context, nothing else as a target.
+
+- **in**: every word is where it belongs.
+- **in, TRL**: so it is by TRL's training version of the template; the template itself loses a part.
+- **note**: the template removes the thoughts of earlier turns by design; counted in a note.
+- **no tools**: the template leaves the definitions of the tools out; counted in a note.
+- **refused**: the template would lose or misplace a part, or refuses the conversation itself; the
+  message names the turn and the part. `--chat_template none` reads every one of these rows, with
+  calls as JSON and thoughts between `<think>` and `</think>`; another template may do it better.
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    found = {
+        name: {row: cell(outcome) for row, outcome in outcomes(text)} for name, text in packaged()
+    }
+    (HERE / "templates.md").write_text(page(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
