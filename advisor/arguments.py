@@ -91,7 +91,7 @@ def _add_recommend(commands: Any) -> None:
         "--device_map", help="spread a large model as accelerate does, for example auto"
     )
     weights.add_argument(
-        "--model_kind", choices=["base", "instruct"], help="default: what the model's name says"
+        "--model_kind", choices=["base", "instruct"], help="default: what the model's files say"
     )
     use = parser.add_argument_group("use and measurement")
     use.add_argument(

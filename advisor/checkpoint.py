@@ -1,14 +1,13 @@
 """A model's folder or hub id, before anything of it is loaded.
 
-Where it is, whether its files are safe to open, what its name says, its fingerprint, and the one
-line for each way in which reading it can fail. Used by `advisor/model.py`; needs no torch.
+Where it is, whether its files are safe to open, its fingerprint, and the one line for each way in which
+reading it can fail. Used by `advisor/model.py`; needs no torch.
 """
 
 import difflib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +16,13 @@ from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
 from advisor.errors import InputError
+from advisor.kind import kind as kind
 
 WHOLE_HASH = 2 * 1024**3  # bytes of weights that are hashed in full
 SAMPLE = 1024**2  # bytes hashed at each end of a larger file
 VOCABULARY_FILES = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]
 VOCABULARY_FILES += ["sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "tokenization_*.py"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-INSTRUCT = (
-    "instruct|instruction|it|chat|thinking|think|reasoning|reasoner|r1|rlhf|rlvr|dpo|orpo|grpo|ppo"
-    "|sft|distill|distilled|assistant|aligned|tulu|vicuna|zephyr"
-)
-BASE = "base|pt|pretrain|pretrained"
 HUB_ERRORS = (
     hub_errors.HfHubHTTPError,
     hub_errors.LocalEntryNotFoundError,
@@ -124,17 +119,6 @@ def is_pickled(name: str, folder: Path, *, allow_pickle: bool) -> bool:
     return True
 
 
-def kind(name: str, folder: Path | None) -> tuple[str, str]:
-    """Base, instruct or unknown by the name alone (base models carry chat templates too)."""
-    names = [folder.resolve().name, _original_name(folder)] if folder else [name]
-    for found, words in (("instruct", INSTRUCT), ("base", BASE)):
-        pattern = rf"(?<![a-z0-9])({words})(?![a-z0-9])"
-        for candidate in names:
-            if match := re.search(pattern, candidate.lower()):
-                return found, f'Its name says "{match[0]}": taken for the {found} kind of model.'
-    return "unknown", "Its name does not say whether it is a base or an instruct model."
-
-
 def fingerprint(folder: Path) -> tuple[str, list[str]]:
     """16 hexadecimal digits over weights and config, and a note where not every byte was read."""
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
@@ -192,15 +176,6 @@ def pickle_refused(name: str, file: str) -> InputError:
         f"{name}: {file} is pickled, not safetensors, and unpickling a file can run code from it: "
         "convert it to safetensors, or allow it with --allow_pickle if you trust its source"
     )
-
-
-def _original_name(folder: Path) -> str:
-    """The hub name that the hub's cache or the config remembers, else an empty text."""
-    for part in folder.resolve().parts:
-        if part.startswith("models--"):
-            return part
-    recorded = json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path")
-    return Path(str(recorded or "")).name
 
 
 def _chunks(path: Path, *, whole: bool) -> Iterator[bytes]:

@@ -34,6 +34,7 @@ from transformers.utils import logging as transformers_logging
 
 from advisor import checkpoint
 from advisor.errors import InputError
+from advisor.kind import chat_of
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
@@ -66,7 +67,7 @@ class LoadedModel:
     device: str
     """Where the inputs go: cpu, cuda:0, ..."""
     kind: str
-    """base, instruct or unknown, read from the name alone."""
+    """base, instruct or unknown; see `advisor/kind.py`."""
     notes: tuple[str, ...]
     """What was chosen or assumed, one sentence each."""
 
@@ -101,6 +102,8 @@ def load_model(
         placing = device_map or (None if target == "cpu" else {"": target})
         arguments = {"dtype": torch_dtype, "device_map": placing, "use_safetensors": safe, **hub}
         model, info = _load_weights(name, folder, arguments)
+        chat = chat_of(tokenizer, model.generation_config)
+        kind, kind_note = checkpoint.kind(name, folder, chat)
     notes = [where, why, *_check_weights(name, model, info)]
     notes += _check_vocabulary(name, model, tokenizer)
     model.requires_grad_(False).eval()
@@ -108,7 +111,6 @@ def load_model(
     if parameters < TINY and model.device.type == "cpu":
         torch.set_num_threads(1)
         notes.append("One thread: for a model under 2M parameters more threads are slower.")
-    kind, kind_note = checkpoint.kind(name, folder)
     # Only configs that came from the hub carry a commit.
     commit = getattr(config, "_commit_hash", None) or "unknown"
     fingerprint, fingerprint_note = checkpoint.fingerprint(folder) if folder else (commit, [])
