@@ -35,6 +35,7 @@ from transformers.utils import logging as transformers_logging
 from advisor import checkpoint
 from advisor.errors import InputError
 from advisor.kind import chat_of
+from advisor.rope import each_row_by_itself
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
@@ -107,6 +108,10 @@ def load_model(
     notes = [where, why, *_check_weights(name, model, info)]
     notes += _check_vocabulary(name, model, tokenizer)
     model.requires_grad_(False).eval()
+    if each_row_by_itself(model):
+        notes.append(
+            "Its rotary positions depend on the length of a row: of each by itself, not of a batch."
+        )
     parameters = model.num_parameters()
     if parameters < TINY and model.device.type == "cpu":
         torch.set_num_threads(1)
