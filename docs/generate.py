@@ -5,7 +5,6 @@ from the records of the benches, `better-targets.md` from those of its studies, 
 and its figures from the calibration's.
 """
 
-import csv
 import inspect
 import math
 import re
@@ -24,6 +23,7 @@ from speed import speed_page
 
 from advisor.objectives import OBJECTIVES, Objective, TokenStats, get_objective
 from advisor.rule import STRONG, WEAK
+from harness.published import read_published
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parent / "results" / "published.csv"
@@ -139,8 +139,7 @@ to 1,000. Not drawn: {not_drawn}.
 
 def continuum(path: Path) -> None:
     """Published gain of -p over NLL against mean p, with the regimes shaded."""
-    with PUBLISHED.open(encoding="utf-8") as file:
-        cells = [cell for cell in csv.DictReader(file) if cell["mean_p"]]
+    cells = [cell for cell in read_published(PUBLISHED) if cell["mean_p"]]
     figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
     for name, low, high, colour in REGIMES:
         axes.axvspan(low, high, color=colour, alpha=0.12, lw=0)
