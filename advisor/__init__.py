@@ -11,7 +11,12 @@
     prior = measure_prior(loaded, dataset, settled=is_settled)
     print(recommend(prior, temperature=0.0).reason)
 
-Nothing is imported here, so that `advisor --help` stays instant.
+Nothing is imported here but the switch that keeps the libraries from reporting home, so that
+`advisor --help` stays instant.
 """
 
+from advisor.telemetry import switch_off
+
 __version__ = "0.1.0"
+
+switch_off()

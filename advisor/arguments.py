@@ -91,7 +91,7 @@ def _add_recommend(commands: Any) -> None:
         "--device_map", help="spread a large model as accelerate does, for example auto"
     )
     weights.add_argument(
-        "--model_kind", choices=["base", "instruct"], help="default: what the model's name says"
+        "--model_kind", choices=["base", "instruct"], help="default: what the model's files say"
     )
     use = parser.add_argument_group("use and measurement")
     use.add_argument(
@@ -138,7 +138,7 @@ def _add_validate(commands: Any) -> None:
     parser.add_argument("--example", type=int, default=0, help="row to show (default: 0)")
     add_json(parser).add_argument(
         "--scores", metavar="FILE", help="score every row and write a JSON line each: mean p, NLL, CLL and "
-        "CADFT's compatibility; the five worst are shown",
+        "compatibility (larger fits the model better); the five worst are shown",
     )  # fmt: skip
 
 

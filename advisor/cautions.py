@@ -105,7 +105,7 @@ def _about_evidence(
     if kind == "unknown" and regime != "model-weak":
         yield Caution(
             code="kind_unknown",
-            text="The name does not say whether the model is a base or an instruct model, "
+            text="Nothing says whether the model is a base or an instruct model, "
             "which matters here: say --model_kind base or instruct.",
         )
 

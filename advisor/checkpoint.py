@@ -1,14 +1,13 @@
 """A model's folder or hub id, before anything of it is loaded.
 
-Where it is, whether its files are safe to open, what its name says, its fingerprint, and the one
-line for each way in which reading it can fail. Used by `advisor/model.py`; needs no torch.
+Where it is, whether its files are safe to open, its fingerprint, and the one line for each way in which
+reading it can fail. Used by `advisor/model.py`; needs no torch.
 """
 
 import difflib
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from pathlib import Path
 from huggingface_hub import constants, get_session
 from huggingface_hub import errors as hub_errors
 
-from advisor import gguf
 from advisor.errors import InputError
 from advisor.files import check_pointer, is_data
+from advisor.kind import kind as kind
 
 WHOLE_HASH = 2 * 1024**3  # bytes of weights that are hashed in full
 SAMPLE = 1024**2  # bytes hashed at each end of a larger file
@@ -27,11 +26,6 @@ VOCABULARY_FILES += ["sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "to
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 STATES = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "pytorch_model_fsdp")
 """Beginnings of files that stand beside the weights of a training."""
-INSTRUCT = (
-    "instruct|instruction|it|chat|thinking|think|reasoning|reasoner|r1|rlhf|rlvr|dpo|orpo|grpo|ppo"
-    "|sft|distill|distilled|assistant|aligned|tulu|vicuna|zephyr"
-)
-BASE = "base|pt|pretrain|pretrained"
 HUB_ERRORS = (
     hub_errors.HfHubHTTPError,
     hub_errors.LocalEntryNotFoundError,
@@ -199,19 +193,6 @@ def check_weight_files(folder: Path) -> None:
             )
 
 
-def kind(name: str, folder: Path | None, file: Path | None = None) -> tuple[str, str]:
-    """Base, instruct or unknown by the name alone (base models carry chat templates too)."""
-    names = [folder.resolve().name, _original_name(folder)] if folder else [name]
-    if file is not None:
-        names = [file.stem, gguf.facts(file)["name"]]
-    for found, words in (("instruct", INSTRUCT), ("base", BASE)):
-        pattern = rf"(?<![a-z0-9])({words})(?![a-z0-9])"
-        for candidate in names:
-            if match := re.search(pattern, candidate.lower()):
-                return found, f'Its name says "{match[0]}": taken for the {found} kind of model.'
-    return "unknown", "Its name does not say whether it is a base or an instruct model."
-
-
 def fingerprint(folder: Path, file: Path | None = None) -> tuple[str, list[str]]:
     """16 hexadecimal digits over weights and config, and a note where not every byte was read.
 
@@ -278,17 +259,6 @@ def pickle_refused(name: str, file: str) -> InputError:
         f"{name}: {file} is pickled, not safetensors, and unpickling a file can run code from it: "
         "convert it to safetensors, or allow it with --allow_pickle if you trust its source"
     )
-
-
-def _original_name(folder: Path) -> str:
-    """The hub name that the hub's cache or the config remembers, else an empty text."""
-    for part in folder.resolve().parts:
-        if part.startswith("models--"):
-            return part
-    if not (folder / "config.json").is_file():
-        return ""
-    recorded = json.loads((folder / "config.json").read_text("utf-8")).get("_name_or_path")
-    return Path(str(recorded or "")).name
 
 
 def _chunks(path: Path, *, whole: bool) -> Iterator[bytes]:

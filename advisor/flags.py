@@ -24,8 +24,9 @@ def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--revision", help="of a model on the hub")
     parser.add_argument(
-        "--trust_remote_code", action="store_true", help="run code that comes with the model (off)"
-    )
+        "--trust_remote_code", action="store_true",
+        help="run code that comes with the model, and in confirm code that files of --tasks name (off)",
+    )  # fmt: skip
     data = parser.add_argument_group("data")
     data.add_argument("--dataset_config", help="configuration of a dataset on the hub")
     data.add_argument("--split", help="needed where there are several")

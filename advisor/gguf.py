@@ -65,6 +65,11 @@ def arguments(file: Path | None) -> dict[str, Any]:
     return {} if file is None else {"gguf_file": file.name}
 
 
+def names(file: Path | None) -> list[str]:
+    """What a GGUF file is called, by its name and by what it says of itself; none for another model."""
+    return [] if file is None else [file.stem, facts(file)["name"]]
+
+
 def loading() -> dict[str, Any]:
     """What the weights need: unpacked, also where kernels would compute with the packed ones."""
     from transformers import GgufConfig

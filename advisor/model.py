@@ -34,6 +34,8 @@ from transformers.utils import logging as transformers_logging
 
 from advisor import checkpoint, gguf
 from advisor.errors import InputError
+from advisor.kind import chat_of
+from advisor.rope import each_row_by_itself
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
@@ -66,7 +68,7 @@ class LoadedModel:
     device: str
     """Where the inputs go: cpu, cuda:0, ..."""
     kind: str
-    """base, instruct or unknown, read from the name alone."""
+    """base, instruct or unknown; see `advisor/kind.py`."""
     notes: tuple[str, ...]
     """What was chosen or assumed, one sentence each."""
 
@@ -103,6 +105,8 @@ def load_model(
         arguments = {"dtype": torch_dtype, "device_map": placing, "use_safetensors": safe, **hub}
         arguments |= gguf.loading() if packed else {}
         model, info = _load_weights(name, folder, arguments)
+        chat = chat_of(tokenizer, model.generation_config)
+        kind, kind_note = checkpoint.kind(name, folder, chat, named=gguf.names(packed))
     if packed:
         gguf.unpacked(model)
     notes = [
@@ -113,11 +117,14 @@ def load_model(
     ]
     notes += _check_vocabulary(name, model, tokenizer)
     model.requires_grad_(False).eval()
+    if each_row_by_itself(model):
+        notes.append(
+            "Its rotary positions depend on the length of a row: of each by itself, not of a batch."
+        )
     parameters = model.num_parameters()
     if parameters < TINY and model.device.type == "cpu":
         torch.set_num_threads(1)
         notes.append("One thread: for a model under 2M parameters more threads are slower.")
-    kind, kind_note = checkpoint.kind(name, folder, packed)
     # Only configs that came from the hub carry a commit.
     commit = getattr(config, "_commit_hash", None) or "unknown"
     fingerprint, fingerprint_note = (

@@ -230,9 +230,9 @@ _ROWS = (
     _row(weights.psft, "-min(p / p0, clip(p / p0, .8, 1 + high))", "p / p0 where p / p0 <= 1 + high, else 0",
          NEUTRAL, "arXiv:2508.17784, code", needs=("reference_logp",),
          parameters={"high": _from_zero(0.28)}, sparse=True),
-    _row(weights.infosft, "-sg(w) log p", "p [logit(ceiling) - logit(p)]+, mean 1 over the step", LEANING,
-         "arXiv:2605.14967", status="unverified", needs=("step",),
-         parameters={"ceiling": Parameter(default=0.93, low=0.0, high=0.9999, exclusive_low=True)}),
+    _row(weights.infosft, "-sg(w) log p", "p [1 - logit(p) / logit(ceiling)]+", LEANING,
+         "arXiv:2605.14967, code",
+         parameters={"ceiling": Parameter(default=0.93, low=0.5, high=0.9999, exclusive_low=True)}),
     _row(weights.asft, "-sg(p) log p + kl KL(p0 || p)", "p (and the KL, full vocabulary)", LEANING,
          "arXiv:2509.23753, code", needs=("anchor",), parameters={"kl": _from_zero(0.05)}),
 )

@@ -150,7 +150,7 @@ def recommend(
         prior: what `measure_prior` found.
         deep: what `harness.deep.measure_deep` found, if it was run.
         temperature: how the fine-tuned model will be decoded, 0 for greedy.
-        kind: "base" or "instruct"; by default what the model's name says.
+        kind: "base" or "instruct"; by default what the model's files say.
         calibration: cells and fits; by default the shipped ones.
     """
     kind = kind or prior.model["kind"]

@@ -7,8 +7,10 @@ target tokens:
 * `p`, the probability of the target;
 * `nll`, $-\log p$ in nats, at most LARGEST_NLL a token: CADFT's raw score (arXiv:2606.11206), lower is more
   compatible;
-* `compatibility`, that score as CADFT standardises it, here over all rows scored instead of over those of
-  an optimiser step: CADFT multiplies the row's loss by $e^{-\beta \max(0, \hat c)}$;
+* `compatibility`, in standard deviations above the mean, larger is more compatible: minus CADFT's
+  standardised score $\hat c$, which grows with the NLL, here over all rows scored instead of over those of an
+  optimiser step. CADFT multiplies the row's loss by $e^{-\beta \max(0, \hat c)}$, less where compatibility
+  is below 0;
 * `cll`, the centred log-likelihood $\phi = \log p + H(p)$ in nats (arXiv:2602.12222): the log-probability
   less what the model expects of its own samples.
 
@@ -70,7 +72,7 @@ class ExampleScore:
     cll: float
     """Mean of log p + entropy, nats."""
     compatibility: float
-    """`nll` in standard deviations from its mean over the rows scored: CADFT's standardised score."""
+    """Standard deviations by which `nll` lies below its mean over the rows scored: larger fits better."""
 
     def to_dict(self) -> dict[str, float | None]:
         """As JSON holds it: None for what is no number, as the entropy of a model that rules tokens out."""
@@ -104,16 +106,16 @@ def means_of(scored: Scored) -> Means:
 
 
 def standardised(means: Mapping[int, Means]) -> list[ExampleScore]:
-    """Rows in the source's order, each with its standardised score among them all.
+    """Rows in the source's order, each with its compatibility among them all.
 
-    As in `advisor.weights.cadft`: population standard deviation, 1e-6 added to it, so that rows which are
-    all alike have 0.
+    Minus the score of `advisor.weights.cadft`: population standard deviation, 1e-6 added to it, so that rows
+    which are all alike have 0.
     """
     nll = np.array([row.nll for row in means.values()])
     return [
         ExampleScore(
             row=row,
-            compatibility=float((means[row].nll - nll.mean()) / (nll.std() + 1e-6)),
+            compatibility=float((nll.mean() - means[row].nll) / (nll.std() + 1e-6)),
             **means[row]._asdict(),
         )
         for row in sorted(means)

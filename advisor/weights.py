@@ -273,13 +273,16 @@ def psft(stats: TokenStats, high: float) -> Tensor:
 
 
 def infosft(stats: TokenStats, ceiling: float) -> Tensor:
-    r"""Medium confidence: $w \propto p\,[\mathrm{logit}(\bar p) - \mathrm{logit}(p)]_+$, mean 1 in the step.
+    r"""Medium confidence: $w = p\,[1 - \mathrm{logit}(p) / \mathrm{logit}(\bar p)]_+$, 0 from $\bar p$ on.
 
-    Source: arXiv:2605.14967, from two agreeing secondary notes (ceiling = .93).
+    Each weight depends on its own token alone. The ceiling lies above 1/2, where its logit is positive.
+
+    Source: InfoSFT, arXiv:2605.14967, and the authors' code (ceiling = .93), which also divides by all
+    target tokens of the step.
     """
     logit = stats.logp - _one_minus_p(stats).clamp(min=1e-30).log()
-    raw = stats.p * (math.log(ceiling / (1 - ceiling)) - logit).clamp(min=0)
-    return raw / raw.mean().clamp(min=1e-30) if raw.numel() else raw
+    share = logit.clamp(min=-1e30) / math.log(ceiling / (1 - ceiling))  # log p = -inf times p = 0
+    return stats.p * (1 - share).clamp(min=0)
 
 
 def asft(stats: TokenStats, kl: float) -> Tensor:

@@ -5,7 +5,6 @@ from the records of the benches, `better-targets.md` from those of its studies, 
 and its figures from the calibration's.
 """
 
-import csv
 import inspect
 import math
 import re
@@ -24,6 +23,7 @@ from speed import speed_page
 
 from advisor.objectives import OBJECTIVES, Objective, TokenStats, get_objective
 from advisor.rule import STRONG, WEAK
+from harness.published import read_published
 
 HERE = Path(__file__).parent
 PUBLISHED = HERE.parent / "results" / "published.csv"
@@ -47,8 +47,9 @@ PANELS = {
         ("profit(0.1)", BLACK, 0.13, 1.06),
     ),
     "-p, thresholded": (
-        ("neg_p_above(0.2)", BLUE, 0.5, 0.4),
+        ("neg_p_above(0.2)", BLUE, 0.36, 0.85),
         ("neg_p_below(0.2)", RED, 0.02, 0.48),
+        ("infosft(0.93)", GREEN, 0.24, 0.62),
     ),
     "other functions of p": (
         ("log_one_minus_p(0.001)", BLUE, 0.05, 1.55),
@@ -64,7 +65,6 @@ PANELS = {
     "with the concentration, or the step": (
         ("deft_cayley", BLACK, 0.4, 0.52),
         ("deft", GREEN, 0.4, 0.88),
-        ("infosft(0.93)", RED, 0.05, 1.45),
     ),
 }
 THICK = ("threshold(0.2)", "idft_phi(5)")
@@ -109,6 +109,7 @@ The authors' code divides by:
 | `neg_p` (DFT), all of Beyond Log Likelihood, `deft` | of the micro-batch; the gradient is the sum over micro-batches, so it grows with their number |
 | `threshold`, `nll_below`, `neg_p_above`, `neg_p_below` | as before, but kept ones only: the fewer, the larger the update of each |
 | `profit` | all target tokens, kept or not, as here |
+| `infosft` | all target tokens of the optimiser step, as here |
 | `deft_cayley` | as `deft`; its mean p is the micro-batch's too |
 | `idft` | of the micro-batch, then the mean over micro-batches |
 | `asft` (its authors and LLaMA-Factory) | of the micro-batch, then the sum over micro-batches |
@@ -128,7 +129,7 @@ CAPTION = """
 ![Weight against p, by objective](weights.svg)
 
 Weight against p; grey is NLL. Dashed where more than p counts: the other 1 - p is taken to be spread evenly over ten
-tokens, the mean p of the step to be 1/2 (`deft_cayley`), its p to be uniform (`infosft`). `log_one_minus_p` goes on
+tokens, the mean p of the step to be 1/2 (`deft_cayley`). `log_one_minus_p` goes on
 to 1,000. Not drawn: {not_drawn}.
 
 ## One by one
@@ -138,8 +139,7 @@ to 1,000. Not drawn: {not_drawn}.
 
 def continuum(path: Path) -> None:
     """Published gain of -p over NLL against mean p, with the regimes shaded."""
-    with PUBLISHED.open(encoding="utf-8") as file:
-        cells = [cell for cell in csv.DictReader(file) if cell["mean_p"]]
+    cells = [cell for cell in read_published(PUBLISHED) if cell["mean_p"]]
     figure, axes = plt.subplots(figsize=(7.2, 3.4), layout="constrained")
     for name, low, high, colour in REGIMES:
         axes.axvspan(low, high, color=colour, alpha=0.12, lw=0)
@@ -236,7 +236,7 @@ def objectives_page() -> str:
 
 def mass(row: Objective) -> str:
     """Share of the mass of W(p) = w(p) (1 - p) above p = 1/2 at the defaults."""
-    if not weighs_p_alone(row) and row.name != "infosft":
+    if not weighs_p_alone(row):
         return ""
     stats = statistics(10_000)
     pull = row.weight(stats) * (1 - stats.p)

@@ -3,7 +3,6 @@
 `predictors_text.py` and `predictors_checks.py` put the numbers into words.
 """
 
-import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +23,7 @@ from harness.calibration.ledger import read
 from harness.plots import svg
 from harness.plots.calibration import Published, gains_by_mean_p, predictor_dots, sweep_lines
 from harness.plots.style import INK
+from harness.published import read_published
 
 RESULTS = Path(__file__).parents[1] / "results"
 SECTIONS: tuple[Callable[[Evidence], str], ...] = (
@@ -74,8 +74,7 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 
 def _published(path: Path) -> dict[float, list[Published]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["mean_p"]]
+    rows = [row for row in read_published(path) if row["mean_p"]]
     return {
         heat: [
             Published(mean_p=float(row["mean_p"]), gain=float(row["neg_p"]) - float(row["nll"]))

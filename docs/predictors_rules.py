@@ -168,18 +168,19 @@ def _signs(cells: Sequence[Cell], ladder: Calibration) -> str:
     )
 
 
+KINDS = {"instruct": "instruct models", "base": "base models", "unknown": "models of unknown kind"}
+
+
 def _without_prior(cells: Sequence[Cell]) -> str:
-    lost = {
-        kind: (sum(c.gains["neg_p"] < 0 for c in some), len(some))
-        for kind in ("instruct", "base")
-        for some in [[cell for cell in cells if cell.kind == kind]]
-    }
-    counts = " and in ".join(
-        f"{few} of {all_} on {kind} models" for kind, (few, all_) in lost.items()
-    )
+    lost = [
+        f"{sum(cell.gains['neg_p'] < 0 for cell in some)} of {len(some)} on {name}"
+        for kind, name in KINDS.items()
+        if (some := [cell for cell in cells if cell.kind == kind])
+    ]
     return wrapped(
         f"{len(cells)} more published comparisons have no mean p. They are in `results/published.csv` and "
-        f"decide nothing but that no instruct model is told to lean: -p or DFT lost from NLL in {counts}."
+        "decide nothing but that no instruct model is told to lean: -p or DFT lost from NLL in "
+        f"{' and in '.join(lost)}."
     )
 
 

@@ -200,6 +200,7 @@ def _study(
         temperatures = [of_use]  # nothing is generated
     objectives = _objectives(args, advice, problem)
     refuse_arms(objectives, training, problem)
+    trust = {"trust_remote_code": args.trust_remote_code}
     return Study(
         model=args.model_name,
         model_fingerprint=loaded.fingerprint,
@@ -211,7 +212,9 @@ def _study(
         objectives=objectives,
         learning_rates=tuple(dict.fromkeys(args.learning_rates or rates)),
         seeds=tuple(range(args.seeds)),
-        tasks=tuple(name for t in problem.tasks for name in task_names(t, args.include_path)),
+        tasks=tuple(
+            name for t in problem.tasks for name in task_names(t, args.include_path, **trust)
+        ),
         temperature=of_use,
         training=training,
         evaluation={

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jinja2 import TemplateError
 
 from advisor.errors import InputError
 from harness.quiet import quiet, undisturbed, without_remarks
 from harness.records import Score
+from harness.trusted_tasks import confined, refuse_code
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,6 +56,7 @@ class _Settings:
     num_fewshot: int | None
     chat: bool
     generated_only: bool
+    trusted: bool
 
 
 def evaluate(
@@ -71,6 +74,7 @@ def evaluate(
     num_fewshot: int | None = None,
     apply_chat_template: bool = False,
     generated_only: bool = False,
+    trust_remote_code: bool = False,
 ) -> list[Score]:
     """One Score per task, groups and tags spelled out; global random states are left as they were.
 
@@ -93,9 +97,11 @@ def evaluate(
         num_fewshot: None: as the task says.
         apply_chat_template: prompts as chats, few-shot examples as turns of them.
         generated_only: leave out tasks whose Score would have temperature None: for a second temperature.
+        trust_remote_code: run code that the user's task files name (see `trusted_tasks.py`).
 
     Raises:
-        InputError: an unknown task, one whose data cannot be had, or one without a score per document.
+        InputError: an unknown task, one whose data cannot be had, one that needs code which is not allowed,
+            or one without a score per document.
     """
     from lm_eval.models.huggingface import HFLM
 
@@ -109,8 +115,9 @@ def evaluate(
         num_fewshot=num_fewshot,
         chat=apply_chat_template,
         generated_only=generated_only,
+        trusted=trust_remote_code,
     )
-    with undisturbed(model), quiet():
+    with undisturbed(model), quiet(), confined(trusted=trust_remote_code):
         lm = HFLM(
             pretrained=model,
             tokenizer=deepcopy(tokenizer),
@@ -233,7 +240,7 @@ def _repeats(
     for repeat in range(repeats):
         random.seed(settings.seed)  # before loading, as lm-eval does
         np.random.seed(settings.seed)  # noqa: NPY002  # what lm-eval's tasks draw from
-        for name, task in _load(spec, include_path).items():
+        for name, task in _load(spec, include_path, trusted=settings.trusted).items():
             if _generates(task) or (repeat == 0 and not settings.generated_only):
                 # For every task anew, so that its answers do not hang on what else is asked.
                 torch.manual_seed(settings.seed + REPEAT_STRIDE * repeat)
@@ -258,7 +265,12 @@ def _run(lm: Any, task: Any, settings: _Settings) -> list[Record]:
             apply_chat_template=settings.chat,
             fewshot_as_multiturn=settings.chat,
         )
-    except (AssertionError, TypeError, ValueError) as error:  # what a task's own code raises too
+    except (
+        AssertionError,
+        TypeError,
+        ValueError,
+        TemplateError,
+    ) as error:  # of a task's own code too
         raise InputError(f"task {task.task_name}: {_one_line(error)}") from error
     records: list[Record] = results["samples"][task.task_name]
     return records
@@ -299,19 +311,23 @@ def _is_development(document: Any) -> bool:
     return hashlib.sha256(content.encode()).digest()[0] < 256 * DEVELOPMENT_SHARE
 
 
-def task_names(spec: Any, include_path: str | Path | None = None) -> list[str]:
+def task_names(
+    spec: Any, include_path: str | Path | None = None, *, trust_remote_code: bool = False
+) -> list[str]:
     """The names under which the tasks of a name, group, file or configuration are scored.
 
     Raises:
-        InputError: there is no such task, or it cannot be loaded.
+        InputError: there is no such task, it cannot be loaded, or it needs code which is not allowed.
     """
-    with without_remarks():  # the bars stay: data may have to be downloaded
-        return list(_load(spec, include_path))
+    # the bars stay: data may have to be downloaded
+    with without_remarks(), confined(trusted=trust_remote_code):
+        return list(_load(spec, include_path, trusted=trust_remote_code))
 
 
-def _load(spec: Any, include_path: str | Path | None) -> dict[str, Any]:
+def _load(spec: Any, include_path: str | Path | None, *, trusted: bool) -> dict[str, Any]:
     """Task name to task, for one name, path or configuration; freshly made, since running changes them."""
     manager = _manager_for(spec, str(include_path) if include_path else None)
+    refuse_code(spec, manager.task_index, trusted=trusted)
     asked = spec["task"] if isinstance(spec, Mapping) else spec
     try:
         loaded = manager.load([deepcopy(dict(spec)) if isinstance(spec, Mapping) else str(spec)])

@@ -117,6 +117,7 @@ def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
                 seed=spec.seed,
                 part=part,
                 include_path=problem.include_path,
+                trust_remote_code=bool(problem.loading.get("trust_remote_code")),
                 generated_only=temperature != temperatures[0],  # the others do not depend on it
             )
             scores += _in_batches(score, problem)

@@ -201,9 +201,8 @@ def psft(step: Step, high: float) -> Tensor:
 
 
 def infosft(step: Step, ceiling: float) -> Tensor:
-    margin = torch.logit(torch.tensor(ceiling, dtype=torch.float64)) + step.log_odds
-    raw = step.p * torch.relu(margin)
-    return -(raw / raw.mean()).detach() * step.log_p
+    logit_ratio = -step.log_odds / math.log(ceiling / (1 - ceiling))
+    return -(step.p * torch.relu(1 - logit_ratio)).detach() * step.log_p
 
 
 def asft(step: Step, kl: float) -> Tensor:

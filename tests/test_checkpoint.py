@@ -28,8 +28,8 @@ def test_large_weights_are_fingerprinted_by_their_ends(tmp_path, monkeypatch):
         ("Qwen/Qwen3-4B-Thinking-2507", "instruct"),
         ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", "instruct"),
         ("Qwen/Qwen3-8B-Base", "base"),
-        ("distilbert/distilgpt2", "unknown"),
-        ("Qwen/Qwen2.5-Math-7B", "unknown"),
+        ("distilbert/distilgpt2", "base"),
+        ("Qwen/Qwen2.5-Math-7B", "base"),
         ("someone/white-kitten-7b", "unknown"),
     ],
 )

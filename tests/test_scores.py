@@ -130,11 +130,11 @@ def test_compatibility_gives_cadfts_weights() -> None:
     # scores 1, 2, 3, 4: weights 1, 1, .6394, .2614 at beta 1, arXiv:2606.11206
     found = standardised({9: means(4), 2: means(1), 5: means(3), 3: means(2)})
     assert [score.row for score in found] == [2, 3, 5, 9]
-    weights = [np.exp(-max(0, score.compatibility)) for score in found]
+    weights = [np.exp(min(0, score.compatibility)) for score in found]
     assert weights == pytest.approx([1, 1, 0.6394, 0.2614], abs=5e-5)
-    assert found[0].compatibility == pytest.approx(
-        -1.5 / 1.118034, abs=1e-5
-    )  # population deviation
+    # The likeliest row, 1.5 below the mean NLL of 2.5, is the most compatible; population deviation.
+    assert found[0].compatibility == pytest.approx(1.5 / 1.118034, abs=1e-5)
+    assert max(found, key=lambda score: score.compatibility).row == 2
 
 
 @pytest.mark.parametrize("rows", [{4: 2.0}, {0: 2.0, 1: 2.0}])
@@ -203,7 +203,7 @@ def test_every_row_equals_float64_logits_in_batches_of_any_size(
     nll = np.array([numbers[2] for numbers in expected])
     assert nll.std() > 0.1  # rows differ, or what follows could not fail
     np.testing.assert_allclose(
-        [score.compatibility for score in found], (nll - nll.mean()) / nll.std(), atol=1e-4
+        [score.compatibility for score in found], (nll.mean() - nll) / nll.std(), atol=1e-4
     )
 
 

@@ -155,7 +155,7 @@ def test_resuming_equals_never_stopping(tmp_path: Path, objective: str) -> None:
 
 def test_a_batch_without_targets_changes_nothing(tmp_path: Path) -> None:
     empty = [{**row, "labels": [-100] * len(row["input_ids"])} for row in rows(16)]
-    for objective in ("dft", "cadft", "infosft"):
+    for objective in ("dft", "cadft", "deft_cayley"):
         trainer = train(tmp_path, objective, data=empty, max_steps=2)
         assert curve(trainer, "loss") == [0.0, 0.0] == curve(trainer, "grad_norm")
 
@@ -230,7 +230,7 @@ def test_own_loop_in_three_lines() -> None:
         torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("objective", ["cadft", "infosft", "dft"])
+@pytest.mark.parametrize("objective", ["cadft", "deft_cayley", "dft"])
 def test_evaluation_works_for_objectives_of_the_step(tmp_path: Path, objective: str) -> None:
     trainer = build(tmp_path, objective)
     found = trainer.evaluate()

@@ -31,7 +31,7 @@ TARGET_ALONE = [
     *SMOOTH, "threshold", "nll_below", "neg_p_above", "neg_p_below", "profit", "floored_dft",
     "infosft", "asft",
 ]  # fmt: skip
-"""Rows whose weight is a function of the target's p alone, up to a factor."""
+"""Rows whose weight is a function of the target's p alone."""
 THREE = torch.tensor([0.7, 0.2, 0.1], dtype=DOUBLE)
 THREE_ENTROPY = torch.full_like(THREE, 0.8018186)
 
@@ -219,6 +219,19 @@ def test_idft_vector(label: str, loss: tuple[float, ...]) -> None:
     stats = stats_of(THREE, entropy=THREE_ENTROPY)
     actual = get_objective(label).weight(stats) * -stats.logp
     torch.testing.assert_close(actual, torch.tensor(loss, dtype=DOUBLE), rtol=0, atol=1e-6)
+
+
+def test_infosft_vector_does_not_depend_on_the_batch() -> None:
+    # logit .93 = 2.586689; logit .8 = 1.386294, .5 = 0, .2 = -1.386294: 1 - ratio = .464066, 1, 1.535934
+    p = torch.tensor([0.8, 0.5, 0.2, 0.93, 0.99], dtype=DOUBLE)
+    expected = torch.tensor([0.371253, 0.5, 0.307187, 0.0, 0.0], dtype=DOUBLE)
+    infosft = get_objective("infosft")
+    torch.testing.assert_close(infosft.weight(stats_of(p)), expected, rtol=0, atol=1e-6)
+    alone = torch.cat([infosft.weight(stats_of(token)) for token in p.split(1)])
+    assert torch.equal(alone, infosft.weight(stats_of(p)))
+    assert "step" not in infosft.needs
+    never = stats_of(p[:1], logp=torch.tensor([-math.inf]))  # a token that the model rules out
+    assert infosft.weight(never).tolist() == [0.0]
 
 
 def undetached_idft_slope(logp: Tensor, gamma: Tensor | float) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from advisor.features import features
 from advisor.forecast import NLL, Level, root
 from harness.calibration.fit import Sample, kinship_of, levels_of, order_of
 from harness.calibration.ledger import CellLine
+from harness.published import read_published
 
 PUBLISHED_ARMS = {"neg_p": "neg_p", "threshold": "threshold(0.2)"}
 """Column of the table of published results -> label of the arm."""
@@ -45,13 +45,13 @@ def ladder_cells(
 def published_cells(path: Path) -> list[Cell]:
     """The cells of a table of published results; an empty mean p or temperature was not published.
 
+    Scores of the same trained models on another benchmark are no second cell.
+
     Raises:
         InputError: unreadable, or a column is missing or holds no number.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [_published(row) for row in rows]
+        return [_published(row) for row in read_published(path)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path}: not a table of published results ({error}): mend or move it"
@@ -61,10 +61,10 @@ def published_cells(path: Path) -> list[Cell]:
 def _published(row: Mapping[str, str]) -> Cell:
     heat, mean_p = row["temperature"], row["mean_p"]
     return Cell(
-        name=f"{row['model']}, {row['dataset']}",
+        name=f"{row['model'] or 'a model without name'}, {row['dataset']}",
         domain="published",
         decoding=decoding(float(heat)) if heat else "unknown",
-        parameters=float(row["parameters"]),
+        parameters=float(row["parameters"] or 0),
         features=features({"mean_p": float(mean_p)}) if mean_p else {},
         gains={
             arm: round(float(row[column]) - float(row[NLL]), 2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from harness import plots
 from harness.compare import Comparison
 from harness.plots import Curve, Estimate, Gain
 from harness.plots.style import objective_of
+from harness.published import read_published
 from harness.ranks import Aggregate, aggregate
 from harness.records import Run
 from harness.studies import Evidence
@@ -256,8 +256,6 @@ def published_gains(path: Path) -> list[Gain]:
         InputError: unreadable, or a column is missing or holds no number.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            cells = list(csv.DictReader(file))
         return [
             Gain(
                 arm=arm,
@@ -265,7 +263,7 @@ def published_gains(path: Path) -> list[Gain]:
                 gain=float(c[name]) - float(c["nll"]),
                 domain="published",
             )
-            for c in cells
+            for c in read_published(path)
             for name, arm in PUBLISHED.items()
             if c[name] and c["mean_p"]
         ]
