@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from advisor.commands import measure, read_pair, resolve_ladder
-from advisor.errors import InputError, printable
+from advisor.errors import InputError, TrainingDiverged, printable
 from advisor.inputs import DATA_FLAGS, read_dataset, read_rows
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def train(args: argparse.Namespace) -> None:
         on_progress=display.counter("log p before training"),
     )
     trainer.add_callback(MadeWith(made_with))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    _train(trainer, checkpoint)
     _finish(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
     display.notes((trained, *trainer.notes))
@@ -112,9 +112,10 @@ def distill_model(args: argparse.Namespace) -> None:
         peft_config=peft_config,
     )
     trainer.add_callback(MadeWith(made_with))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    _train(trainer, checkpoint)
     _finish(trainer)
-    display.notes((f"Distilled with {args.method}; the model is in {args.output_dir}.",))
+    done = f"Distilled with {args.method}; the model is in {args.output_dir}."
+    display.notes((done, *trainer.remarks))
 
 
 def rewrite(args: argparse.Namespace) -> None:
@@ -215,6 +216,23 @@ def _evaluation(args: argparse.Namespace, tokenizer: Any) -> SFTDataset | None:
         return read_dataset(args, tokenizer, split=args.eval_split)
     except InputError as error:
         raise InputError(str(error).replace("--split", "--eval_split")) from error
+
+
+def _train(trainer: Any, checkpoint: str | None) -> None:
+    """Train; what diverges says which checkpoint is left.
+
+    Raises:
+        TrainingDiverged: a loss, gradient or weight is not finite.
+    """
+    from harness.divergence import REMEDY
+    from harness.resume import newest_checkpoint
+
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except TrainingDiverged as error:
+        newest = newest_checkpoint(trainer.args.output_dir)
+        left = f"{newest} is the last good checkpoint" if newest else "no checkpoint was saved"
+        raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
 
 
 def _finish(trainer: Any) -> None:
