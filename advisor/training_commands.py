@@ -24,8 +24,9 @@ def train(args: argparse.Namespace) -> None:
     from advisor.objectives import get_objective
     from advisor.publish import check_folder, make_folder
     from harness.finetune import build_trainer, check_settings, prepare_rewriting
-    from harness.resume import MadeWith, find_checkpoint, refuse_others
+    from harness.resume import MadeWith, find_checkpoint, refuse_others, remarks
     from harness.targets import read_rewriting
+    from harness.trained_with import training_settings
 
     _ignore_renames()
     rewriting = read_rewriting(
@@ -44,9 +45,11 @@ def train(args: argparse.Namespace) -> None:
         "--rewrite_share": args.rewrite_share,
         "--answer_regex": args.answer_regex,
         "--use_peft": peft_config is not None,
+        **training_settings(config, peft_config),
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     refuse_others(checkpoint, made_with)
@@ -66,10 +69,10 @@ def train(args: argparse.Namespace) -> None:
         on_progress=display.counter("log p before training"),
     )
     trainer.add_callback(MadeWith(made_with))
-    _train(trainer, checkpoint)
+    cautions = _train(trainer, checkpoint)
     _finish(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
-    display.notes((trained, *trainer.notes))
+    display.notes((trained, *trainer.notes, *cautions))
 
 
 def distill_model(args: argparse.Namespace) -> None:
@@ -79,8 +82,9 @@ def distill_model(args: argparse.Namespace) -> None:
     from advisor import display
     from advisor.publish import check_folder, make_folder
     from harness.distill import build_distiller, check_settings, fire_settings, minimised
-    from harness.resume import MadeWith, find_checkpoint, refuse_others
+    from harness.resume import MadeWith, find_checkpoint, refuse_others, remarks
     from harness.teachers import LOADING, fingerprints, read_teachers
+    from harness.trained_with import training_settings
 
     _ignore_renames()
     fire = fire_settings(args)
@@ -90,9 +94,14 @@ def distill_model(args: argparse.Namespace) -> None:
     check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=models)
     config, peft_config = _settings(args, DistillationConfig)
     check_settings(config, args.form)
-    made_with = {**minimised(args, config, fire), "--use_peft": peft_config is not None}
+    made_with = {
+        **minimised(args, config, fire),
+        "--use_peft": peft_config is not None,
+        **training_settings(config, peft_config),
+    }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     evaluation = _evaluation(args, loaded.tokenizer)
@@ -112,10 +121,10 @@ def distill_model(args: argparse.Namespace) -> None:
         peft_config=peft_config,
     )
     trainer.add_callback(MadeWith(made_with))
-    _train(trainer, checkpoint)
+    cautions = _train(trainer, checkpoint)
     _finish(trainer)
     done = f"Distilled with {args.method}; the model is in {args.output_dir}."
-    display.notes((done, *trainer.remarks))
+    display.notes((done, *trainer.remarks, *cautions))
 
 
 def rewrite(args: argparse.Namespace) -> None:
@@ -186,6 +195,7 @@ def _pair_settings(
         "--chat_template": template,
         "--eos_token": info.eos_token or "none",
         "--max_length": info.max_length,
+        "--dtype": loaded.dtype,
     }
 
 
@@ -218,21 +228,25 @@ def _evaluation(args: argparse.Namespace, tokenizer: Any) -> SFTDataset | None:
         raise InputError(str(error).replace("--split", "--eval_split")) from error
 
 
-def _train(trainer: Any, checkpoint: str | None) -> None:
-    """Train; what diverges says which checkpoint is left.
+def _train(trainer: Any, checkpoint: str | None) -> tuple[str, ...]:
+    """Train; gives cautions on what came of it, and says of what diverges which checkpoint is left.
 
     Raises:
         TrainingDiverged: a loss, gradient or weight is not finite.
     """
     from harness.divergence import REMEDY
+    from harness.resolution import WatchResolution
     from harness.resume import newest_checkpoint
 
+    watch = WatchResolution()
+    trainer.add_callback(watch)
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
         newest = newest_checkpoint(trainer.args.output_dir)
         left = f"{newest} is the last good checkpoint" if newest else "no checkpoint was saved"
         raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
+    return watch.remarks(trainer)
 
 
 def _finish(trainer: Any) -> None:

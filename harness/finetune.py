@@ -28,6 +28,7 @@ from harness.generation import turn_ends
 from harness.model_card import facts_of
 from harness.samples import answers_of
 from harness.saving import carry_template, turn_end_of
+from harness.settings import by_nll, check_metric
 from harness.targets import Rewriter, Rewriting, Row
 from harness.train import ObjectiveTrainer
 from harness.train_rewriting import RewritingTrainer
@@ -63,6 +64,7 @@ def build_trainer(
     Raises:
         InputError: no targets, or settings that the objective cannot be exact with.
     """
+    by_nll(config)
     check_settings(objective, config, rewriting)
     rewriting = prepare_rewriting(rewriting, dataset, config)
     rows, reference = _rows(dataset), None
@@ -108,6 +110,7 @@ def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting
         raise InputError(
             "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
         )
+    check_metric(objective.name, config)
     whole = {"example", "step"} & set(objective.needs)
     if config.packing and config.packing_strategy != "bfd" and whole:
         raise InputError(

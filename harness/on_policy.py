@@ -25,7 +25,6 @@ from trl.trainer.utils import RepeatSampler
 
 from advisor.backbone import last_hidden, read_head
 from advisor.head import Head, token_stats
-from harness.divergence import StopsWhenDiverged
 from harness.fire import (
     PLAIN,
     Fire,
@@ -41,6 +40,7 @@ from harness.generation import UNCHANGED
 from harness.model_card import UNKNOWN, Facts, write_card
 from harness.quiet import quiet, undisturbed
 from harness.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.whole_checkpoint import ReadsWholeCheckpoints
 
 FORMS = ("full", "sampled")
 """The reverse KL over the whole vocabulary, as TRL's; or of the drawn token alone, as published."""
@@ -55,7 +55,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class OnPolicyTrainer(StopsWhenDiverged, SavesHowItIsUsed, DistillationTrainer):
+class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrainer):
     """TRL's DistillationTrainer with FiRe-OPD, the sampled-token loss and several teachers.
 
     Rows need `prompt`, token ids, and `teacher`, the number of the row's teacher in `teachers`.

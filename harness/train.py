@@ -27,9 +27,9 @@ from advisor.backbone import (
     scored_positions,
 )
 from advisor.objectives import Objective, TokenStats
-from harness.divergence import StopsWhenDiverged
 from harness.model_card import UNKNOWN, Facts, write_card
 from harness.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.whole_checkpoint import ReadsWholeCheckpoints
 
 LOW_P = 0.1
 _SUMS = (
@@ -272,7 +272,7 @@ class ObjectiveLoss(_Mixed):
         self._token_sums[mode] = self._token_sums.get(mode, 0) + added
 
 
-class ObjectiveTrainer(StopsWhenDiverged, SavesHowItIsUsed, ObjectiveLoss, SFTTrainer):
+class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, SFTTrainer):
     """TRL's SFTTrainer with the loss of an objective; its dataset is already tokenised."""
 
     def __init__(
