@@ -14,10 +14,12 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data import SFTDataset
 from advisor.encoding import last_target
+from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.objectives import get_objective
 from advisor.prior import measure_prior
 from harness.distill import build_distiller
+from harness.failures import NotScored
 from harness.finetune import build_trainer
 from harness.generation import SPARE_TOKENS, stop_where_turns_end
 from harness.memory import largest_that_fits
@@ -219,7 +221,10 @@ def _held_out(problem: Problem, loaded: LoadedModel) -> dict[str, float]:
     """Measures on the demonstrations kept back, by the probe: the same for every arm."""
     if problem.held_out is None:
         return {}
-    prior = measure_prior(loaded, problem.held_out, exact=True)
+    try:
+        prior = measure_prior(loaded, problem.held_out, exact=True)
+    except InputError as error:  # the demonstrations are those of the other arms: it is this model
+        raise NotScored(str(error)) from error
     found = {"nll": -prior.mean_log_p, "mean_p": prior.mean_p, "entropy": prior.entropy}
     return found if prior.p_eos is None else {**found, "p_eos": prior.p_eos}
 
