@@ -243,7 +243,7 @@ def _train(trainer: Any, checkpoint: str | None) -> tuple[str, ...]:
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
-        newest = newest_checkpoint(trainer.args.output_dir)
+        newest = newest_checkpoint(trainer.args.output_dir, upto=trainer.state.global_step)
         left = f"{newest} is the last good checkpoint" if newest else "no checkpoint was saved"
         raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
     return watch.remarks(trainer)

@@ -96,10 +96,11 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
 def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     """Count the runs, time three steps and a few documents, and say what the size can show."""
     base = score_base(study, problem, results)
+    before = {run.spec.id: run for run in finished_runs(study, results)}
+    study = without(study, _known(study, results, before).values())
     documents = sum(len(values) for values in part_values(study, base, "test").values())
-    grid = len(study.objectives) * len(study.learning_rates)
-    runs = 1 + grid + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
-    done = finished_runs(study, results)
+    runs = 1 + len(study.grid()) + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
+    done = list(before.values())
     left = runs - len(done) if next_runs(study, done) else 0
     return Plan(
         runs=runs,

@@ -44,10 +44,8 @@ class StopsWhenDiverged(_Mixed):
         finite, self._finite = self._finite, None
         if finite is not None and not self._on_all_ranks(finite):
             raise self._diverged("the loss")
-        scaled = (
-            self.accelerator.scaler is not None
-        )  # fp16: its scaler leaves out such a step itself
-        if not scaled and not math.isfinite(float(norm)):
+        # In fp16 the scaler of losses leaves out such a step itself; DeepSpeed's norm may be unknown.
+        if norm is not None and not self.args.fp16 and not math.isfinite(float(norm)):
             raise self._diverged("the gradient")
         return norm
 

@@ -27,6 +27,7 @@ from harness.methods import OWN, REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
+from harness.saving import carry_template
 from harness.settings import read_settings, settings_for, words_of
 from harness.study import BASE, steps_of
 from harness.targets import Rewriting
@@ -98,16 +99,23 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         InputError: as of `build_trainer`.
     """
     if spec.objective == BASE:
-        return _loaded(problem), Fitted()
+        return _ready(problem), Fitted()
     whole = int(spec.training.get(BATCH, 8))
 
     def attempt(size: int) -> tuple[LoadedModel, Fitted]:
-        loaded = _loaded(problem)
+        loaded = _ready(problem)
         steps = int(spec.training.get(ACCUMULATION, 1)) * (whole // size)
         training = {**spec.training, BATCH: size, ACCUMULATION: steps}
         return loaded, _train(replace(spec, training=training), problem, loaded)
 
     return largest_that_fits(attempt, whole)
+
+
+def _ready(problem: Problem) -> LoadedModel:
+    """The untouched model with the chat template that the demonstrations are read with, whoever trains it."""
+    loaded = _loaded(problem)
+    carry_template(loaded.tokenizer, problem.train)
+    return loaded
 
 
 def _loaded(problem: Problem) -> LoadedModel:

@@ -71,6 +71,8 @@ def remarks(config: Any, checkpoint: str | None) -> list[str]:
     state = _state(checkpoint)
     done, steps = state["global_step"], state.get("max_steps") or 0
     found = [f"Training goes on from {checkpoint}, {done} of {steps} steps."]
+    if done >= max(steps, config.max_steps):
+        found = [f"{checkpoint} has done all of its {steps} steps: nothing is left to train."]
     if text.lower() in ("true", "1"):
         newer = [
             path for path in Path(config.output_dir).glob("checkpoint-*") if _number(path) > done
@@ -84,13 +86,20 @@ def remarks(config: Any, checkpoint: str | None) -> list[str]:
     return found
 
 
-def newest_checkpoint(folder: str) -> str | None:
+def newest_checkpoint(folder: str, *, upto: int | None = None) -> str | None:
     """The newest checkpoint that was written to its end; None where there is none.
 
     A process killed while it writes one leaves a part. Trainer writes `trainer_state.json` last.
+
+    Args:
+        folder: with the checkpoints.
+        upto: optimiser steps that the training has done: what is beyond is another training's.
     """
     steps = {path: _step(path) for path in Path(folder).glob("checkpoint-*")}
-    whole = {path: step for path, step in steps.items() if step is not None}
+    whole = {
+        path: step for path, step in steps.items()
+        if step is not None and (upto is None or step <= upto)
+    }  # fmt: skip
     return str(max(whole, key=whole.__getitem__)) if whole else None
 
 

@@ -120,6 +120,13 @@ def test_what_changes_no_number_is_applied(train: Any, out: Path, tmp_path: Path
         torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-5)
 
 
+def test_a_training_that_is_done_is_said_to_be(train: Any, out: Path) -> None:
+    """Nothing is trained, and the model is there."""
+    code, lines = train(*STEPS, "--resume_from_checkpoint", "true")
+    assert code == 0 and any("all of its 4 steps: nothing is left" in line for line in lines)
+    assert (out / "model.safetensors").is_file()
+
+
 def test_at_a_constant_rate_a_training_may_be_made_longer(train: Any, tmp_path: Path) -> None:
     """Four steps and two more are six; fewer than were done are refused."""
     constant = ["--lr_scheduler_type", "constant", "--save_steps", "2"]
