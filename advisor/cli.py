@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.arguments import parse
 from advisor.commands import measure, read_pair, resolve_ladder
-from advisor.errors import InputError, printable
+from advisor.errors import InputError, TrainingDiverged, printable
 from advisor.inputs import DATA_FLAGS, pair_of, read_dataset, read_model, read_rows
 from advisor.record import record_path, write_record
 from advisor.training_commands import confirm, distill_model, rewrite, train
@@ -270,7 +270,10 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it worked, 2 for a refused input, 130 when interrupted."""
+    """Run one command; its exit code: 0 when it worked, 1 where a training diverged, 2 for a refused input.
+
+    130 when interrupted.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
@@ -278,6 +281,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"advisor: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         return 2
+    except TrainingDiverged as error:
+        print(f"advisor: error: {printable(str(error))}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("advisor: interrupted", file=sys.stderr)
         return 130

@@ -10,3 +10,7 @@ def printable(text: str) -> str:
 
 class InputError(ValueError):
     """An input that the user can mend; its message is one line: what is wrong, where, how to mend it."""
+
+
+class TrainingDiverged(RuntimeError):
+    """A training whose loss, gradient or weights are no longer finite; its message is one line."""

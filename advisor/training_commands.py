@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from advisor.commands import measure, read_pair, resolve_ladder
-from advisor.errors import InputError, printable
+from advisor.errors import InputError, TrainingDiverged, printable
 from advisor.inputs import DATA_FLAGS, read_dataset, read_rows
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def train(args: argparse.Namespace) -> None:
     from advisor.objectives import get_objective
     from advisor.publish import check_folder, make_folder
     from harness.finetune import build_trainer, check_settings, prepare_rewriting
-    from harness.resume import MadeWith, find_checkpoint, refuse_others
+    from harness.resume import MadeWith, find_checkpoint, refuse_others, remarks
     from harness.targets import read_rewriting
+    from harness.trained_with import training_settings
 
     _ignore_renames()
     rewriting = read_rewriting(
@@ -46,9 +47,11 @@ def train(args: argparse.Namespace) -> None:
         "--rewrite_share": args.rewrite_share,
         "--answer_regex": args.answer_regex,
         "--use_peft": peft_config is not None,
+        **training_settings(config, peft_config),
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     refuse_others(checkpoint, made_with)
@@ -69,10 +72,10 @@ def train(args: argparse.Namespace) -> None:
     )
     _say_losses(dataset, evaluation)
     trainer.add_callback(MadeWith(made_with))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    cautions = _train(trainer, checkpoint)
     _finish(trainer)
     trained = f"Trained with {trainer.objective.label}; the model is in {args.output_dir}."
-    display.notes((trained, *trainer.notes))
+    display.notes((trained, *trainer.notes, *cautions))
 
 
 def distill_model(args: argparse.Namespace) -> None:
@@ -83,8 +86,9 @@ def distill_model(args: argparse.Namespace) -> None:
     from advisor.gguf import refuse as refuse_gguf
     from advisor.publish import check_folder, make_folder
     from harness.distill import build_distiller, check_settings, fire_settings, minimised
-    from harness.resume import MadeWith, find_checkpoint, refuse_others
+    from harness.resume import MadeWith, find_checkpoint, refuse_others, remarks
     from harness.teachers import LOADING, fingerprints, read_teachers
+    from harness.trained_with import training_settings
 
     _ignore_renames()
     fire = fire_settings(args)
@@ -95,9 +99,14 @@ def distill_model(args: argparse.Namespace) -> None:
     check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=models)
     config, peft_config = _settings(args, DistillationConfig)
     check_settings(config, args.form)
-    made_with = {**minimised(args, config, fire), "--use_peft": peft_config is not None}
+    made_with = {
+        **minimised(args, config, fire),
+        "--use_peft": peft_config is not None,
+        **training_settings(config, peft_config),
+    }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     evaluation = _evaluation(args, loaded.tokenizer)
@@ -118,9 +127,10 @@ def distill_model(args: argparse.Namespace) -> None:
     )
     _say_losses(dataset, evaluation)
     trainer.add_callback(MadeWith(made_with))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    cautions = _train(trainer, checkpoint)
     _finish(trainer)
-    display.notes((f"Distilled with {args.method}; the model is in {args.output_dir}.",))
+    done = f"Distilled with {args.method}; the model is in {args.output_dir}."
+    display.notes((done, *trainer.remarks, *cautions))
 
 
 def rewrite(args: argparse.Namespace) -> None:
@@ -206,6 +216,7 @@ def _pair_settings(
         "--chat_template": template,
         "--eos_token": info.eos_token or "none",
         "--max_length": info.max_length,
+        "--dtype": loaded.dtype,
     }
 
 
@@ -236,6 +247,27 @@ def _evaluation(args: argparse.Namespace, tokenizer: Any) -> SFTDataset | None:
         return read_dataset(args, tokenizer, split=args.eval_split)
     except InputError as error:
         raise InputError(str(error).replace("--split", "--eval_split")) from error
+
+
+def _train(trainer: Any, checkpoint: str | None) -> tuple[str, ...]:
+    """Train; gives cautions on what came of it, and says of what diverges which checkpoint is left.
+
+    Raises:
+        TrainingDiverged: a loss, gradient or weight is not finite.
+    """
+    from harness.divergence import REMEDY
+    from harness.resolution import WatchResolution
+    from harness.resume import newest_checkpoint
+
+    watch = WatchResolution()
+    trainer.add_callback(watch)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except TrainingDiverged as error:
+        newest = newest_checkpoint(trainer.args.output_dir, upto=trainer.state.global_step)
+        left = f"{newest} is the last good checkpoint" if newest else "no checkpoint was saved"
+        raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
+    return watch.remarks(trainer)
 
 
 def _finish(trainer: Any) -> None:

@@ -102,9 +102,13 @@ def run_study(args: argparse.Namespace, study: Study, problem: Problem) -> None:
         )
     verdict = settle(outcome.study, outcome.runs, margin=args.margin)
     if args.json:
-        out.print_json(json.dumps(as_json(outcome.study, verdict, complete=outcome.complete)))
+        answer = as_json(outcome.study, verdict, complete=outcome.complete)
+        left_out = [failure.to_dict() for failure in outcome.left_out]
+        out.print_json(json.dumps({**answer, "left_out": left_out}))
     else:
         show(verdict, complete=outcome.complete)
+        for failure in outcome.left_out:
+            out.print(Text(printable(failure.line)))
 
 
 def seconds_of(text: str) -> float:

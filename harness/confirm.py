@@ -6,14 +6,16 @@ on where it stopped.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean
 
 from advisor.errors import InputError
-from harness.execute import execute, refusal, trial
+from harness.execute import execute, trial
 from harness.executor import Executor, one_by_one
+from harness.failures import Failure, failure_of, is_out, known_failures, without
 from harness.fit import Problem
 from harness.power import minimum_detectable, spread_of_accuracy
 from harness.records import Results, Run, RunSpec
@@ -29,6 +31,8 @@ from harness.study import (
     part_values,
     steps_of,
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +64,9 @@ class Event:
     seconds_left: float
     """Estimated."""
     refused: str | None = None
-    """Why the arm cannot be run on this problem: the study goes on without it."""
+    """Why the arm cannot be run, or failed: the study goes on without it."""
+    whole: bool = True
+    """Whether it is out at every learning rate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +74,13 @@ class Outcome:
     """What a confirmation has come to."""
 
     study: Study
-    """Less the arms that were refused."""
+    """Less the arms and rates that failed."""
     runs: list[Run]
     """Finished."""
     complete: bool
     """Whether nothing is left to run."""
+    left_out: tuple[Failure, ...] = ()
+    """What failed, and is neither run again nor compared."""
 
 
 def score_base(study: Study, problem: Problem, results: Results) -> Run:
@@ -88,10 +96,11 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
 def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     """Count the runs, time three steps and a few documents, and say what the size can show."""
     base = score_base(study, problem, results)
+    before = {run.spec.id: run for run in finished_runs(study, results)}
+    study = without(study, _known(study, results, before).values())
     documents = sum(len(values) for values in part_values(study, base, "test").values())
-    grid = len(study.objectives) * len(study.learning_rates)
-    runs = 1 + grid + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
-    done = finished_runs(study, results)
+    runs = 1 + len(study.grid()) + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
+    done = list(before.values())
     left = runs - len(done) if next_runs(study, done) else 0
     return Plan(
         runs=runs,
@@ -124,41 +133,60 @@ def confirm(
     """Run what is missing, until the study is done or the budget, in seconds, is spent.
 
     Raises:
-        InputError: a run failed; its record is in `failed/`, and starting again goes on from there.
+        InputError: NLL failed at every rate, or the machine is at fault: starting again goes on from there.
     """
     start = time.monotonic()
     done = {run.spec.id: run for run in finished_runs(study, results)}
-    found, longest, refused, spent = len(done), 0.0, set[str](), False
+    found, longest, spent = len(done), 0.0, False
+    failures = _known(study, results, done)
+    rest = without(study, failures.values())
 
     def due(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
         nonlocal spent
         for spec in specs:
             late = budget is not None and time.monotonic() - start + longest > budget
-            if spent := late and _enough(study, done):
+            if spent := late and _enough(rest, done):
                 return
-            if spec.objective not in refused:
+            if not is_out(spec, failures):
                 on_start(spec)
                 yield spec
 
-    while not spent and (specs := next_runs(study, list(done.values()))):
+    while not spent and (specs := next_runs(rest, list(done.values()))):
         for run in executor(due(specs), problem):
-            if reason := _keep(run, results):
-                refused.add(run.spec.objective)
-            else:
+            failure = _keep(run, results)
+            if failure is None:
                 done[run.spec.id] = run
+            else:
+                failures[run.spec.id] = failure
             longest = max(longest, run.seconds)
             each = (time.monotonic() - start) / max(1, len(done) - found)
-            on_run(Event(run, len(done), plan.runs, (plan.runs - len(done)) * each, reason))
-        study = study.without(refused)
-    return Outcome(study=study, runs=list(done.values()), complete=not spent)
+            left = (plan.runs - len(done)) * each
+            reason = failure.reason if failure else None
+            whole = failure is None or failure.learning_rate is None
+            on_run(Event(run, len(done), plan.runs, left, reason, whole))
+        rest = without(study, failures.values())
+    runs, left_out = list(done.values()), tuple(failures.values())
+    return Outcome(study=rest, runs=runs, complete=not spent, left_out=left_out)
 
 
-def _keep(run: Run, results: Results) -> str | None:
-    """Write a run; why its arm is refused, if it is; InputError where it failed."""
-    path, reason = results.write(run), refusal(run)
-    if run.error is not None and reason is None:
-        raise InputError(f"{run.spec.objective} failed ({run.error}); its record is {path}")
-    return reason
+def _keep(run: Run, results: Results) -> Failure | None:
+    """Write a run; what is out because of it, if it failed; InputError where that ends the study."""
+    path = results.write(run)
+    try:
+        return failure_of(run)
+    except InputError as error:
+        raise InputError(f"{error}; its record is {path}") from None
+
+
+def _known(study: Study, results: Results, done: Mapping[str, Run]) -> dict[str, Failure]:
+    """Runs of a study that failed before and would only fail again, by id."""
+    return {
+        spec.id: replace(
+            failure, reason=f"{failure.reason} (as recorded in {results.folder}/failed)"
+        )
+        for spec, failure in known_failures(results, done)
+        if _could_ask(study, spec) and belongs(spec, study)
+    }
 
 
 def finished_runs(study: Study, results: Results) -> list[Run]:
@@ -190,13 +218,22 @@ def _enough(study: Study, done: Mapping[str, Run]) -> bool:
 
 
 def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
-    """Estimate from a trial of a few steps and documents; the mean over arms with and without a teacher."""
+    """Estimate from a trial of a few steps and documents; the mean over arms with and without a teacher.
+
+    0 where none of them can be tried: what is wrong with an arm is said when its turn comes.
+    """
     answers = documents * (len(study.evaluation["temperatures"]) + study.evaluation["repeats"])
     steps = steps_of(study.training, len(problem.train))
     seconds = {}
     for name in sorted(study.objectives, key=lambda name: name != NLL):
         if (kind := needs_teacher(name)) not in seconds:
             arm = Arm(objective=name, learning_rate=study.learning_rates[0])
-            found = trial(study.spec(arm, study.seeds[0]), problem)
+            try:
+                found = trial(study.spec(arm, study.seeds[0]), problem)
+            except Exception as error:
+                logger.debug("no trial of %s: %s", name, error)
+                continue
             seconds[kind] = found.loading + found.step * steps + found.answer * answers
-    return fmean(seconds[needs_teacher(name)] for name in study.objectives)
+    kinds = map(needs_teacher, study.objectives)
+    known = [seconds[kind] for kind in kinds if kind in seconds]
+    return fmean(known) if known else 0.0

@@ -20,7 +20,9 @@ from advisor.errors import InputError
 from advisor.model import CONTEXT_FIELDS, LoadedModel
 from harness.fire import Fire
 from harness.generation import prompt_of
+from harness.model_card import facts_of
 from harness.on_policy import FORMS, OnPolicyTrainer
+from harness.saving import carry_template, turn_end_of
 from harness.teachers import check_route, check_teacher, named, shared_vocabulary, teacher_of
 
 logger = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ def build_distiller(
     if eval_dataset is not None:
         evaluation = _rows(eval_dataset, list(teachers), route)
         evaluation = _with_room(evaluation, config, context, named(eval_dataset))
+    carry_template(student.tokenizer, dataset)
     try:
         return OnPolicyTrainer(
             model=student.model.requires_grad_(True).train(),
@@ -87,6 +90,8 @@ def build_distiller(
             fire=fire,
             form=form,
             vocabulary=shared_vocabulary(student, teachers.values()),
+            facts=facts_of(student, dataset),
+            turn_end=turn_end_of(dataset),
             args=config,
             train_dataset=Dataset.from_list(rows),
             eval_dataset=Dataset.from_list(evaluation) if evaluation else None,

@@ -10,19 +10,21 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from accelerate.utils.memory import should_reduce_batch_size
+
 from advisor.model import LoadedModel, load_model
 from harness.environment import Environment
 from harness.evaluate import evaluate
+from harness.failures import NotScored
 from harness.fit import Fitted, Problem, fit
 from harness.memory import largest_that_fits
 from harness.records import Run, RunSpec, Score
-from harness.samples import ArmRefused
 
 DOCUMENTS_AT_A_TIME = 64
 
 
 def execute(spec: RunSpec, problem: Problem) -> Run:
-    """Run one specification; an exception becomes the record's error, so that a study goes on."""
+    """Run one specification; whatever goes wrong becomes the record's error, so that a study goes on."""
     start = time.monotonic()
     environment = Environment.here()
     scores: list[Score] = []
@@ -31,13 +33,11 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
     try:
         loaded, found = fit(spec, problem)
         environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
-        scores = _score(spec, problem, loaded)
-    except (RuntimeError, ValueError, OSError) as failure:
-        error = f"{type(failure).__name__}: {' '.join(str(failure).split())}"
-    return Run(
-        spec=spec,
-        environment=environment,
-        domain=problem.domain,
+        scores = _scored(spec, problem, loaded)
+    except Exception as failure:  # of a model, a trainer or a task: anything
+        error = in_one_line(failure)
+    return replace(
+        failed(spec, problem, error or "", environment),
         prior=_prior(problem, found),
         steps=tuple(found.steps),
         held_out=found.held_out,
@@ -49,10 +49,28 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
     )
 
 
-def refusal(run: Run) -> str | None:
-    """Why an arm cannot be run on this problem at all; None where the run is whole or may be tried again."""
-    name, _, reason = (run.error or "").partition(": ")
-    return reason if name == ArmRefused.__name__ else None
+def failed(
+    spec: RunSpec, problem: Problem, error: str, environment: Environment | None = None
+) -> Run:
+    """The record of a run of which nothing is left but its error."""
+    return Run(
+        spec=spec,
+        environment=environment or Environment.here(),
+        domain=problem.domain,
+        prior=problem.prior,
+        steps=(),
+        held_out={},
+        scores=(),
+        seconds=0.0,
+        tokens=0,
+        peak_memory_bytes=0,
+        error=error,
+    )
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception as a record keeps it: its class, which says what is out (see `failures`), and its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +110,20 @@ def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
     more = {"own_answers": found.sampled, "rewriting": found.rewriting}
     more = {name: what for name, what in more.items() if what}
     return {**(problem.prior or {}), **more} if more else problem.prior
+
+
+def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
+    """The scores of a model.
+
+    Raises:
+        NotScored: a score is no number, or a task fails on what the model says.
+    """
+    try:
+        return _score(spec, problem, loaded)
+    except Exception as error:
+        if isinstance(error, OSError) or should_reduce_batch_size(error):  # the machine's fault
+            raise
+        raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
 
 
 def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:

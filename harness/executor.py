@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from advisor.errors import InputError
-from harness.execute import execute
+from harness.execute import execute, failed
 from harness.fit import Problem
 from harness.records import Run, RunSpec
 
@@ -32,7 +32,7 @@ def on_ray(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
     On one core a sum may round otherwise than on several: the same number of threads gives the same scores.
 
     Raises:
-        InputError: Ray is not installed, or a worker died.
+        InputError: Ray is not installed.
     """
     ray = _ray()
     room = ray.cluster_resources()
@@ -51,8 +51,7 @@ def on_ray(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
             try:
                 yield ray.get(ready)
             except ray.exceptions.RayError as error:
-                lines = str(error).split("\n")
-                raise InputError(f"{spec.objective}: its Ray worker failed ({lines[0]})") from error
+                yield failed(spec, problem, f"WorkerDied: {str(error).splitlines()[0]}")
     finally:
         for left in running:
             ray.cancel(left, force=True)

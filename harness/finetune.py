@@ -25,7 +25,10 @@ from advisor.prior import Prior
 from advisor.probe import Probe
 from harness.attention import attend_within_documents
 from harness.generation import turn_ends
+from harness.model_card import facts_of
 from harness.samples import answers_of
+from harness.saving import carry_template, turn_end_of
+from harness.settings import by_nll, check_metric
 from harness.targets import Rewriter, Rewriting, Row
 from harness.train import ObjectiveTrainer
 from harness.train_rewriting import RewritingTrainer
@@ -54,13 +57,14 @@ def build_trainer(
         config: TRL's settings; how the data are prepared is not theirs to say.
         eval_dataset: likewise, for evaluation during training.
         peft_config: of PEFT, to train an adapter.
-        prior: goes into the model card.
+        prior: goes into the model card, like the names of model and dataset.
         rewriting: rewrites the least compatible examples while it trains, for `cadft`.
         on_progress: told how many examples of how many were read for reference log-probabilities.
 
     Raises:
         InputError: no targets, or settings that the objective cannot be exact with.
     """
+    by_nll(config)
     check_settings(objective, config, rewriting)
     rewriting = prepare_rewriting(rewriting, dataset, config)
     rows, reference = _rows(dataset), None
@@ -75,6 +79,7 @@ def build_trainer(
     config.remove_unused_columns = False
     if config.padding_free and not config.packing:
         config.max_length = None  # TRL would insist on cutting; the rows are cut already
+    carry_template(loaded.tokenizer, dataset)
     frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
     if config.packing or config.padding_free:
         attend_within_documents(loaded.model)
@@ -83,7 +88,8 @@ def build_trainer(
             objective=objective,
             model=loaded.model.requires_grad_(True).train(),
             reference_model=frozen,
-            prior=prior,
+            facts=facts_of(loaded, dataset, prior),
+            turn_end=turn_end_of(dataset),
             args=config,
             train_dataset=_packed(rows, config),
             eval_dataset=None if eval_dataset is None else Dataset.from_list(_rows(eval_dataset)),
@@ -104,6 +110,7 @@ def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting
         raise InputError(
             "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
         )
+    check_metric(objective.name, config)
     whole = {"example", "step"} & set(objective.needs)
     if config.packing and config.packing_strategy != "bfd" and whole:
         raise InputError(

@@ -14,10 +14,12 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data import SFTDataset
 from advisor.encoding import last_target
+from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.objectives import get_objective
 from advisor.prior import measure_prior
 from harness.distill import build_distiller
+from harness.failures import NotScored
 from harness.finetune import build_trainer
 from harness.generation import SPARE_TOKENS, stop_where_turns_end
 from harness.memory import largest_that_fits
@@ -25,6 +27,7 @@ from harness.methods import OWN, REWRITTEN, ROLLOUTS, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
+from harness.saving import carry_template
 from harness.settings import read_settings, settings_for, words_of
 from harness.study import BASE, steps_of
 from harness.targets import Rewriting
@@ -96,16 +99,23 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         InputError: as of `build_trainer`.
     """
     if spec.objective == BASE:
-        return _loaded(problem), Fitted()
+        return _ready(problem), Fitted()
     whole = int(spec.training.get(BATCH, 8))
 
     def attempt(size: int) -> tuple[LoadedModel, Fitted]:
-        loaded = _loaded(problem)
+        loaded = _ready(problem)
         steps = int(spec.training.get(ACCUMULATION, 1)) * (whole // size)
         training = {**spec.training, BATCH: size, ACCUMULATION: steps}
         return loaded, _train(replace(spec, training=training), problem, loaded)
 
     return largest_that_fits(attempt, whole)
+
+
+def _ready(problem: Problem) -> LoadedModel:
+    """The untouched model with the chat template that the demonstrations are read with, whoever trains it."""
+    loaded = _loaded(problem)
+    carry_template(loaded.tokenizer, problem.train)
+    return loaded
 
 
 def _loaded(problem: Problem) -> LoadedModel:
@@ -219,7 +229,10 @@ def _held_out(problem: Problem, loaded: LoadedModel) -> dict[str, float]:
     """Measures on the demonstrations kept back, by the probe: the same for every arm."""
     if problem.held_out is None:
         return {}
-    prior = measure_prior(loaded, problem.held_out, exact=True)
+    try:
+        prior = measure_prior(loaded, problem.held_out, exact=True)
+    except InputError as error:  # the demonstrations are those of the other arms: it is this model
+        raise NotScored(str(error)) from error
     found = {"nll": -prior.mean_log_p, "mean_p": prior.mean_p, "entropy": prior.entropy}
     return found if prior.p_eos is None else {**found, "p_eos": prior.p_eos}
 

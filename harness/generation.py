@@ -60,14 +60,14 @@ def stop_where_turns_end(loaded: LoadedModel, examples: Iterable[Example]) -> No
     Its generation config says so: whoever generates with the model finds it there, and so it is saved.
     """
     config = loaded.model.generation_config
-    before, ends = _as_set(config.eos_token_id), turn_ends(examples)
+    before, ends = as_set(config.eos_token_id), turn_ends(examples)
     if not ends <= before:
         config.eos_token_id = sorted(before | ends)
 
 
 def stops_of(model: Any, tokenizer: Any) -> set[int]:
     """The tokens that end an answer: the generation config's, else the tokenizer's."""
-    return _as_set(model.generation_config.eos_token_id) or _as_set(tokenizer.eos_token_id)
+    return as_set(model.generation_config.eos_token_id) or as_set(tokenizer.eos_token_id)
 
 
 def continuations(
@@ -119,5 +119,6 @@ def _until(tokens: list[int], stops: Collection[int]) -> list[int]:
     return tokens[: end + 1]
 
 
-def _as_set(ids: int | Sequence[int] | None) -> set[int]:
+def as_set(ids: int | Sequence[int] | None) -> set[int]:
+    """The tokens that an `eos_token_id` names, be it one, several or none."""
     return {ids} if isinstance(ids, int) else set(ids or ())

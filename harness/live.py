@@ -37,12 +37,14 @@ class Line:
     """Seeds on the way."""
     refused: str = ""
     """Why it cannot be run."""
+    failed: bool = False
+    """Whether that is so at this rate alone."""
 
     @property
     def state(self) -> str:
         """One or two words."""
         if self.refused:
-            return "refused"
+            return "failed" if self.failed else "refused"
         if self.running:
             return "seed " + ", ".join(map(str, self.running))
         return "done" if self.seeds else "waiting"
@@ -77,7 +79,7 @@ class Board:
         if event.run.spec.seed in line.running:
             line.running.remove(event.run.spec.seed)
         if event.refused:
-            line.refused = event.refused
+            line.refused, line.failed = event.refused, not event.whole
         else:
             self._add(event.run)
         self.caption = f"{event.done} of at most {event.at_most} runs"
@@ -134,12 +136,10 @@ class Reporter:
         """A run has ended."""
         self.board.report(event)
         spec = event.run.spec
+        rate = "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
         if event.refused:
-            text = f"{spec.objective} is left out: {event.refused}"
+            text = f"{spec.objective}{'' if event.whole else rate} is left out: {event.refused}"
         elif self.lines:
-            rate = (
-                "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
-            )
             text = (
                 f"{event.done}/{event.at_most} {spec.objective}{rate}: {score_of(event.run):.1f} "
                 f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"

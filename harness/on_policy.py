@@ -14,7 +14,6 @@ distribution at each of its tokens is the target. Added are the filter and the w
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,7 +37,10 @@ from harness.fire import (
     tempered,
 )
 from harness.generation import UNCHANGED
+from harness.model_card import UNKNOWN, Facts, write_card
 from harness.quiet import quiet, undisturbed
+from harness.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.whole_checkpoint import ReadsWholeCheckpoints
 
 FORMS = ("full", "sampled")
 """The reverse KL over the whole vocabulary, as TRL's; or of the drawn token alone, as published."""
@@ -53,7 +55,7 @@ class EpochSampler(RepeatSampler):
             self.generator.manual_seed((self.seed or 0) + epoch)
 
 
-class OnPolicyTrainer(DistillationTrainer):
+class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrainer):
     """TRL's DistillationTrainer with FiRe-OPD, the sampled-token loss and several teachers.
 
     Rows need `prompt`, token ids, and `teacher`, the number of the row's teacher in `teachers`.
@@ -69,12 +71,16 @@ class OnPolicyTrainer(DistillationTrainer):
         fire: Fire | None = None,
         form: str = "full",
         vocabulary: int | None = None,
+        facts: Facts = UNKNOWN,
+        turn_end: TurnEnd = ONE_TOKEN,
         **kwargs: Any,
     ) -> None:
         """`fire` None is plain on-policy distillation; `form` is one of FORMS.
 
-        `vocabulary` is the number of rows that the heads have in common, None where they are alike.
+        `vocabulary` is the number of rows that the heads have in common, None where they are alike;
+        `facts` go into the model card, `turn_end` into the saved generation config.
         """
+        self.facts, self.turn_end = facts, turn_end
         super().__init__(*args, **{**kwargs, "teacher_model": None})
         self.fire, self.form, self.vocabulary = fire, form, vocabulary
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
@@ -296,14 +302,12 @@ class OnPolicyTrainer(DistillationTrainer):
         return loss, entropy
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """TRL's model card, with the method."""
-        super().create_model_card(*args, **kwargs)
-        card = Path(str(self.args.output_dir)) / "README.md"
-        if self.is_world_process_zero() and card.is_file():
-            method = f"FiRe-OPD (arXiv:2606.02684), `{self.fire}`" if self.fire else "plain"
-            text = card.read_text(encoding="utf-8").rstrip("\n")
-            section = f"\n\n## Distillation\n\n{method}; {self.form} loss, teachers: {len(self.teachers)}.\n"
-            card.write_text(text + section, encoding="utf-8")
+        """A card with base model, data, method and versions in the place of TRL's."""
+        method = f"FiRe-OPD (arXiv:2606.02684), `{self.fire}`" if self.fire else "plain"
+        section = (
+            f"## Distillation\n\n{method}; {self.form} loss, teachers: {len(self.teachers)}.\n"
+        )
+        write_card(self, self.facts, (section, *(f"{note}\n" for note in self.remarks)))
 
 
 def _whole(batch: Mapping[str, Tensor], rows: Any = slice(None)) -> tuple[Tensor, Tensor]:

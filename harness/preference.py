@@ -18,6 +18,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data import SFTDataset
 from advisor.model import LoadedModel
+from harness.divergence import StopsWhenDiverged
 from harness.settings import settings_for
 
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -63,7 +64,7 @@ def pairs(chosen: Iterable[Any], rejected: Iterable[Any]) -> list[Pair]:
     return found
 
 
-class PairTrainer(DPOTrainer):
+class PairTrainer(StopsWhenDiverged, DPOTrainer):
     """TRL's DPOTrainer on pairs that are tokenised already."""
 
     def _prepare_dataset(self, dataset: Dataset, *args: Any, **kwargs: Any) -> Dataset:

@@ -15,9 +15,11 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from advisor.errors import InputError
+from harness.trained_with import ROWS, STEPS, Setting, found_in
+from harness.whole_checkpoint import check_whole
 
 STATE = "trainer_state.json"
-Settings = Mapping[str, str | float | bool | None]
+Settings = Mapping[str, Setting]
 """Flag, MODEL or DATASET to value; False and None are a flag that was not given."""
 
 
@@ -41,46 +43,109 @@ def find_checkpoint(config: Any) -> str | None:
     """What `--resume_from_checkpoint` names: a folder, or with `true` the newest of the output folder.
 
     Raises:
-        InputError: a folder that is no whole checkpoint.
+        InputError: a folder that is no checkpoint, or of which a part is missing or cannot be read.
     """
     text: str | None = config.resume_from_checkpoint
     if text is None or text.lower() in ("false", "0"):
         return None
     if text.lower() in ("true", "1"):
-        return newest_checkpoint(config.output_dir)
-    if _step(Path(text)) is None:
+        text = newest_checkpoint(config.output_dir)
+    elif _step(Path(text)) is None:
         raise InputError(
             f"--resume_from_checkpoint {text}: no checkpoint that was written to its end; name a folder "
             "checkpoint-N, or say true for the newest of --output_dir"
         )
+    check_whole(text)
     return text
 
 
-def newest_checkpoint(folder: str) -> str | None:
+def remarks(config: Any, checkpoint: str | None) -> list[str]:
+    """What a training begins with, one sentence each, where it was told to go on from a checkpoint."""
+    text: str | None = config.resume_from_checkpoint
+    if text is None or text.lower() in ("false", "0"):
+        return []
+    if checkpoint is None:
+        return [
+            f"There is no whole checkpoint in {config.output_dir}: training begins at its first step."
+        ]
+    state = _state(checkpoint)
+    done, steps = state["global_step"], state.get("max_steps") or 0
+    found = [f"Training goes on from {checkpoint}, {done} of {steps} steps."]
+    if done >= max(steps, config.max_steps):
+        found = [f"{checkpoint} has done all of its {steps} steps: nothing is left to train."]
+    if text.lower() in ("true", "1"):
+        newer = [
+            path for path in Path(config.output_dir).glob("checkpoint-*") if _number(path) > done
+        ]
+        left = [str(path) for path in sorted(newer, key=_number) if _step(path) is None]
+        found += [f"Passed over, as not written to its end: {path}." for path in left]
+    if not list(Path(checkpoint).glob("rng_state*.pth")):
+        found.append(
+            "The checkpoint has no state of the random numbers: dropout goes on with others."
+        )
+    return found
+
+
+def newest_checkpoint(folder: str, *, upto: int | None = None) -> str | None:
     """The newest checkpoint that was written to its end; None where there is none.
 
     A process killed while it writes one leaves a part. Trainer writes `trainer_state.json` last.
+
+    Args:
+        folder: with the checkpoints.
+        upto: optimiser steps that the training has done: what is beyond is another training's.
     """
     steps = {path: _step(path) for path in Path(folder).glob("checkpoint-*")}
-    whole = {path: step for path, step in steps.items() if step is not None}
+    whole = {
+        path: step for path, step in steps.items()
+        if step is not None and (upto is None or step <= upto)
+    }  # fmt: skip
     return str(max(whole, key=whole.__getitem__)) if whole else None
 
 
 def refuse_others(checkpoint: str | None, settings: Settings) -> None:
-    """Raise InputError at the first setting that is not the checkpoint's; older ones name none."""
+    """Raise InputError at the first setting that is not the checkpoint's.
+
+    An older checkpoint, or another trainer's, lists none: then what its files say themselves is compared.
+    With a constant learning rate a training may be made longer: nothing but the number of steps changes.
+    """
     if checkpoint is None:
         return
-    state = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    state = _state(checkpoint)
     found = (state.get("stateful_callbacks") or {}).get(MadeWith.__name__)
-    before: Settings = found["args"]["settings"] if found else {}
+    listed: Settings = found["args"]["settings"] if found else {}
+    before = {**found_in(Path(checkpoint), settings), **listed} if ROWS in settings else listed
+    longer = _may_be_longer(settings)
     for flag, value in settings.items():
         old = before.get(flag, value)
-        if old != value:
+        if old != value and not (flag in STEPS and longer):
             mend = f"leave {flag} out" if _absent(old) else f"give {_words(flag, old)}"
             raise InputError(
                 f"{checkpoint} was made {_said(flag, old)}, not {_said(flag, value)}: to go on from there "
                 f"{mend}, to begin anew leave out --resume_from_checkpoint"
             )
+    steps = settings.get("--max_steps")
+    if isinstance(steps, float) and 0 < steps < state["global_step"]:
+        raise InputError(
+            f"{checkpoint} has done {state['global_step']} steps, more than --max_steps {steps:g}: name an "
+            "older checkpoint, or give more steps"
+        )
+
+
+def _may_be_longer(settings: Settings) -> bool:
+    """Whether the steps done are the same whatever the number of steps in all."""
+    constant = settings.get("--lr_scheduler_type") == "constant"
+    return constant and not settings.get("--rewrite")
+
+
+def _state(checkpoint: str) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    return state
+
+
+def _number(checkpoint: Path) -> int:
+    text = checkpoint.name.rpartition("-")[2]
+    return int(text) if text.isdigit() else -1
 
 
 def _step(checkpoint: Path) -> int | None:
@@ -100,4 +165,5 @@ def _absent(value: Any) -> bool:
 
 
 def _words(flag: str, value: Any) -> str:
-    return flag if value is True else f"{flag} {value}"
+    number = isinstance(value, float) and not isinstance(value, bool)
+    return flag if value is True else f"{flag} {value:g}" if number else f"{flag} {value}"

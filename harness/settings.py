@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from trl.trainer.utils import get_peft_config
 
 from advisor.errors import InputError
 
+QUANTISED = "the model is loaded as --dtype says, not quantised"
 NOT_YOURS = {
     "loss_type": "the objective is chosen with --objective",
     "use_liger_kernel": "its fused loss is NLL; the loss here is fused already",
@@ -31,8 +33,22 @@ NOT_YOURS = {
     "teacher_model_name_or_path": "give it with --teacher",
     "teacher_model_revision": "give a local folder with --teacher",
     "teacher_model_init_kwargs": "teachers are loaded as the student is",
+    "attn_implementation": "the model's own is used",
+    "load_in_8bit": QUANTISED,
+    "load_in_4bit": QUANTISED,
+    "bnb_4bit_quant_type": QUANTISED,
+    "bnb_4bit_quant_storage": QUANTISED,
+    "use_bnb_nested_quant": QUANTISED,
 }
 """Fields that something else decides here, with what."""
+ADAPTER = ("lora_", "use_rslora", "use_dora")
+"""How the names of an adapter's settings begin."""
+CHOOSES = ("--load_best_model_at_end", "best", "reduce_lr_on_plateau")
+"""Words with which a checkpoint or a rate is chosen by a metric of evaluation."""
+NLL = "eval_nll"
+"""By which: the mean over all target tokens, whatever the objective and the size of a batch. A weighted
+objective's own loss tends to 0 where p does, so that it would choose the model that has forgotten most."""
+SMALLER_IS_BETTER = ("nll", "loss", "share_p_below_0.1")
 
 
 class _Parser(HfArgumentParser):
@@ -56,7 +72,7 @@ def read_settings(
     kinds: Any = (config_type, ModelConfig)
     parser = _Parser(kinds, allow_abbrev=False)
     _refuse_ours(flags)
-    words = [*_defaults(flags), *flags]
+    words = [*_defaults(flags), *_metric(flags, config_type), *flags]
     for name, value in fixed.items():
         words += [f"--{name}", str(value)]
     try:
@@ -72,7 +88,66 @@ def read_settings(
     if rest:
         raise InputError(_unknown(rest[0], config_type))
     _check_reporters(config.report_to)
-    return config, get_peft_config(adapter)
+    return config, _peft_config(adapter, flags)
+
+
+def _peft_config(adapter: Any, flags: Sequence[str]) -> Any:
+    """PEFT's configuration; None where no adapter is trained.
+
+    Raises:
+        InputError: settings of an adapter without one.
+    """
+    if not adapter.use_peft:
+        given = [word.split("=")[0] for word in flags if word.startswith(_flags(ADAPTER))]
+        if given:
+            raise InputError(
+                f"{given[0]} is of an adapter, and without --use_peft none is trained: add --use_peft, or "
+                "leave it out"
+            )
+    for name in ("lora_target_modules", "lora_target_parameters"):
+        value = getattr(adapter, name)
+        # ModelConfig makes a list of one a text, which PEFT reads as a pattern for a module's whole path.
+        if isinstance(value, str) and value != "all-linear" and re.fullmatch(r"[\w.]+", value):
+            setattr(adapter, name, [value])
+    return get_peft_config(adapter)
+
+
+def _metric(flags: Sequence[str], config_type: Any) -> list[str]:
+    """By what the best checkpoint is chosen, and in which direction, where that was not said."""
+    given = {word.split("=")[0]: word.partition("=")[2] for word in flags}
+    chooses = any(word in given or word in flags for word in CHOOSES)
+    chooses = chooses or any(value in CHOOSES for value in given.values())
+    if not (chooses and issubclass(config_type, SFTConfig)) or "--greater_is_better" in given:
+        return []
+    metric = given.get("--metric_for_best_model")
+    if metric is None:
+        return ["--metric_for_best_model", NLL, "--greater_is_better", "false"]
+    name = metric or flags[list(flags).index("--metric_for_best_model") + 1]
+    smaller = name.removeprefix("eval_") in SMALLER_IS_BETTER
+    return ["--greater_is_better", "false"] if smaller else []
+
+
+def _flags(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"--{name}" for name in names)
+
+
+def by_nll(config: SFTConfig) -> None:
+    """Have the best checkpoint chosen by NLL where TRL's own default stands, the reported loss."""
+    if config.metric_for_best_model == "loss" and not config.greater_is_better:
+        config.metric_for_best_model = NLL
+
+
+def check_metric(objective: str, config: SFTConfig) -> None:
+    """Refuse a choice by the loss that an objective reports, unless that is the NLL.
+
+    Raises:
+        InputError: names what to choose by instead.
+    """
+    if config.metric_for_best_model in ("loss", "eval_loss") and objective != "nll":
+        raise InputError(
+            f"--metric_for_best_model {config.metric_for_best_model}: the loss that {objective} reports can "
+            "fall where the model gets worse: choose by eval_nll (the default) or eval_mean_p"
+        )
 
 
 def settings_for(config_type: Any, config: SFTConfig, given: Iterable[str]) -> dict[str, Any]:

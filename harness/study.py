@@ -83,6 +83,8 @@ class Study:
     """As of `RunSpec`, of the arms that have one."""
     full: bool = False
     """Run every arm on every seed: no racing."""
+    out: frozenset[tuple[str, float]] = frozenset()
+    """Objective and learning rate whose run failed: neither planned nor chosen (see `failures`)."""
 
     def spec(self, arm: Arm, seed: int) -> RunSpec:
         """The run of an arm with a seed."""
@@ -107,8 +109,17 @@ class Study:
         return [
             self.spec(Arm(objective=name, learning_rate=rate), self.seeds[0])
             for name in self.objectives
-            for rate in self.learning_rates
+            for rate in self.rates_of(name)
         ]
+
+    def rates_of(self, objective: str) -> tuple[float, ...]:
+        """The grid of an objective, less the rates at which it failed."""
+        return tuple(rate for rate in self.learning_rates if (objective, rate) not in self.out)
+
+    def without_rates(self, failed: Collection[tuple[str, float]]) -> Study:
+        """The study less some objectives at some rates, and less those with no rate left."""
+        rest = replace(self, out=self.out | frozenset(failed))
+        return rest.without([name for name in self.objectives if not rest.rates_of(name)])
 
     def without(self, refused: Collection[str]) -> Study:
         """The study less some objectives."""
@@ -140,7 +151,7 @@ def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
     done = {run.spec.id: run for run in runs}
     arms = [Arm(objective=BASE)]
     for name in study.objectives:
-        candidates = [Arm(objective=name, learning_rate=rate) for rate in study.learning_rates]
+        candidates = [Arm(objective=name, learning_rate=rate) for rate in study.rates_of(name)]
         best = max(
             candidates,
             key=lambda arm: part_mean(
@@ -149,7 +160,8 @@ def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
         )
         arms.append(best)
         if name == NLL and best.learning_rate is not None:
-            arms.append(Arm(objective=NLL, learning_rate=best.learning_rate / 10, tenth=True))
+            tenth = Arm(objective=NLL, learning_rate=best.learning_rate / 10, tenth=True)
+            arms += [tenth] if (NLL, tenth.learning_rate) not in study.out else []
     return arms
 
 
@@ -170,7 +182,7 @@ def open_rates(study: Study, runs: Sequence[Run]) -> dict[str, tuple[float, ...]
                 done[study.spec(replace(arm, learning_rate=rate), study.seeds[0]).id],
                 part="development",
             )
-            for rate in study.learning_rates
+            for rate in study.rates_of(arm.objective)
         }
         best = scores.pop(arm.learning_rate)
         alike = [x for x, own in scores.items() if paired_difference(best, own).interval[0] <= 0]

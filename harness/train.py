@@ -12,7 +12,6 @@ It replaces the loss and nothing else: LoRA, accelerate, resuming, trackers come
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +27,9 @@ from advisor.backbone import (
     scored_positions,
 )
 from advisor.objectives import Objective, TokenStats
-from advisor.prior import Prior
+from harness.model_card import UNKNOWN, Facts, write_card
+from harness.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.whole_checkpoint import ReadsWholeCheckpoints
 
 LOW_P = 0.1
 _SUMS = (
@@ -271,12 +272,14 @@ class ObjectiveLoss(_Mixed):
         self._token_sums[mode] = self._token_sums.get(mode, 0) + added
 
 
-class ObjectiveTrainer(ObjectiveLoss, SFTTrainer):
+class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, SFTTrainer):
     """TRL's SFTTrainer with the loss of an objective; its dataset is already tokenised."""
 
-    def __init__(self, *args: Any, prior: Prior | None = None, **kwargs: Any) -> None:
-        """`prior` is what was measured before training; it goes into the model card."""
-        self.prior = prior
+    def __init__(
+        self, *args: Any, facts: Facts = UNKNOWN, turn_end: TurnEnd = ONE_TOKEN, **kwargs: Any
+    ) -> None:
+        """`facts` go into the model card; `turn_end` into the saved generation config."""
+        self.facts, self.turn_end = facts, turn_end
         super().__init__(*args, **kwargs)
         # TRL refuses a collator of ours with padding_free; ours is its own with two more columns.
         self.data_collator = ObjectiveCollator(**vars(self.data_collator))
@@ -284,15 +287,21 @@ class ObjectiveTrainer(ObjectiveLoss, SFTTrainer):
     @property
     def notes(self) -> tuple[str, ...]:
         """What to say when training is over, one sentence each."""
-        return ()
+        return self.remarks
+
+    @property
+    def card_sections(self) -> tuple[str, ...]:
+        """What the model card says of this training, in Markdown."""
+        objective = self.objective
+        text = (
+            f"`{objective.label}`: f = `{objective.formula}`, weight on the negative log-likelihood "
+            f"`{objective.weight_formula}` ({objective.source})."
+        )
+        return "\n".join(["## Objective", "", text, ""]), *(f"{note}\n" for note in self.remarks)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """TRL's model card, with the objective and the prior."""
-        super().create_model_card(*args, **kwargs)
-        card = Path(str(self.args.output_dir)) / "README.md"
-        if self.is_world_process_zero() and card.is_file():
-            text = card.read_text(encoding="utf-8")
-            card.write_text(text + _card_section(self.objective, self.prior), encoding="utf-8")
+        """A card with base model, data, objective and versions in the place of TRL's."""
+        write_card(self, self.facts, self.card_sections)
 
 
 def _examples(inputs: Mapping[str, Tensor]) -> Tensor:
@@ -303,27 +312,6 @@ def _examples(inputs: Mapping[str, Tensor]) -> Tensor:
         return rows[:, None].expand(shape)
     starts = inputs["position_ids"].eq(0)  # padding-free: one row, a document begins at position 0
     return (starts.flatten().cumsum(0) - 1).view(shape)
-
-
-def _card_section(objective: Objective, prior: Prior | None) -> str:
-    """Markdown on what was minimised and what the model knew before."""
-    lines = [
-        "",
-        "## Objective",
-        "",
-        f"`{objective.label}`: f = `{objective.formula}`, weight on the negative log-likelihood "
-        f"`{objective.weight_formula}` ({objective.source}).",
-    ]
-    if prior is not None:
-        low, high = prior.mean_p_interval
-        lines += [
-            "",
-            f"Before training the model gave a target token a mean probability of {prior.mean_p:.3f} "
-            f"(95 % interval {low:.3f} to {high:.3f}, {prior.examples} examples, "
-            f"{prior.target_tokens} tokens), and the end of a turn "
-            + (f"{prior.p_eos:.3g}." if prior.p_eos is not None else "was no target."),
-        ]
-    return "\n".join([*lines, ""])
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:

@@ -94,15 +94,12 @@ class RewritingTrainer(ObjectiveTrainer):
     @property
     def notes(self) -> tuple[str, ...]:
         """How often it fired and what that changed."""
-        return (f"{self.rewriter.describe()} Every one stands in {STATE}.",)
+        return (f"{self.rewriter.describe()} Every one stands in {STATE}.", *super().notes)
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The objective's model card, with what was rewritten."""
-        super().create_model_card(*args, **kwargs)
-        card = Path(str(self.args.output_dir)) / "README.md"
-        if self.is_world_process_zero() and card.is_file():
-            with card.open("a", encoding="utf-8") as file:
-                file.write("\n" + "\n".join(self.notes) + "\n")
+    @property
+    def card_sections(self) -> tuple[str, ...]:
+        """Those of the objective, with what was rewritten."""
+        return *super().card_sections, self.notes[0]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

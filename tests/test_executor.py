@@ -76,20 +76,26 @@ def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
     assert outcome.complete and outcome.study.objectives == ("nll", "threshold(0.2)")
     assert asked.count("neg_p") == 1  # not at the other learning rates, not on other seeds
     assert [event.refused for event in events if event.refused] == ["nothing"]
+    assert [failure.line for failure in outcome.left_out] == ["neg_p is left out: nothing"]
     assert next_runs(outcome.study, outcome.runs) == []
 
 
-def test_a_failure_ends_the_study_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arm", ["base", "neg_p"])
+def test_trouble_of_the_machine_ends_the_study_in_one_line(tmp_path: Path, arm: str) -> None:
+    """A full disk would take every arm; what has run is kept. So does a base that cannot be scored."""
     from dataclasses import replace
+
+    error = "OSError: No space left on device" if arm != "base" else "RuntimeError: boom"
 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
         for spec in specs:
             run = result_of(spec)
-            yield replace(run, error="RuntimeError: boom") if spec.objective == "neg_p" else run
+            yield replace(run, error=error) if spec.objective == arm else run
 
-    with pytest.raises(InputError, match=r"neg_p failed \(RuntimeError: boom\)"):
+    with pytest.raises(InputError, match=rf"{arm} failed \({error}\); its record is .*failed"):
         confirm(study_of(), PROBLEM, Results(tmp_path), PLAN, executor=executor)
-    assert {run.spec.objective for run in Results(tmp_path).runs()} == {"base", "nll"}
+    kept = {run.spec.objective for run in Results(tmp_path).runs()}
+    assert kept == ({"base", "nll"} if arm != "base" else set())
 
 
 def test_a_spent_budget_starts_no_more_runs(tmp_path: Path, monkeypatch: Any) -> None:

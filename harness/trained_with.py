@@ -1,0 +1,111 @@
+"""The settings that shape a training, as plain data: what a checkpoint keeps and a resumed training compares.
+
+Trainer restores optimiser and schedule from a checkpoint whatever is asked for now, so that another
+`--learning_rate` would be ignored in silence and another `--max_steps` bend the schedule.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Setting = str | float | bool | None
+
+ROWS = "an optimiser step of"
+"""Rows of it; how they are cut up into micro-batches and ranks changes nothing."""
+STEPS = ("--max_steps", "--num_train_epochs")
+_FREE = (
+    "output_dir", "log", "save", "eval", "per_device", "gradient_", "activation_", "hub_", "push_to_hub",
+    "report_to", "run_name", "project", "trackio", "disable_tqdm", "dataloader_", "ddp_", "fsdp", "deepspeed",
+    "torch_", "parallelism", "accelerator", "debug", "skip_memory", "do_", "resume", "restore", "local_rank",
+    "include_", "batch_eval", "prediction_loss", "load_best", "ignore_data_skip", "auto_find", "enable_jit",
+    "use_cpu", "use_cache", "bf16", "fp16", "tf32", "vllm", "use_vllm", "num_completions", "ds3_",
+    "dataset_num_proc", "trust_remote_code", "remove_unused", "max_length", "eos_token", "pad_token",
+    "dataset_kwargs", "average_tokens", "cache_implementation", "model_init", "teacher_model",
+)  # fmt: skip
+"""How the names of settings begin that change no number beyond rounding, or are compared elsewhere."""
+_ADAPTER = {
+    "lora_r": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "lora_target_modules": "target_modules",
+    "lora_target_parameters": "target_parameters",
+    "lora_modules_to_save": "modules_to_save",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}
+"""Flag to field of PEFT's LoraConfig."""
+
+
+def training_settings(config: Any, peft_config: Any = None) -> dict[str, Setting]:
+    """Flag to value of everything that shapes a training, its adapter included.
+
+    Args:
+        config: TRL's settings, as the user gave them.
+        peft_config: of PEFT, where an adapter is trained.
+    """
+    known = {f"--{k}": _plain(v) for k, v in config.to_dict().items() if not k.startswith(_FREE)}
+    chosen = config.load_best_model_at_end
+    if not chosen:
+        known.pop("--metric_for_best_model", None)
+        known.pop("--greater_is_better", None)
+    by_steps = config.max_steps > 0
+    for flag in STEPS:
+        known.pop(flag)
+    length = {
+        "--max_steps": float(config.max_steps) if by_steps else None,
+        "--num_train_epochs": None if by_steps else float(config.num_train_epochs),
+    }
+    rows = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    return {
+        **length,
+        **known,
+        ROWS: f"{rows} rows",
+        **_adapter(peft_config.to_dict() if peft_config else {}),
+    }
+
+
+def found_in(checkpoint: Path, wanted: Mapping[str, Setting]) -> dict[str, Setting]:
+    """What the files of a checkpoint say themselves, where it does not list its settings.
+
+    Args:
+        checkpoint: of this or another trainer.
+        wanted: the settings of now: they say in which form a number of steps is compared.
+    """
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    found: dict[str, Setting] = {}
+    epochs = wanted.get("--num_train_epochs")
+    if wanted.get("--max_steps") is not None:
+        found["--max_steps"] = state.get("max_steps")
+    elif isinstance(epochs, float) and math.ceil(epochs) != state.get("num_train_epochs"):
+        found["--num_train_epochs"] = state.get("num_train_epochs")
+    adapter = checkpoint / "adapter_config.json"
+    if adapter.is_file():
+        fields = _adapter(json.loads(adapter.read_text(encoding="utf-8")))
+        # PEFT writes there what it chose itself where nothing was asked for.
+        found |= {flag: value for flag, value in fields.items() if wanted.get(flag) is not None}
+    schedule = checkpoint / "scheduler.pt"
+    if schedule.is_file():
+        rates = torch.load(schedule, weights_only=True).get("base_lrs")
+        found |= {"--learning_rate": float(rates[0])} if rates else {}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _adapter(fields: Mapping[str, Any]) -> dict[str, Setting]:
+    return {f"--{flag}": _plain(fields[name]) for flag, name in _ADAPTER.items() if name in fields}
+
+
+def _plain(value: Any) -> Setting:
+    """As JSON keeps it: lists and sets in order, and as text; what was not given is None."""
+    if isinstance(value, list | set | tuple):
+        return " ".join(sorted(map(str, value))) or None
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True, default=str) if value else None
+    if value is None or isinstance(value, bool | str):
+        return value
+    return float(value) if isinstance(value, int | float) else str(value)
