@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advisor.errors import InputError
+from harness.metrics import split_name
 from harness.quiet import quiet, undisturbed, without_remarks
 from harness.records import Score
 
@@ -209,9 +210,11 @@ def _score(
         )
     documents = document_ids(_of_filter(runs[0], metric))
     values = zip(*(_values(records, metric) for records in runs), strict=True)
+    name, chosen = split_name(metric)
     return Score(
         task=task,
-        metric=metric,
+        metric=name,
+        filter=chosen,
         temperature=temperature,
         part=part,
         documents=documents,

@@ -45,7 +45,7 @@ def make_groups(measured: Sequence[Measured], baseline: str) -> list[Group]:
     """Groups in the order in which they appear, cooler temperatures first."""
     members: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
     for m in measured:
-        members[m.setting, m.score.task, m.score.metric, m.score.temperature].append(m)
+        members[m.setting, m.score.task, m.score.name, m.score.temperature].append(m)
     order = {key[:3]: place for place, key in enumerate(reversed(members))}
     keys = sorted(members, key=lambda key: (-order[key[:3]], key[3] is not None, key[3]))
     return [

@@ -172,7 +172,7 @@ def _of_tasks(runs: Sequence[Run]) -> list[str]:
     metrics: dict[str, str] = {}
     for score in runs[0].scores if runs else ():
         found.setdefault(score.task, {})[score.part] = len(score.documents)
-        metrics[score.task] = score.metric
+        metrics[score.task] = score.name
     return [
         f"{task} ({metrics[task]}): "
         + ", ".join(f"{n} {part} documents" for part, n in parts.items())
