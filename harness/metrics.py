@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 SHARE = "share"
 """Unit of scores between 0 and 1, which are shown in points."""
@@ -59,8 +62,8 @@ def _per_unit(metric: str, log_likelihood: float) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number; those of numpy are, by what they can do."""
-    return hasattr(value, "__float__") and not isinstance(value, str)
+    """Whether a value is a single number, of Python or numpy."""
+    return isinstance(value, Real | np.bool_)
 
 
 def unit_of(metric: str, higher_is_better: bool, values: Iterable[float]) -> str:

@@ -353,9 +353,11 @@ def test_records_and_logs_meet(tmp_path: Path) -> None:
     values = bits(0.5, 40, seed=3)
     record(tmp_path / "r", "nll", score(values, documents=ids, filter="strict"),
            evaluation={"num_fewshot": 5})  # fmt: skip
-    found = compare([tmp_path / "r", log(tmp_path / "base", bits(0.3, 40), shots=0)])
+    found = compare([tmp_path / "r", log(tmp_path / "base", bits(0.3, 40), shots=5)])
     assert row(found, "nll", "base").difference == pytest.approx(20)
-    assert "sums: the arms were evaluated with different num_fewshot: 0, 5" in found.notes
+    other = log(tmp_path / "other", bits(0.3, 40), shots=0)
+    with pytest.raises(InputError, match="nll and other were evaluated with different num_fewshot"):
+        compare([tmp_path / "r", other])
 
 
 def test_tasks_and_temperatures_can_be_singled_out(tmp_path: Path) -> None:
