@@ -20,6 +20,7 @@ from harness.lm_eval_files import Log
 from harness.lm_eval_logs import find_logs, read_logs
 from harness.measured import Measured
 from harness.records import Run, RunSpec, Score, read_run
+from harness.scoring import conditions_of
 from harness.studies import by_teachers
 from harness.study import BASE, NLL, Arm
 
@@ -142,7 +143,8 @@ def _of_records(setting: str, runs: Sequence[Run]) -> tuple[list[Measured], list
                 f"{where}: learning rate {best:g} of {len(grid)}, by development documents"
             )
     measured = [
-        Measured(setting=setting, arm=label, seed=run.spec.seed, score=score, conditions=_how(run.spec))
+        Measured(setting=setting, arm=label, seed=run.spec.seed, score=score,
+                 conditions=conditions_of(run.spec.evaluation))
         for run in sorted(runs, key=lambda run: (run.spec.objective, run.spec.seed))
         if (label := _label(run.spec, chosen[run.spec.objective]))
         for score in run.scores
@@ -182,12 +184,3 @@ def _label(spec: RunSpec, chosen: float | None) -> str | None:
         return f"{spec.objective} @ {rate:g}"
     tenth = spec.objective == NLL and math.isclose(10 * rate, chosen)
     return Arm(objective=NLL, learning_rate=rate, tenth=True).label if tenth else None
-
-
-def _how(spec: RunSpec) -> dict[str, Any]:
-    """How a run was evaluated, by lm-eval's names; without a word a prompt is not made a chat."""
-    given = spec.evaluation
-    return {
-        "num_fewshot": given.get("num_fewshot"),
-        "chat_template": bool(given.get("apply_chat_template", False)),
-    }

@@ -17,6 +17,7 @@ from harness.fit import Fitted, Problem, fit
 from harness.memory import largest_that_fits
 from harness.records import Run, RunSpec, Score
 from harness.samples import ArmRefused
+from harness.scoring import arguments_of
 
 DOCUMENTS_AT_A_TIME = 64
 
@@ -114,6 +115,7 @@ def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
                 temperature=temperature,
                 repeats=several,
                 limit=settings.get("limit"),
+                **arguments_of(settings, problem.train.info),
                 seed=spec.seed,
                 part=part,
                 include_path=problem.include_path,

@@ -196,10 +196,10 @@ def part_mean(study: Study, run: Run, part: str) -> float:
 def part_values(
     study: Study, run: Run, part: str, temperature: float | None = None
 ) -> dict[str, NDArray[np.float64]]:
-    """Per task, [documents] scores at a temperature (of use), averaged over repeats; larger is better."""
+    """Per task, [documents] scores at a temperature (of use), averaged over repeats."""
     wanted = study.temperature if temperature is None else temperature
     found = {
-        score.task: np.array(score.oriented)
+        score.task: np.array([np.mean(repeats) for repeats in score.values])
         for score in run.scores
         if score.part == part and score.temperature in (wanted, None)
     }
