@@ -1,6 +1,7 @@
 """How `confirm` asks `--tasks`: as the model is trained, unless a flag says otherwise; that is recorded."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,20 @@ def test_tasks_are_asked_as_the_model_is_trained() -> None:
     assert given == {"apply_chat_template": True}
     asked = settings("--metric", "acc", "--filter", "none", "--higher_is_better", "false")
     assert asked == {"metric": "acc", "filter": "none", "higher_is_better": False}
+
+
+def test_the_command_of_a_report_asks_and_scores_as_the_study_did() -> None:
+    from test_study import study_of
+
+    from harness.report.facts import command
+    from harness.studies import Evidence
+
+    evaluation = {"temperature": 0.0, **settings("--tasks", "t", "--num_fewshot", "0", "--metric", "mae",
+                  "--higher_is_better", "false", "--fewshot_as_multiturn", "false")}  # fmt: skip
+    for given in (evaluation, {"temperature": 0.0}):
+        words = shlex.split(command(Evidence(study=study_of(evaluation=given), runs=())))
+        again = settings_of(parse([word for word in words[1:] if word != "\n"]), Info, Tokenizer)  # type: ignore[arg-type]
+        assert {"temperature": 0.0, **again} == given
 
 
 def test_settings_come_back_out_of_a_record() -> None:

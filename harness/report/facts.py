@@ -12,10 +12,14 @@ from typing import Any
 from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from harness.records import Run
 from harness.studies import Evidence
+from harness.study import Study
 
 OWN_TASKS = (("held_out",), ("held_out_choice",))
 """Tasks made of rows of the user's own dataset where none is given, see `harness.problem`."""
-SCORING = ("answer_regex", "include_path", "dtype")
+SCORING = (
+    "answer_regex", "include_path", "dtype", "metric", "filter", "higher_is_better", "num_fewshot",
+    "fewshot_as_multiturn",
+)  # fmt: skip
 """Flags that stand among the settings of evaluation only where they were given."""
 HOUR, MINUTE = 3600, 60
 Fact = tuple[str, str]
@@ -34,6 +38,7 @@ def command(evidence: Evidence) -> str:
         "split": (study.split,),
         **{name: (value,) for name, value in (study.reading or {}).items()},
         "tasks": () if study.tasks in OWN_TASKS else study.tasks,
+        "apply_chat_template": _chat(study),
         **{name: (study.evaluation.get(name),) for name in SCORING},
         "teacher": _teachers(study.teachers),
         "route": ((study.teachers or {}).get("route"),),
@@ -49,6 +54,13 @@ def command(evidence: Evidence) -> str:
         _flag(name, values) for name, values in flags.items() if values and values[0] is not None
     ]
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def _chat(study: Study) -> tuple[str, ...]:
+    """Whether given tasks were asked as chats: without the flag that hangs on the dataset."""
+    if study.tasks in OWN_TASKS:
+        return ()
+    return (str(bool(study.evaluation.get("apply_chat_template", False))).lower(),)
 
 
 def _exact(number: float) -> str:
