@@ -21,6 +21,7 @@ from harness.measured import Measured
 from harness.metrics import LIKELIHOODS, NO_FILTER, document_value, split_name, unit_of
 from harness.records import Score
 from harness.score_choice import (
+    FIRST,
     Asked,
     Name,
     Told,
@@ -71,6 +72,8 @@ def read_logs(
     asked = Asked(metric=metric, filter=filter, higher_is_better=higher_is_better)
     found = {log.path: log for path in map(Path, paths) for log in find_logs(path)}
     read, notes = _latest([_read(log) for log in found.values()])
+    read, unscored = _scored(read)
+    notes += unscored
     chosen, said = _choices(read, asked)
     labels = _distinct(read)
     scores = []
@@ -168,12 +171,27 @@ def _latest(read: Sequence[_Read]) -> tuple[list[_Read], list[str]]:
     return [one for one in read if id(one) in kept], notes
 
 
+def _scored(read: Sequence[_Read]) -> tuple[list[_Read], list[str]]:
+    """The logs with a score per document, and what is said of the other tasks.
+
+    Raises:
+        InputError: there are logs, and none has one.
+    """
+    without = {one.log.task: one for one in read if not one.names}
+    if without and len(without) == len({one.log.task for one in read}):
+        for task, one in without.items():
+            choose(task, one.names, FIRST)
+    notes = [
+        f"{_some(list(without))}: left out, since no metric is a number per document"
+    ] if without else []  # fmt: skip
+    return [one for one in read if one.log.task not in without], notes
+
+
 def _choices(read: Sequence[_Read], asked: Asked) -> tuple[dict[str, Name], list[str]]:
     """The score of each task, one that all its logs have, and what is said of it."""
     shared: dict[str, list[Name]] = {}
     for one in read:
         task = one.log.task
-        choose(task, one.names, asked)  # refuses a log without any
         before = shared.get(task, list(one.names))
         shared[task] = [name for name in before if name in one.names]
         if not shared[task]:
@@ -236,7 +254,10 @@ def _of_likelihoods(scores: Sequence[Score]) -> list[str]:
     """What a likelihood's score is, since it is not lm-eval's figure."""
     units = dict.fromkeys((score.metric, score.unit) for score in scores)
     return [
-        f"{metric} is compared in {unit}, every document alike: lm-eval's own figure weights them by length"
+        f"{metric} is compared in {unit}"
+        + (", its logarithm" if metric.endswith("perplexity") else "")
+        + ", every document alike"
+        + ("" if metric == "perplexity" else "; lm-eval's own figure weights them by length")
         for metric, unit in units
         if metric in LIKELIHOODS
     ]

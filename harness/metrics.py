@@ -42,7 +42,7 @@ def document_value(metric: str, logged: Any) -> float | None:
     """A document's value of what lm-eval logs for it; None where that is no number of its own.
 
     A likelihood is logged as (log-likelihood, words or bytes), for `perplexity` as the log-likelihood alone;
-    a positive perplexity is one that the task has worked out itself. NaN is passed on.
+    a single positive number is a perplexity, or bits, that the task has worked out itself. NaN is passed on.
     """
     if isinstance(logged, Sequence) and not isinstance(logged, str):
         if metric not in LIKELIHOODS or len(logged) != 2 or not all(map(_is_number, logged)):
@@ -53,6 +53,8 @@ def document_value(metric: str, logged: Any) -> float | None:
         return None
     if metric == "perplexity" and logged <= 0:
         return _per_unit(metric, float(logged))
+    if metric.endswith("perplexity") and metric in LIKELIHOODS:
+        return None if logged <= 0 else math.log(logged)
     return float(logged)
 
 

@@ -221,6 +221,10 @@ def test_metrics_of_the_corpus_are_no_scores_of_documents(tmp_path: Path) -> Non
     write(tmp_path / "b", "0.4.9", {"none": {"bleu": pairs}}, aggregation="")
     with pytest.raises(InputError, match="none of its metrics is a number per document"):
         only(tmp_path / "b")
+    write(tmp_path / "b", "0.4.9", {"none": {"acc": [1.0, 0.0]}}, task="arc", decoding=" a")
+    score, notes = only(tmp_path / "b")
+    assert score.task == "arc"
+    assert "gsm8k: left out, since no metric is a number per document" in notes
 
 
 def test_what_is_asked_for_and_is_not_there_is_answered_with_what_is(tmp_path: Path) -> None:
