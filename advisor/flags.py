@@ -74,6 +74,48 @@ def add_calibration(parser: Any) -> None:
     )  # fmt: skip
 
 
+def add_score(parser: Any) -> None:
+    """Which of a task's scores, and which way it points."""
+    parser.add_argument(
+        "--metric",
+        help="score of lm-eval tasks, as their results name it (default: the task's first)",
+    )
+    parser.add_argument(
+        "--filter", metavar="NAME",
+        help="of answers, as lm-eval's results name it, for example flexible-extract or none "
+        "(default: the task's first)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--higher_is_better", type=true_or_false, metavar="BOOL",
+        help="true or false, of a metric whose direction neither the task nor lm-eval tells",
+    )  # fmt: skip
+
+
+def add_prompts(parser: Any) -> None:
+    """How lm-eval's tasks are asked, under lm-eval's names."""
+    parser.add_argument(
+        "--num_fewshot",
+        type=number(int, 0),
+        help="examples in a prompt of --tasks (default: the task's)",
+    )
+    parser.add_argument(
+        "--apply_chat_template", nargs="?", const=True, type=true_or_false, metavar="BOOL",
+        help="ask --tasks as chats (default: with the chat template that the model is trained with, if any)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--fewshot_as_multiturn", nargs="?", const=True, type=true_or_false, metavar="BOOL",
+        help="examples as turns of the chat (default: where the chat template is applied)",
+    )  # fmt: skip
+
+
+def true_or_false(text: str) -> bool:
+    """A type for argparse: true or false, as YAML and lm-eval write them."""
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected true or false")
+    return known[text.lower()]
+
+
 def add_margin(parser: Any) -> None:
     """Which difference does not matter."""
     parser.add_argument(

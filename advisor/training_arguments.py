@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from advisor.flags import add_json, add_margin, add_model_and_dataset, add_weights, number
+from advisor.flags import (
+    add_json,
+    add_margin,
+    add_model_and_dataset,
+    add_prompts,
+    add_score,
+    add_weights,
+    number,
+)
 
 
 def add_train(commands: Any) -> None:
@@ -226,6 +234,8 @@ def add_confirm(commands: Any) -> None:
         help="answers to a document where sampled (default: 2)",
     )  # fmt: skip
     scoring.add_argument("--limit", "-L", type=number(int, 2), help="documents of each task")
+    add_score(scoring)
+    add_prompts(scoring)
     add_margin(scoring)
     output = add_json(parser)
     output.add_argument(

@@ -8,57 +8,48 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from advisor.errors import InputError
-from harness.evaluate import read_samples
+from harness.lm_eval_files import Log
+from harness.lm_eval_logs import find_logs, read_logs
+from harness.measured import Measured
 from harness.records import Run, RunSpec, Score, read_run
+from harness.scoring import conditions_of
 from harness.studies import by_teachers
 from harness.study import BASE, NLL, Arm
-
-TIME = re.compile(r"_(\d{4}-\d\d-\d\dT[^_]*)$")
-"""The end of the names of lm-eval's files."""
 
 Setting = tuple[Any, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """One run of one arm on one task."""
-
-    setting: str
-    """Model, dataset and training, as far as they tell settings apart; empty where there is one."""
-    arm: str
-    """Label."""
-    seed: int
-    """0 where it is not known."""
-    score: Score
-    """On test documents."""
-    conditions: Mapping[str, Any]
-    """How it was evaluated: num_fewshot, chat_template; None where it is not known."""
-
-
-def read_arms(paths: Sequence[Path | str]) -> tuple[list[Measured], list[str]]:
+def read_arms(
+    paths: Sequence[Path | str],
+    *,
+    metric: str | None = None,
+    filter: str | None = None,
+    higher_is_better: bool | None = None,
+) -> tuple[list[Measured], list[str]]:
     """The test scores under some paths, and notes on what was chosen among them.
 
     Args:
         paths: results folders, run records, lm-eval's output folders and its samples or results files.
+        metric: of the scores in lm-eval's logs, as of `read_logs`.
+        filter: as of `read_logs`.
+        higher_is_better: as of `read_logs`.
 
     Raises:
         InputError: a path that does not exist, holds nothing to compare, or holds a broken file.
     """
     runs: dict[str, Run] = {}
-    logs: list[Path] = []
-    names: dict[Path, tuple[str, str]] = {}
     for path in map(Path, paths):
-        records, found = _find(path)
-        if not records and not found:
+        logs = find_logs(path)
+        records = _records(path, logs)
+        if not records and not logs:
             raise InputError(
                 f"{path}: holds neither run records nor lm-eval's samples (log them with --log_samples)"
             )
@@ -66,84 +57,22 @@ def read_arms(paths: Sequence[Path | str]) -> tuple[list[Measured], list[str]]:
             if run.error is not None:
                 raise InputError(f"{path}: the run failed ({run.error}) and has no scores")
             runs[run.spec.id] = run
-        logs += found
-        names |= _names_at(path, {log.parent for log in found})
-    labels = _distinct(names)
-    samples = {log: labels[log.parent] for log in logs}
+    logged, notes = read_logs(paths, metric, filter, higher_is_better)
     settings = _settings(list(runs.values())) or {"": []}
-    measured, notes = [], []
+    measured = []
     for label, members in settings.items():
         of_records, said = _of_records(label, members)
-        measured += of_records + _of_samples(label, samples)
+        measured += of_records + [replace(m, setting=label) for m in logged]
         notes += said
     return measured, notes
 
 
-def _find(path: Path) -> tuple[list[Path], list[Path]]:
-    """Run records and samples files at a path."""
+def _records(path: Path, logs: Sequence[Log]) -> list[Path]:
+    """Run records at a path, at which these logs are."""
     if path.is_dir():
         inside = sorted(path.glob("*.json")) if path.name in ("runs", "failed") else []
-        return [*inside, *sorted(path.rglob("runs/*.json"))], sorted(path.rglob("samples_*.jsonl"))
-    if not path.is_file():
-        raise InputError(f"{path}: no such file or folder")
-    if path.suffix == ".jsonl":
-        return [], [path]
-    if path.name.startswith("results_") and (time := TIME.search(path.stem)):
-        return [], sorted(path.parent.glob(f"samples_*_{time[1]}.jsonl"))
-    return [path], []
-
-
-def _names_at(path: Path, folders: set[Path]) -> dict[Path, tuple[str, str]]:
-    """Short and long name of each folder of logs: of the path given, or of its models if several."""
-    if path.is_dir() and len(folders) == 1:
-        return {folder: (path.resolve().name, str(path)) for folder in folders}
-    return {folder: (_model_name(folder), str(folder)) for folder in folders}
-
-
-def _distinct(names: Mapping[Path, tuple[str, str]]) -> dict[Path, str]:
-    """The short names, or the long ones where short ones coincide."""
-    short = Counter(name for name, _ in names.values())
-    return {folder: long if short[name] > 1 else name for folder, (name, long) in names.items()}
-
-
-def _model_name(folder: Path) -> str:
-    """The last part of the model's name in lm-eval's results, else the folder's."""
-    for path in sorted(folder.glob("results_*.json")):
-        if name := _results(path).get("model_name"):
-            return Path(str(name)).name
-    return folder.name
-
-
-def _results(path: Path) -> Mapping[str, Any]:
-    """lm-eval's results file; nothing where it is not there."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not lm-eval's results ({error})") from None
-    return content if isinstance(content, Mapping) else {}
-
-
-def _of_samples(setting: str, samples: Mapping[Path, str]) -> list[Measured]:
-    """Scores of lm-eval's samples files; of several of one task and temperature the latest counts."""
-    latest: dict[Any, Measured] = {}
-    for path in sorted(samples, key=_time):
-        score, arm = read_samples(path), samples[path]
-        results = _results(path.with_name(f"results_{_time(path)}.json"))
-        conditions = {
-            "num_fewshot": results.get("n-shot", {}).get(score.task),
-            "chat_template": bool(results["chat_template"]) if "chat_template" in results else None,
-        }
-        latest[path.parent, score.task, score.temperature] = Measured(
-            setting=setting, arm=arm, seed=0, score=score, conditions=conditions
-        )
-    return list(latest.values())
-
-
-def _time(path: Path) -> str:
-    found = TIME.search(path.stem)
-    return found[1] if found else ""
+        return [*inside, *sorted(path.rglob("runs/*.json"))]
+    return [] if logs else [path]
 
 
 def _settings(runs: Sequence[Run]) -> dict[str, list[Run]]:
@@ -214,7 +143,8 @@ def _of_records(setting: str, runs: Sequence[Run]) -> tuple[list[Measured], list
                 f"{where}: learning rate {best:g} of {len(grid)}, by development documents"
             )
     measured = [
-        Measured(setting=setting, arm=label, seed=run.spec.seed, score=score, conditions=_how(run.spec))
+        Measured(setting=setting, arm=label, seed=run.spec.seed, score=score,
+                 conditions=conditions_of(run.spec.evaluation))
         for run in sorted(runs, key=lambda run: (run.spec.objective, run.spec.seed))
         if (label := _label(run.spec, chosen[run.spec.objective]))
         for score in run.scores
@@ -254,10 +184,3 @@ def _label(spec: RunSpec, chosen: float | None) -> str | None:
         return f"{spec.objective} @ {rate:g}"
     tenth = spec.objective == NLL and math.isclose(10 * rate, chosen)
     return Arm(objective=NLL, learning_rate=rate, tenth=True).label if tenth else None
-
-
-def _how(spec: RunSpec) -> dict[str, Any]:
-    return {
-        "num_fewshot": spec.evaluation.get("num_fewshot"),
-        "chat_template": spec.evaluation.get("apply_chat_template"),
-    }

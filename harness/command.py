@@ -21,7 +21,7 @@ from advisor.errors import InputError, printable
 from advisor.inputs import DATA_FLAGS
 from advisor.model import TINY, LoadedModel
 from advisor.recommend import Recommendation
-from harness.confirm import Plan, confirm, finished_runs, make_plan
+from harness.confirm import Plan, confirm, finished_runs, make_plan, score_base
 from harness.evaluate import task_names
 from harness.executor import EXECUTORS
 from harness.fit import Problem
@@ -32,6 +32,7 @@ from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
 from harness.samples import answers_of
+from harness.scoring import described, settings_of
 from harness.study import BASE, Study
 from harness.study_settings import refuse_arms, training_of
 from harness.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
@@ -89,6 +90,8 @@ def run_study(args: argparse.Namespace, study: Study, problem: Problem) -> None:
     err.print("scoring the untouched model, timing a few steps ...")
     plan = make_plan(study, problem, results)
     _show_plan(study, plan)
+    if args.tasks:
+        err.print(described(study.evaluation, score_base(study, problem, results)), markup=False)
     with reporting(study, finished_runs(study, results), err) as reporter:
         outcome = confirm(
             study,
@@ -223,6 +226,7 @@ def _study(
         training=training,
         evaluation={
             **_scoring(args),
+            **settings_of(args, dataset.info, dataset.tokenizer),
             "temperature": of_use,
             "temperatures": temperatures,
             "repeats": args.repeats if of_use > 0 else 1,

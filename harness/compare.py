@@ -14,8 +14,9 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError, printable
-from harness.arms import Measured, read_arms
-from harness.pairing import Group, differing, make_groups, paired
+from harness.arms import read_arms
+from harness.measured import Measured, refuse_differing
+from harness.pairing import Group, make_groups, paired
 from harness.power import documents_needed, spread
 from harness.records import Score
 from harness.statistics import Difference, holm, paired_difference, verdict
@@ -117,6 +118,7 @@ def compare(
     chosen = _baseline(wanted, baseline)
     rows, levels = [], []
     for group in make_groups(wanted, chosen):
+        refuse_differing(group.members)
         found, said = _compare_group(group, chosen, margin)
         rows += found
         notes += said
@@ -258,7 +260,7 @@ def _against(group: Group, baseline: str, margin: float) -> tuple[list[Row], lis
     # Scores stay in their own unit: where nothing varies, it is what says how little was seen.
     found = {arm: paired_difference(first, second) for arm, (first, second, _) in pairs.items()}
     adjusted = holm([difference.p_value for difference in found.values()])
-    rows, notes = [], differing(group)
+    rows, notes = [], list[str]()
     for (arm, difference), p in zip(found.items(), adjusted, strict=True):
         row = _row(group, arm, baseline, difference, p, margin)
         first, second, whole = pairs[arm]

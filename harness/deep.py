@@ -218,7 +218,7 @@ def _answers(
         loaded.model, loaded.tokenizer, [task], temperature=temperature, seed=seed, part="all"
     )
     right = [values[0] for values in scores[0].values]
-    interval = binomtest(int(sum(right)), len(right)).proportion_ci(method="wilson")
+    interval = binomtest(round(sum(right)), len(right)).proportion_ci(method="wilson")
     return Estimate(
         value=float(np.mean(right)),
         interval=(float(interval.low), float(interval.high)),

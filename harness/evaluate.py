@@ -1,6 +1,6 @@
 """Scores a model in memory on lm-eval tasks, one value per document and repeat, so that arms can be paired.
 
-The only file that knows lm-eval's keys. Greedy scores are those of `lm-eval run --seed S` with the same
+Greedy scores are those of `lm-eval run --seed S` with the same
 batch size, dtype and number of threads.
 """
 
@@ -10,10 +10,8 @@ import difflib
 import hashlib
 import json
 import logging
-import math
 import random
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,8 +23,19 @@ import numpy as np
 from jinja2 import TemplateError
 
 from advisor.errors import InputError
+from harness.lm_eval_rows import Record, Row, rows_of
 from harness.quiet import quiet, undisturbed, without_remarks
 from harness.records import Score
+from harness.score_choice import (
+    FIRST,
+    Asked,
+    Name,
+    Told,
+    choose,
+    names_in,
+    refuse_unfit,
+    score_of,
+)
 from harness.trusted_tasks import confined, refuse_code
 
 if TYPE_CHECKING:
@@ -37,12 +46,6 @@ TASKS = tuple(Path(__file__).parent / name / "tasks" for name in ("ladder", "gym
 PARTS = ("development", "test", "all")
 DEVELOPMENT_SHARE = 0.25
 REPEAT_STRIDE = 1_000_003  # more than any study's seeds, so that no repeat is another seed's
-METRICS = ("exact_match", "acc_norm", "acc", "pass@1", "f1", "rougeL", "rouge1", "bleu", "chrf")
-"""A task's score is the first of these that it has, else its own first higher-is-better number."""
-LIKELIHOODS = ("bits_per_byte", "byte_perplexity")
-"""Metrics whose per-document value is (log-likelihood, bytes)."""
-Record = Mapping[str, Any]
-"""What lm-eval logs for one document under one filter."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class _Settings:
     part: str
     num_fewshot: int | None
     chat: bool
+    multiturn: bool
     generated_only: bool
     trusted: bool
 
@@ -72,7 +76,9 @@ def evaluate(
     part: str = "test",
     include_path: str | Path | None = None,
     num_fewshot: int | None = None,
-    apply_chat_template: bool = False,
+    apply_chat_template: bool | str = False,
+    fewshot_as_multiturn: bool | None = None,
+    asked: Asked = FIRST,
     generated_only: bool = False,
     trust_remote_code: bool = False,
 ) -> list[Score]:
@@ -95,7 +101,10 @@ def evaluate(
             "test" the others and "all" what lm-eval evaluates.
         include_path: folder with task files of the user's own.
         num_fewshot: None: as the task says.
-        apply_chat_template: prompts as chats, few-shot examples as turns of them.
+        apply_chat_template: prompts as chats, by the tokenizer's own template or by the one that is given.
+        fewshot_as_multiturn: few-shot examples as turns of the chat; None: where prompts are chats, as
+            lm-eval does.
+        asked: which of a task's scores, where it is not the first.
         generated_only: leave out tasks whose Score would have temperature None: for a second temperature.
         trust_remote_code: run code that the user's task files name (see `trusted_tasks.py`).
 
@@ -113,117 +122,48 @@ def evaluate(
         seed=seed,
         part=part,
         num_fewshot=num_fewshot,
-        chat=apply_chat_template,
+        chat=bool(apply_chat_template),
+        multiturn=bool(apply_chat_template)
+        if fewshot_as_multiturn is None
+        else fewshot_as_multiturn,
         generated_only=generated_only,
         trusted=trust_remote_code,
     )
     with undisturbed(model), quiet(), confined(trusted=trust_remote_code):
+        own = deepcopy(tokenizer)
+        if isinstance(apply_chat_template, str):
+            own.chat_template = apply_chat_template
         lm = HFLM(
             pretrained=model,
-            tokenizer=deepcopy(tokenizer),
+            tokenizer=own,
             batch_size=batch_size,
             backend="causal",
         )
         # Once made, it speaks of truncated prompts alone.
         logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
-        scores = []
+        scores, found = [], dict[str, Sequence[Name]]()
         for spec in tasks:
             runs = _repeats(lm, spec, include_path, settings, repeats if temperature > 0 else 1)
             for name, (task, records) in runs.items():
                 heat = temperature if _generates(task) else None
-                scores.append(_score(name, records, task.higher_is_better(), heat, part))
+                told, rows = _read(task, records)
+                found[name] = names_in(rows[0], told)
+                chosen = choose(name, found[name], asked)
+                score, _ = score_of(
+                    name, rows, chosen, told, asked=asked, temperature=heat, part=part
+                )
+                scores.append(score)
+    if not generated_only:  # which leaves out tasks that may have what is asked for
+        refuse_unfit(found, asked)
     return scores
 
 
-def read_samples(path: Path) -> Score:
-    """Reads a `samples_TASK_TIME.jsonl` that `lm-eval run --log_samples` wrote elsewhere.
-
-    Raises:
-        InputError: not such a file.
-    """
-    try:
-        # lm-eval leaves line separators such as U+2028 inside its strings: only \n ends a record.
-        records = [
-            json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line
-        ]
-        decoding = records[0]["arguments"]["gen_args_0"].get("arg_1")
-        temperature = None  # a likelihood's second argument is the continuation
-        if isinstance(decoding, dict):
-            given = decoding.get("temperature")
-            sampled = decoding.get("do_sample", (given or 0) > 0)  # as lm-eval reads it
-            temperature = (1.0 if given is None else given) if sampled else 0.0
-        task = re.sub(r"^samples_|_\d{4}-\d\d-\d\dT[^_]*$", "", path.stem)
-        return _score(task, [records], {}, temperature, "all")
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: not what lm-eval's --log_samples writes ({error!r})") from error
-
-
-def primary_metric(record: Record, higher_is_better: Mapping[str, bool]) -> str | None:
-    """Which metric is a task's score, as lm-eval's results name it: "acc,none"; None: none can be.
-
-    The filter, after the comma, is the record's; lm-eval logs those of a task's first filter first.
-    """
-    usable = [
-        metric
-        for metric in record["metrics"]
-        if _value(record, metric) is not None
-        and (metric in LIKELIHOODS or higher_is_better.get(metric, metric != "perplexity"))
-    ]
-    known = [metric for metric in METRICS if metric in usable]
-    return f"{(known or usable)[0]},{record['filter']}" if usable else None
-
-
-def document_ids(records: Sequence[Record]) -> tuple[str, ...]:
-    """Hashes of the documents' content, in lm-eval's order; copies of a document are numbered."""
-    seen: Counter[str] = Counter()
-    ids = []
-    for record in records:
-        name = record["doc_hash"][:16]
-        seen[name] += 1
-        ids.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
-    return tuple(ids)
-
-
-def _of_filter(records: Sequence[Record], metric: str) -> list[Record]:
-    return [record for record in records if record["filter"] == metric.rpartition(",")[2]]
-
-
-def _values(records: Sequence[Record], metric: str) -> list[float]:
-    name = metric.rpartition(",")[0]
-    values = [_value(record, name) for record in _of_filter(records, metric)]
-    return [math.nan if value is None else value for value in values]
-
-
-def _value(record: Record, metric: str) -> float | None:
-    """A document's value, log-likelihood per byte where lm-eval keeps both; None: not a number."""
-    value = record.get(metric)
-    if metric in LIKELIHOODS:
-        return float(value[0] / value[1]) if value else None
-    return float(value) if isinstance(value, int | float | np.number | np.bool_) else None
-
-
-def _score(
-    task: str,
-    runs: Sequence[Sequence[Record]],
-    higher_is_better: Mapping[str, bool],
-    temperature: float | None,
-    part: str,
-) -> Score:
-    metric = primary_metric(runs[0][0], higher_is_better)
-    if metric is None:
-        raise InputError(
-            f"task {task}: none of its metrics is a higher-is-better number per document"
-        )
-    documents = document_ids(_of_filter(runs[0], metric))
-    values = zip(*(_values(records, metric) for records in runs), strict=True)
-    return Score(
-        task=task,
-        metric=metric,
-        temperature=temperature,
-        part=part,
-        documents=documents,
-        values=tuple(values),
+def _read(task: Any, runs: Sequence[Sequence[Record]]) -> tuple[Told, list[list[Row]]]:
+    """What a task says of its metrics, and its documents of every repeat."""
+    told = Told(
+        higher_is_better=task.higher_is_better(), metric_list=task.get_config("metric_list") or ()
     )
+    return told, [rows_of(records, ()) for records in runs]
 
 
 def _generates(task: Any) -> bool:
@@ -263,7 +203,7 @@ def _run(lm: Any, task: Any, settings: _Settings) -> list[Record]:
             samples=None if chosen is None else {task.task_name: chosen},
             bootstrap_iters=0,
             apply_chat_template=settings.chat,
-            fewshot_as_multiturn=settings.chat,
+            fewshot_as_multiturn=settings.multiturn,
         )
     except (
         AssertionError,

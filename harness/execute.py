@@ -19,6 +19,7 @@ from harness.failures import NotScored
 from harness.fit import Fitted, Problem, fit
 from harness.memory import largest_that_fits
 from harness.records import Run, RunSpec, Score
+from harness.scoring import arguments_of
 
 DOCUMENTS_AT_A_TIME = 64
 
@@ -146,6 +147,7 @@ def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
                 temperature=temperature,
                 repeats=several,
                 limit=settings.get("limit"),
+                **arguments_of(settings, problem.train.info),
                 seed=spec.seed,
                 part=part,
                 include_path=problem.include_path,

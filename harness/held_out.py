@@ -113,7 +113,7 @@ def choice_task(
         "doc_to_target": "gold",
         "doc_to_choice": "choices",
         "target_delimiter": "",
-        "metric_list": [_mean_of("acc"), _mean_of("acc_norm")],
+        "metric_list": [_mean_of("acc_norm"), _mean_of("acc")],  # the first decides,
     }
 
 

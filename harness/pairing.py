@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.errors import InputError
-from harness.arms import Measured
+from harness.measured import Measured, unit_of_all
+from harness.metrics import SHARE
 from harness.records import Score
 from harness.study import BASE
 
@@ -37,15 +38,15 @@ class Group:
     @property
     def scale(self) -> float:
         """100 where all scores are shares, so that differences are in points."""
-        runs = (score for runs in self.arms.values() for score in runs.values())
-        return 100.0 if all(0 <= x <= 1 for score in runs for x in score.per_document) else 1.0
+        scores = [score for runs in self.arms.values() for score in runs.values()]
+        return 100.0 if unit_of_all(scores) == SHARE else 1.0
 
 
 def make_groups(measured: Sequence[Measured], baseline: str) -> list[Group]:
     """Groups in the order in which they appear, cooler temperatures first."""
     members: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
     for m in measured:
-        members[m.setting, m.score.task, m.score.metric, m.score.temperature].append(m)
+        members[m.setting, m.score.task, m.score.name, m.score.temperature].append(m)
     order = {key[:3]: place for place, key in enumerate(reversed(members))}
     keys = sorted(members, key=lambda key: (-order[key[:3]], key[3] is not None, key[3]))
     return [
@@ -97,14 +98,3 @@ def _pairs(first: Runs, second: Runs, *, base: bool) -> list[tuple[Score, Score]
 def _values(score: Score, documents: Sequence[str]) -> list[float]:
     found = dict(zip(score.documents, score.per_document, strict=True))
     return [found[document] for document in documents]
-
-
-def differing(group: Group) -> list[str]:
-    """What should be the same for all arms and is not."""
-    notes = []
-    for name in group.members[0].conditions:
-        values = {m.conditions[name] for m in group.members} - {None}
-        if len(values) > 1:
-            shown = ", ".join(map(str, sorted(values)))
-            notes.append(f"{group.task}: the arms were evaluated with different {name}: {shown}")
-    return notes

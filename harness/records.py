@@ -20,10 +20,14 @@ from typing import Any, TypeVar
 from advisor.errors import InputError
 from advisor.publish import publish
 from harness.environment import Environment
+from harness.metrics import SHARE, from_first_records, one_each, split_name
 
 SCHEMA = 1
 DIGITS = 6
 """Significant digits kept of what was measured; specifications are kept exactly."""
+
+SCORE_FIELDS = ("task", "metric", "filter", "higher_is_better", "unit", "temperature", "part")
+"""What a record says of a score beside documents and values."""
 
 __all__ = ["Environment", "Results", "Run", "RunSpec", "Score", "read_run"]
 
@@ -84,7 +88,7 @@ class Score:
     task: str
     """Name of the task."""
     metric: str
-    """Name of the metric; larger is better."""
+    """Name of the metric, without its filter."""
     temperature: float | None
     """0 is greedy; None where nothing is generated."""
     part: str
@@ -92,7 +96,13 @@ class Score:
     documents: tuple[str, ...]
     """Stable ids, distinct."""
     values: tuple[tuple[float, ...], ...]
-    """[documents][repeats], finite."""
+    """[documents][repeats], finite; of a share between 0 and 1."""
+    filter: str | None = None
+    """Name of lm-eval's filter of answers; None where they are taken as they are."""
+    higher_is_better: bool = True
+    """Whether larger values are better."""
+    unit: str = SHARE
+    """"share": shown in points; else the metric's own, shown as it is and without a default margin."""
 
     def __post_init__(self) -> None:
         repeats = {len(value) for value in self.values}
@@ -102,6 +112,15 @@ class Score:
             raise ValueError(f"{self.task}: a document occurs twice")
         if not all(math.isfinite(x) for value in self.values for x in value):
             raise ValueError(f"{self.task}: {self.metric} is not finite on every document")
+        if self.unit == SHARE and not all(0 <= x <= 1 for value in self.values for x in value):
+            raise ValueError(
+                f"{self.task}: {self.metric} is no share: not between 0 and 1 everywhere"
+            )
+
+    @property
+    def name(self) -> str:
+        """Metric and filter as lm-eval's results name them, without the filter "none"."""
+        return f"{self.metric},{self.filter}" if self.filter else self.metric
 
     @property
     def per_document(self) -> tuple[float, ...]:
@@ -109,8 +128,13 @@ class Score:
         return tuple(fmean(value) for value in self.values)
 
     @property
+    def oriented(self) -> tuple[float, ...]:
+        """[documents] means over the repeats, with the sign that makes larger ones better."""
+        return self.per_document if self.higher_is_better else tuple(-x for x in self.per_document)
+
+    @property
     def mean(self) -> float:
-        """Over documents and repeats."""
+        """Over documents and repeats, with the metric's own sign."""
         return fmean(self.per_document)
 
 
@@ -240,7 +264,7 @@ def _encode(run: Run) -> str:
         "documents": sets,
         "scores": [
             {
-                **{name: getattr(score, name) for name in ("task", "metric", "temperature", "part")},
+                **{name: getattr(score, name) for name in SCORE_FIELDS},
                 "documents": sets.index(score.documents),
                 "values": _compact([value for row in score.values for value in row]),
             }
@@ -300,7 +324,13 @@ def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Score:
     flat = content["values"]
     repeats = len(flat) // max(len(documents), 1)
     rows = tuple(tuple(flat[i : i + repeats]) for i in range(0, len(flat), repeats or 1))
-    return _known(Score, {**content, "documents": documents, "values": rows})
+    documents, rows = one_each(documents, rows)
+    said = {}
+    if "higher_is_better" not in content:
+        metric, chosen = split_name(content["metric"])
+        rows, higher, unit = from_first_records(metric, rows)
+        said = {"metric": metric, "filter": chosen, "higher_is_better": higher, "unit": unit}
+    return _known(Score, {**content, **said, "documents": documents, "values": rows})
 
 
 def _known(kind: type[T], content: Mapping[str, Any]) -> T:
@@ -324,8 +354,10 @@ def _rows(run: Run) -> list[dict[str, Any]]:
     }
     return [
         {
-            **common, "task": score.task, "metric": score.metric, "temperature": score.temperature,
-            "part": score.part, "mean": score.mean, "documents": len(score.documents),
+            **common, "task": score.task, "metric": score.metric, "filter": score.filter,
+            "higher_is_better": score.higher_is_better, "unit": score.unit,
+            "temperature": score.temperature, "part": score.part, "mean": score.mean,
+            "documents": len(score.documents),
             "repeats": len(score.values[0]) if score.values else 0, **after,
         }
         for score in run.scores

@@ -31,11 +31,12 @@ def bits(share: float, n: int = 400, seed: int = 0) -> list[float]:
 
 
 def score(values: Sequence[float], task: str = "sums", **changes: Any) -> Score:
-    found = Score(
-        task=task, metric="exact_match,none", temperature=0.0, part="test",
-        documents=tuple(f"{i:016x}" for i in range(len(values))), values=tuple((x,) for x in values),
-    )  # fmt: skip
-    return replace(found, **changes)
+    content = {
+        "task": task, "metric": "exact_match", "temperature": 0.0, "part": "test",
+        "documents": tuple(f"{i:016x}" for i in range(len(values))),
+        "values": tuple((x,) for x in values),
+    }  # fmt: skip
+    return Score(**{**content, **changes})
 
 
 def record(folder: Path, objective: str, *scores: Score, seed: int = 0, **spec: Any) -> Path:
@@ -259,7 +260,7 @@ def test_repeats_are_averaged_per_document(tmp_path: Path) -> None:
 def test_scores_that_are_no_shares_keep_their_unit(tmp_path: Path) -> None:
     first, second = RNG.normal(-3, 1, 50), RNG.normal(-3, 1, 50)
     for arm, values in (("nll", first), ("dft", second)):
-        record(tmp_path, arm, score([float(f"{x:.6g}") for x in values]))
+        record(tmp_path, arm, score([float(f"{x:.6g}") for x in values], unit="nats"))
     expected = second.mean() - first.mean()
     assert compare([tmp_path]).rows[0].difference == pytest.approx(expected, abs=1e-4)
 
@@ -350,11 +351,13 @@ def test_records_and_logs_meet(tmp_path: Path) -> None:
 
     ids = tuple(hash_string(f"document {i}")[:16] for i in range(40))
     values = bits(0.5, 40, seed=3)
-    record(tmp_path / "r", "nll", score(values, documents=ids, metric="exact_match,strict"),
+    record(tmp_path / "r", "nll", score(values, documents=ids, filter="strict"),
            evaluation={"num_fewshot": 5})  # fmt: skip
-    found = compare([tmp_path / "r", log(tmp_path / "base", bits(0.3, 40), shots=0)])
+    found = compare([tmp_path / "r", log(tmp_path / "base", bits(0.3, 40), shots=5)])
     assert row(found, "nll", "base").difference == pytest.approx(20)
-    assert "sums: the arms were evaluated with different num_fewshot: 0, 5" in found.notes
+    other = log(tmp_path / "other", bits(0.3, 40), shots=0)
+    with pytest.raises(InputError, match="nll and other were evaluated with different num_fewshot"):
+        compare([tmp_path / "r", other])
 
 
 def test_tasks_and_temperatures_can_be_singled_out(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def test_without_answers_the_completions_become_a_choice(
     assert json.loads(capsys.readouterr().out)["tasks"] == ["held_out_choice"]
     for run in Results(tmp_path).runs():
         parts = [(score.part, score.temperature, score.metric) for score in run.scores]
-        assert parts == [("development", None, "acc_norm,none"), ("test", None, "acc_norm,none")]
+        assert parts == [("development", None, "acc_norm"), ("test", None, "acc_norm")]
 
 
 def own_rows(rows: list[tuple[str, str]], **settings: Any) -> dict[str, Any]:

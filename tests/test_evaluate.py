@@ -1,6 +1,7 @@
 """Scores on lm-eval tasks: against the `lm-eval run` command, against answers worked out by hand."""
 
 import json
+import math
 import random
 import re
 import socket
@@ -19,13 +20,15 @@ from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from harness import evaluate as module
 from harness.answers import ANSWER_PATTERNS, extract_answer, find_answer_pattern
-from harness.evaluate import evaluate, read_samples, task_names
+from harness.evaluate import evaluate, task_names
 from harness.held_out import choice_task, held_out_task, split_text
 from harness.ladder import RUNGS, resolve
 from harness.ladder.problems import problem_sets
 from harness.ladder.score import greedy_answers
 from harness.ladder.skills import SKILLS
 from harness.ladder.tokenizer import build_tokenizer
+from harness.lm_eval_logs import read_samples
+from harness.score_choice import Asked
 
 LADDER = sorted(path.stem for path in module.TASKS[0].glob("*.yaml"))
 GENERATION = {
@@ -47,7 +50,7 @@ CHOICE = {
     "doc_to_target": "gold", "doc_to_choice": "choices", "target_delimiter": "",
     "output_type": "multiple_choice",
     "metric_list": [
-        {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")
+        {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc_norm", "acc")
     ],
 }  # fmt: skip
 
@@ -151,7 +154,7 @@ def test_greedy_scores_are_those_of_an_independent_decoding(strong: LoadedModel)
     answers = greedy_answers(strong.model, strong.tokenizer, [row["prompt"] for row in rows])
     right = [float(answer == row["answer"]) for answer, row in zip(answers, rows, strict=True)]
     (score,) = evaluate(strong.model, strong.tokenizer, ["ladder_chain"], temperature=0.0, limit=80)
-    assert score.metric == "exact_match,answer"
+    assert score.name == "exact_match,answer"
     assert [value for (value,) in score.values] == right
     assert 0.5 < score.mean < 1
 
@@ -176,7 +179,7 @@ def test_scores_are_those_of_the_lm_eval_command(
     )  # fmt: skip
     assert [score.task for score in scores] == names
     for score in scores:
-        assert score.mean == results[score.task][score.metric]
+        assert score.mean == results[score.task][f"{score.metric},{score.filter or 'none'}"]
         elsewhere = read_samples(next(tmp_path.rglob(f"samples_{score.task}_*.jsonl")))
         assert elsewhere == score
 
@@ -194,7 +197,7 @@ def test_multiple_choice_is_the_likeliest_choice_per_character(
         part="all",
         include_path=folder,
     )
-    assert (score.metric, score.temperature) == ("acc_norm,none", None)
+    assert (score.name, score.temperature) == ("acc_norm", None)
     right = []
     for row in map(json.loads, (folder / "mine_chosen-test.jsonl").read_text().splitlines()):
         per_character = []
@@ -418,9 +421,9 @@ def test_a_choice_is_right_where_the_rows_own_completion_is_likeliest_per_charac
         monkeypatch, lambda prompt, text: -1.0 if own[prompt] == text else -9.0
     )
     score = chosen(rows, repeats=3)
-    assert (score.task, score.metric, score.temperature) == (
+    assert (score.task, score.name, score.temperature) == (
         "held_out_choice",
-        "acc_norm,none",
+        "acc_norm",
         None,
     )
     assert score.values == ((1.0,),) * 5
@@ -514,15 +517,16 @@ def test_for_a_second_temperature_only_generated_answers_are_asked_again(
     assert not asked
 
 
-def test_repeated_documents_stay_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    task = held_out_task([("a", "#1"), ("a", "#1"), ("b", "#1")], answer_pattern="#(.*)")
-    prompts_given(monkeypatch, lambda prompt: "#1" if prompt == "a" else "#2")
+def test_a_document_that_stands_twice_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two copies are no two observations: their mean is one, of every repeat."""
+    task = held_out_task([("a", "#1"), ("b", "#1"), ("a", "#1")], answer_pattern="#(.*)")
+    answers = iter(["#1", "#2", "#2"])
+    prompts_given(monkeypatch, lambda prompt: next(answers))
     (score,) = evaluate(tiny_model(), tiny_tokenizer(), [task], temperature=0.0, part="all")
-    assert len(set(score.documents)) == 3
-    assert score.values == ((1.0,), (1.0,), (0.0,))
+    assert score.values == ((0.5,), (0.0,)) and len(score.documents) == 2
 
 
-def test_likelihood_tasks_are_scored_per_byte() -> None:
+def test_likelihood_tasks_are_scored_by_the_loss_per_word_or_byte() -> None:
     from datasets import Dataset
 
     texts = ["a b c d", "m l k"]
@@ -532,14 +536,23 @@ def test_likelihood_tasks_are_scored_per_byte() -> None:
         "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
     }  # fmt: skip
     model, tokenizer = tiny_model(), tiny_tokenizer()
-    (score,) = evaluate(model, tokenizer, [task], temperature=1.0, part="all")
+    words, bits = (
+        evaluate(model, tokenizer, [task], temperature=1.0, part="all", asked=asked)[0]
+        for asked in (Asked(), Asked(metric="bits_per_byte"))
+    )
     expected = []
     for text in texts:
         ids = tokenizer("<bos> " + text, return_tensors="pt")["input_ids"]
         logp = model(ids).logits[0, :-1].log_softmax(-1)
-        expected.append(logp[torch.arange(len(logp)), ids[0, 1:]].sum().item() / len(text))
-    assert score.metric == "bits_per_byte,none"
-    np.testing.assert_allclose([value for (value,) in score.values], expected, rtol=1e-5)
+        expected.append(logp[torch.arange(len(logp)), ids[0, 1:]].sum().item())
+    for score, name, unit, sizes in (
+        (words, "word_perplexity", "nats per word", [len(text.split()) for text in texts]),
+        (bits, "bits_per_byte", "bits per byte", [len(text) * math.log(2) for text in texts]),
+    ):
+        assert (score.name, score.unit, score.higher_is_better) == (name, unit, False)
+        losses = [-total / size for total, size in zip(expected, sizes, strict=True)]
+        np.testing.assert_allclose([value for (value,) in score.values], losses, rtol=1e-5)
+        assert score.oriented == tuple(-x for x in score.per_document)
 
 
 def test_a_task_without_a_score_per_document_is_refused() -> None:

@@ -17,10 +17,11 @@ from conftest import tiny_model
 from test_evaluate import prompts_given
 
 from advisor.errors import InputError
-from harness.evaluate import TASKS, evaluate, read_samples
+from harness.evaluate import TASKS, evaluate
 from harness.gym import GENERATORS
 from harness.gym.__main__ import main
 from harness.gym.problems import _task_rows, demonstrations, problem_sets, score
+from harness.lm_eval_logs import read_samples
 
 needs_gym = pytest.mark.skipif(
     importlib.util.find_spec("reasoning_gym") is None, reason="reasoning-gym is not installed"
@@ -55,7 +56,7 @@ def test_the_verifier_marks_the_reference_right_and_others_wrong(
         (found,) = evaluate(
             tiny_model(max_position_embeddings=512), byte_tokenizer(), [task], temperature=0.0, limit=25
         )  # fmt: skip
-        assert (found.task, found.metric) == (task, "exact_match,none")
+        assert (found.task, found.name) == (task, "exact_match")
         return found.mean
 
     assert share_right(lambda row: f"{row['completion']}\n") == 1.0

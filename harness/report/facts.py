@@ -13,10 +13,14 @@ from advisor.inputs import SWITCHES
 from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from harness.records import Run
 from harness.studies import Evidence
+from harness.study import Study
 
 OWN_TASKS = (("held_out",), ("held_out_choice",))
 """Tasks made of rows of the user's own dataset where none is given, see `harness.problem`."""
-SCORING = ("answer_regex", "include_path", "dtype")
+SCORING = (
+    "answer_regex", "include_path", "dtype", "metric", "filter", "higher_is_better", "num_fewshot",
+    "fewshot_as_multiturn",
+)  # fmt: skip
 """Flags that stand among the settings of evaluation only where they were given."""
 HOUR, MINUTE = 3600, 60
 Fact = tuple[str, str]
@@ -35,6 +39,7 @@ def command(evidence: Evidence) -> str:
         "split": (study.split,),
         **{name: (value,) for name, value in (study.reading or {}).items()},
         "tasks": () if study.tasks in OWN_TASKS else study.tasks,
+        "apply_chat_template": _chat(study),
         **{name: (study.evaluation.get(name),) for name in SCORING},
         "teacher": _teachers(study.teachers),
         "route": ((study.teachers or {}).get("route"),),
@@ -50,6 +55,13 @@ def command(evidence: Evidence) -> str:
         _flag(name, values) for name, values in flags.items() if values and values[0] is not None
     ]
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def _chat(study: Study) -> tuple[str, ...]:
+    """Whether given tasks were asked as chats: without the flag that hangs on the dataset."""
+    if study.tasks in OWN_TASKS:
+        return ()
+    return (str(bool(study.evaluation.get("apply_chat_template", False))).lower(),)
 
 
 def _exact(number: float) -> str:
@@ -175,7 +187,7 @@ def _of_tasks(runs: Sequence[Run]) -> list[str]:
     metrics: dict[str, str] = {}
     for score in runs[0].scores if runs else ():
         found.setdefault(score.task, {})[score.part] = len(score.documents)
-        metrics[score.task] = score.metric
+        metrics[score.task] = score.name
     return [
         f"{task} ({metrics[task]}): "
         + ", ".join(f"{n} {part} documents" for part, n in parts.items())
