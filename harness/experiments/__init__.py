@@ -1,0 +1,1 @@
+"""Experiments on the program itself, for its developers."""
