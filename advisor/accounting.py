@@ -269,8 +269,8 @@ def _escaped(text: str) -> list[str]:
 
 def _may_lack(conversation: Conversation, k: int, message: Mapping[str, Any], rules: Rules) -> bool:
     """Whether a template removes the thought by design: from earlier turns, never from the last."""
-    last = max(i for i, m in enumerate(conversation.messages) if m["role"] == "assistant")
-    return k < last and rules.keeps_thought(message)
+    spoken = [i for i, m in enumerate(conversation.messages) if m["role"] == "assistant"]
+    return k < max(spoken, default=-1) and rules.keeps_thought(message)
 
 
 def left_out(conversation: Conversation, k: int, kind: str, part: Any) -> LeftOut:

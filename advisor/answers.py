@@ -16,8 +16,10 @@ OPTIONS_COLUMNS = ("choices", "options")
 
 
 def given(value: object) -> bool:
-    """Whether a cell is filled: null, NaN and an empty text are not."""
-    return value is not None and value != "" and value == value
+    """Whether a cell is filled: null, NaN, an empty text and an empty list (Arrow's null) are not."""
+    if isinstance(value, str | list | dict):
+        return bool(value)
+    return value is not None and value == value
 
 
 def scalar(value: object) -> str | None:

@@ -19,6 +19,7 @@ from advisor.flags import (
     add_json,
     add_margin,
     add_model_and_dataset,
+    add_score,
     add_weights,
     number,
 )
@@ -153,6 +154,7 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--baseline", help="arm to compare with (default: nll)")
     parser.add_argument("--task", help="one task only")
     parser.add_argument("--temperature", type=number(float, 0.0, 10.0), help="one temperature only")
+    add_score(parser)
     add_margin(parser)
     add_json(parser)
 
@@ -168,6 +170,7 @@ def _add_report(commands: Any) -> None:
     parser.add_argument(
         "--output_path", "-o", metavar="FILE", help="the page (default: RESULTS/report.html)"
     )
+    add_score(parser)
     add_margin(parser)
 
 

@@ -16,6 +16,14 @@ from advisor.remarks import NULLS
 from advisor.template import THOUGHT_KEYS, Conversation
 
 Message = dict[str, Any]
+OTHER_CALLS = ("function_call", "function_calls", "tool_call", "toolCalls")
+"""Keys of a message that hold its calls, besides `tool_calls`."""
+ARGUMENTS = ("arguments", "parameters", "args", "input")
+"""Keys of a call that hold its arguments: OpenAI's, Llama's, LangChain's and Anthropic's."""
+PLACES = ("id", "type", "index", "call_id", "tool_call_id")
+"""Keys of a call that say nothing."""
+CALL_TYPES = ("tool_call", "tool_use")
+"""What LangChain and Anthropic call the type of a call of a function."""
 
 
 def tidy(conversation: Conversation) -> Conversation:
@@ -32,11 +40,9 @@ def _tidy_message(k: int, message: Mapping[str, Any]) -> Message:
     kept = {key: value for key, value in message.items() if value is not None}
     if kept.get("role") == "function":  # OpenAI's earlier name of a tool's turn
         kept["role"] = "tool"
-    calls = kept.pop("tool_calls", None) or []
-    legacy = kept.pop("function_call", None)
-    if not isinstance(calls, list):
-        raise InputError(f"tool_calls of turn {k} is no list of calls")
-    calls = [*calls, *([legacy] if legacy else [])]
+    calls = _calls(k, kept)
+    if isinstance(kept.get("thought"), str) and not any(kept.get(key) for key in THOUGHT_KEYS):
+        kept[THOUGHT_KEYS[0]] = kept.pop("thought")
     for key in THOUGHT_KEYS:
         if key in kept and not isinstance(kept[key], str):
             raise InputError(f"{key} of turn {k} is {type(kept[key]).__name__}, not text")
@@ -47,21 +53,45 @@ def _tidy_message(k: int, message: Mapping[str, Any]) -> Message:
     return kept
 
 
+def _calls(k: int, message: Message) -> list[Any]:
+    """Take the calls out of a message, under whichever of their names they stand."""
+    found = message.pop("tool_calls", None) or []
+    if not isinstance(found, list):
+        raise InputError(f"tool_calls of turn {k} is no list of calls")
+    for key in OTHER_CALLS:
+        more = message.pop(key, None)
+        if more and found and more != found:
+            raise InputError(f"turn {k} has tool_calls and {key}, which differ; keep one of them")
+        found = found or (more if isinstance(more, list) else [more] if more else [])
+    return list(found)
+
+
 def _call(k: int, call: object) -> Message:
-    """One call in the nested form, its other keys (id, type) kept."""
+    """One call in the nested form, its id, type and index kept; InputError for what has no place."""
     call = _json(call)
     call = call if isinstance(call, dict) else {}
-    inner = call.get("function", call)
+    inner = call.get("function")
     if isinstance(inner, str):  # {"function": NAME, "arguments": ...}
-        inner = {**call, "name": inner}
-    inner = inner if isinstance(inner, dict) else {}
-    name = inner.get("name")
-    if not isinstance(name, str) or not name:
+        inner = {"name": inner}
+    given = [*call.items(), *(inner.items() if isinstance(inner, dict) else ())]
+    said: Message = {}
+    for key, value in given:
+        key = "arguments" if key in ARGUMENTS else key
+        if key == "function" or not value:
+            continue
+        if key not in (*PLACES, "name", "arguments"):
+            raise InputError(f"a call of turn {k} has {key!r}, which is not read; leave it out")
+        if key != "type" and said.get(key, value) != value:
+            raise InputError(f"a call of turn {k} has two values of {key}; keep one of them")
+        said[key] = value
+    name = said.get("name")
+    if not isinstance(name, str):
         raise InputError(f"a call of turn {k} has no name; it needs function: name, arguments")
-    arguments = inner.get("arguments", inner.get("parameters"))
     outer = {key: call[key] for key in ("id", "index") if call.get(key) is not None}
-    function = {"name": name, "arguments": {} if arguments is None else arguments}
-    return {**outer, "type": str(call.get("type") or "function"), "function": function}
+    kind = str(call.get("type") or "function")
+    kind = "function" if kind in CALL_TYPES else kind
+    function = {"name": name, "arguments": said.get("arguments", {})}
+    return {**outer, "type": kind, "function": function}
 
 
 def _json(value: object) -> object:

@@ -127,6 +127,12 @@ def _inside(folder: Path) -> str:
         return (
             f"; it holds adapters ({', '.join(p.name for p in adapters[-5:])}): merge one of them"
         )
+    if partial := sorted(folder.glob("checkpoint-*/"), key=lambda p: _step(p / "config.json")):
+        names = ", ".join(p.name for p in partial[-5:])
+        return (
+            f"; it holds {names}, of a training, without a config.json in them: copy them whole, with "
+            "config.json, weights and tokenizer, and give one of them"
+        )
     if any(is_data(path) for path in folder.iterdir()):
         return "; it holds data files, and the command takes MODEL DATASET"
     return ""

@@ -166,7 +166,8 @@ def _validate(args: argparse.Namespace) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from advisor import display
-    from harness.compare import compare, render
+    from harness.compare import compare
+    from harness.compare_table import render
 
     comparison = compare(
         args.paths,
@@ -174,6 +175,7 @@ def _compare(args: argparse.Namespace) -> None:
         margin=args.margin,
         task=args.task,
         temperature=args.temperature,
+        **_score(args),
     )
     if args.json:
         print(json.dumps(comparison.table()))
@@ -181,10 +183,15 @@ def _compare(args: argparse.Namespace) -> None:
         render(comparison, display.out)
 
 
+def _score(args: argparse.Namespace) -> dict[str, Any]:
+    """Which score of lm-eval's logs is meant."""
+    return {name: getattr(args, name) for name in ("metric", "filter", "higher_is_better")}
+
+
 def _report(args: argparse.Namespace) -> None:
     from harness.report import write_report
 
-    report = write_report(args.results, args.output_path, margin=args.margin)
+    report = write_report(args.results, args.output_path, margin=args.margin, **_score(args))
     for headline in report.headlines:
         print(printable(headline))
     print(report.path)

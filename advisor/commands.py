@@ -41,15 +41,17 @@ def read_pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
 
 def measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
     """The prior, with a bar; `settings` are those of `measure_prior`."""
-    from advisor.display import progress_bar
+    from advisor.display import notes, progress_bar
     from advisor.prior import measure_prior
     from advisor.rule import is_settled
 
     with progress_bar("measuring the prior") as on_progress:
-        return measure_prior(
+        prior = measure_prior(
             loaded,
             dataset,
             settled=lambda prior: is_settled(prior, kind),
             on_progress=on_progress,
             **settings,
         )
+    notes(dataset.row_notes)
+    return prior

@@ -141,8 +141,12 @@ class SFTDataset(Sequence[Example]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, of the dataset and of the rows tokenised so far."""
-        found = sentences(self.counts.remarks, self.counts.examples)
-        return (*self.info.notes, *found)
+        return (*self.info.notes, *self.row_notes)
+
+    @property
+    def row_notes(self) -> tuple[str, ...]:
+        """What was assumed of single rows among those tokenised so far, with their number."""
+        return tuple(sentences(self.counts.remarks, self.counts.examples))
 
     def raw(self, index: int) -> dict[str, Any]:
         """The source row."""

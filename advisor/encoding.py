@@ -138,7 +138,11 @@ class Encoder:
         tail = last
         while tail > first and (ids[tail - 1] in self.special or self._is_space(ids[tail - 1])):
             tail -= 1
-        ends = [t for t in range(tail, last) if ids[t] in self.special]
+        ends = [t for t in range(tail, last) if ids[t] in self.deciding]
+        if not ends and ids[last : last + 1] and ids[last] in self.deciding & self.enders:
+            return last + 1, True
+        # The text may itself end with special tokens: what ends a turn comes before any of them.
+        ends = ends or [t for t in range(tail, last) if ids[t] in self.special]
         if not ends and last < len(ids) and ids[last] in self.enders:
             return last + 1, True
         if not ends:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import importlib
+import io
 import json
 import lzma
 import re
@@ -22,6 +23,8 @@ BUILDERS = {
     ".arrow": "arrow",
 }
 COMPRESSED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"(\xb5/\xfd"}
+"""How compressed files begin."""
 TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv"})
 POINTER = b"version https://git-lfs.github.com/spec/"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
@@ -100,11 +103,23 @@ def _open(path: Path, compression: str | None) -> IO[bytes]:
                 f"{path} is packed with zstd, which needs a package: pip install zstandard, or "
                 f"unpack it: unzstd {path.name}"
             ) from error
-        return cast(IO[bytes], zstandard.open(path, "rb"))
+        return io.BytesIO(_unpacked(zstandard, path.read_bytes()))
     if compression is None:
         return path.open("rb")
     opener: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[compression]
     return cast(IO[bytes], opener.open(path, "rb"))
+
+
+def _unpacked(zstandard: Any, packed: bytes) -> bytes:
+    """The content of every frame; its own stream ends without a word where a file is cut off."""
+    parts = []
+    while packed:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        parts.append(frame.decompress(packed))
+        if not frame.eof:
+            raise EOFError("it is cut off")
+        packed = frame.unused_data
+    return b"".join(parts)
 
 
 def check_pointer(path: Path) -> None:
@@ -145,6 +160,12 @@ def check_file(path: Path) -> None:
 
 
 def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> str:
+    packed = next((s for s, magic in MAGIC.items() if number == 1 and line.startswith(magic)), "")
+    if packed:
+        return (
+            f"{path} is packed with {COMPRESSED[packed]}, by its first bytes; name it "
+            f"{path.name}{packed}, or unpack it"
+        )
     name = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
     return (
         f"{path} is not UTF-8 text: byte 0x{line[error.start]:02x} on line {number}, column "

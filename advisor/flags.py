@@ -121,8 +121,8 @@ def add_margin(parser: Any) -> None:
     parser.add_argument(
         "--margin",
         type=number(float, 0.0),
-        default=1.0,
-        help="points that do not matter (default: 1)",
+        help="difference that does not matter, in the unit of the scores (default: 1 point; none for scores "
+        "that are no shares)",
     )
 
 

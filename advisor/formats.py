@@ -5,15 +5,15 @@ fits is refused with the columns it has and the flags that name them.
 """
 
 import difflib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from advisor import tokenised
-from advisor.answers import answer_text, as_text, check_choice, chosen_message, given, scalar
+from advisor.answers import answer_text, as_text, check_choice, chosen_message, given
 from advisor.calls import read_tools
 from advisor.errors import InputError
+from advisor.messages import content_text, from_json, message_list
 from advisor.prompts import start_of_completion
 from advisor.remarks import PROMPT_REPEATED
 from advisor.row_marks import (
@@ -28,7 +28,7 @@ from advisor.row_marks import (
 )
 from advisor.template import Conversation, Passage
 from advisor.tokenised import Tokens
-from advisor.typed import PAIR_OF_TURNS, TURNS, parse, shown
+from advisor.typed import PAIR_OF_TURNS, parse, shown
 from advisor.unknown_columns import is_messages, listed, unknown
 
 Row = Mapping[str, Any]
@@ -45,20 +45,6 @@ PAIRS = (
 OPTIONS = "chat_template_kwargs"
 PASSAGES = ("prompt/completion", "preference")
 """Formats of plain texts, which no template renders by itself."""
-ROLES = {
-    "human": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bing": "assistant",
-    "bard": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "observation": "tool",
-    "function_response": "tool",
-}
-KNOWN_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function", "ipython"})
-
-
 Content = Conversation | Passage | Tokens | LeftOut
 
 
@@ -111,6 +97,11 @@ def detect(
     return _marked(_of_layouts(fitting), columns, sample, named=False)
 
 
+def is_row(columns: Sequence[str]) -> bool:
+    """Whether columns of these names are those of a prompt and its answer, in a known format."""
+    return any(not format.whole for format in _fitting(set(columns)))
+
+
 def _fitting(have: set[str]) -> Iterator[Format]:
     """Formats whose columns are all there, the one that counts first."""
     if "input_ids" in have:
@@ -153,12 +144,11 @@ def as_turns(passage: Passage) -> Conversation:
 
 def _marked(format: Format, columns: Sequence[str], sample: Row, *, named: bool) -> Format:
     """The format, with what rows and turns say of their training taken at their word."""
-    marks = [c for c in columns if c not in format.uses and c in (*JUDGEMENTS, *ROW_MARKS)]
-    if format.whole:
-        return format
+    known = ROW_MARKS if format.whole else (*JUDGEMENTS, *ROW_MARKS)  # a text's label is a class
+    marks = [c for c in columns if c not in format.uses and c in known]
 
     def read(row: Row) -> Content:
-        left_out = judged(row, named=named) if marks else None
+        left_out = judged(row, marks, named=named) if marks else None
         if left_out is not None:
             return left_out
         content = format.read(row)
@@ -229,11 +219,11 @@ def _turns(row: Row, user: str, assistant: str) -> Conversation:
 
 def _history(value: object) -> list[dict[str, Any]]:
     """Earlier turns: pairs of a user's and the assistant's, or messages; they may be JSON text."""
-    value = _from_json(value, "history")
+    value = from_json(value, "history")
     if not value:
         return []
     if is_messages(value):
-        return _message_list(value, "history")
+        return message_list(value, "history")
     if isinstance(value, list):
         value = [list(pair) if isinstance(pair, tuple) else pair for pair in value]
     try:
@@ -242,20 +232,10 @@ def _history(value: object) -> list[dict[str, Any]]:
         raise InputError(f"history must be a list of [user, assistant] pairs: {error}") from error
     roles = ("user", "assistant")
     return [
-        {"role": role, "content": _content(said)}
+        {"role": role, "content": content_text(said)}
         for pair in pairs
         for role, said in zip(roles, pair, strict=True)
     ]
-
-
-def _from_json(value: object, column: str) -> object:
-    """A list that a table holds as JSON text."""
-    if not isinstance(value, str) or value.lstrip()[:1] != "[":
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{column} holds text that is no JSON ({error.msg})") from error
 
 
 def _instruction(extra: str, completion: str) -> Callable[[Row], Conversation]:
@@ -270,9 +250,9 @@ def _talk(column: str) -> Callable[[Row], Conversation]:
     """Reads a column of messages; as TRL does, `messages` without the system column."""
 
     def read(row: Row) -> Conversation:
-        messages = _message_list(row[column], column)
+        messages = message_list(row[column], column)
         if column == "messages":
-            messages += _message_list(chosen_message(row), "choices")
+            messages += message_list(chosen_message(row), "choices")
         system = "" if column == "messages" else as_text(row, "system")
         if system and messages and messages[0]["role"] != "system":
             messages.insert(0, {"role": "system", "content": system})
@@ -311,7 +291,7 @@ def _two_parts(row: Row, prompt: object, completion: object) -> Conversation:
 def _part(value: object, role: str) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"role": role, "content": value}]
-    return _message_list(value, "prompt" if role == "user" else "completion")
+    return message_list(value, "prompt" if role == "user" else "completion")
 
 
 def _options(row: Row) -> dict[str, Any]:
@@ -319,52 +299,6 @@ def _options(row: Row) -> dict[str, Any]:
     if not isinstance(options, dict):
         raise InputError(f"{OPTIONS} must be an object, not {shown(options)}")
     return dict(options)
-
-
-def _message_list(value: object, column: str) -> list[dict[str, Any]]:
-    value = _from_json(value, column)
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise InputError(f"{column} must be a list of messages, not {shown(value)}")
-    turns = parse(TURNS, value, column)
-    return [_message(m, column) for item in turns for m in _sides(item)]
-
-
-def _sides(item: dict[str, Any]) -> list[dict[str, Any]]:
-    """ms-swift writes a user's turn and its answer as one object; its marks are the answer's."""
-    if not {"human", "assistant"} <= item.keys() or item.get("role") or item.get("from"):
-        return [item]
-    marks = {name: item[name] for name in item.keys() & MARKS}
-    answer = {"from": "assistant", "value": item["assistant"], **marks}
-    return [{"from": "human", "value": item["human"]}, answer]
-
-
-def _message(value: dict[str, Any], column: str) -> dict[str, Any]:
-    """One message with TRL's keys and roles, from role/content or from/value, nulls being nothing."""
-    message = {k: v for k, v in value.items() if k not in ("from", "value") and v is not None}
-    role = value.get("role") or value.get("from")
-    content = value.get("content")
-    content = value.get("value") if content is None else content
-    role = ROLES.get(str(role), role)
-    if role not in KNOWN_ROLES:
-        raise InputError(
-            f"{column} has a message of role {shown(role)}; known are "
-            + listed(sorted(KNOWN_ROLES | set(ROLES)))
-        )
-    return {**message, "role": role, "content": _content(content)}
-
-
-def _content(value: object) -> str:
-    """Text of a message, whose content may be a list of text parts."""
-    if isinstance(value, list):
-        if not all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in value):
-            raise InputError("a message has parts that are not text; only text is read")
-        return "".join(p["text"] for p in value)
-    text = scalar(value)
-    if text is None:
-        raise InputError(f"a message's content is {shown(value)}, not text")
-    return text
 
 
 def _text(row: Row) -> Passage:

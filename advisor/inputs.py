@@ -88,6 +88,6 @@ def pair_of(args: argparse.Namespace) -> str:
         words.append(args.dataset_name)
     for name in DATA_FLAGS:
         value = getattr(args, name)
-        if value not in (None, False):
+        if value is not None and value is not False:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)

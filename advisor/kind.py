@@ -39,6 +39,7 @@ FAMILIES: dict[Kind, tuple[str, ...]] = {
     ),
     "instruct": (
         rf"qwen3-{_SIZE}(-a{_SIZE})?(-2507)?", rf"smollm3-{_SIZE}", r"phi-4(-mini)?", r"gpt-oss-\d+b",
+        rf"qwq-{_SIZE}(-preview)?",
         rf"glm-?4-{_SIZE}-0414", r"deepseek-v3(\..*)?", r"(c4ai-)?command-.*",
     ),
 }  # fmt: skip
@@ -170,12 +171,21 @@ def _by_chat(chat: Chat) -> tuple[Kind, str] | None:
 def _card(name: str, folder: Path | None) -> Mapping[str, Any]:
     """The metadata of the model card; empty where there is none that can be read."""
     try:
-        path = (
-            folder / "README.md" if folder else huggingface_hub.hf_hub_download(name, "README.md")
-        )
-        return huggingface_hub.metadata_load(path) or {}
-    except (OSError, ValueError, yaml.YAMLError):  # the hub's errors are OSErrors and ValueErrors
+        cached = folder or huggingface_hub.try_to_load_from_cache(name, "README.md")
+        if not isinstance(cached, str | Path):
+            return _hub_card(name)
+        return huggingface_hub.metadata_load(folder / "README.md" if folder else cached) or {}
+    except (OSError, ValueError, yaml.YAMLError):
         return {}
+
+
+def _hub_card(name: str) -> Mapping[str, Any]:
+    """From the hub, asked once: a download would be tried again and again where it is out of reach."""
+    try:
+        card = huggingface_hub.model_info(name, timeout=10).card_data
+    except Exception:  # the session's library differs between versions of huggingface_hub
+        return {}
+    return dict(vars(card)) if card else {}
 
 
 def _of_cache(folder: Path) -> str:

@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from datasets import Dataset
+
 from advisor.errors import InputError
 from advisor.formats import Content, Format
 from advisor.row_marks import LeftOut
@@ -30,8 +32,12 @@ def first_content(format: Format, found: Rows, *, drop_bad_rows: bool) -> Conten
 
 def layout_note(found: Rows, format: Format) -> Iterator[str]:
     """That rows are laid out in several ways, where they are."""
-    rows = (format.of(row).name for row in found.rows if format.layouts)
-    counts = Counter(rows)
+    if not format.layouts:
+        return
+    rows = found.rows
+    if isinstance(rows, Dataset):  # its other columns need not be read
+        rows = rows.select_columns(sorted({c for f in format.layouts for c in f.needs}))
+    counts = Counter(format.of(row).name for row in rows)
     if len(counts) > 1:
         parts = ", ".join(f"{number:,} as {name}" for name, number in counts.most_common())
         yield f"Rows of several layouts, each read by the columns that it fills: {parts}."

@@ -158,6 +158,8 @@ def _place(
     """The name to show, the folder if it is one, and what every `from_pretrained` takes."""
     name, folder = checkpoint.locate(name_or_path)
     file = gguf.find(Path(name).expanduser()) if folder else None
+    if file:
+        gguf.read_metadata(file)  # a damaged one is said to be that
     hub = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     return name, folder, {**hub, **gguf.arguments(file)}
 

@@ -13,6 +13,9 @@ PROMPT_REPEATED = "prompt_repeated"
 CONTROL_CONTEXT = "control_context"
 CONTROL_ANSWER = "control_answer"
 
+UNREAD = "unread "
+"""Beginning of the code of a key of messages that nothing reads; the key follows."""
+
 _SENTENCES = {
     THOUGHT_REMOVED: "by its design the chat template removes the thoughts of earlier turns: they "
     "are neither targets nor context.",
@@ -38,3 +41,7 @@ def sentences(counts: Mapping[str, int], rows: int) -> Iterator[str]:
     for code, text in _SENTENCES.items():
         if counts.get(code):
             yield f"In {counts[code]:,} of {rows:,} rows {text}"
+    for code, number in counts.items():
+        if code.startswith(UNREAD):
+            key = code.removeprefix(UNREAD)
+            yield f"In {number:,} of {rows:,} rows messages hold {key!r}, which is not read."

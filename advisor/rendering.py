@@ -18,9 +18,11 @@ from advisor import remarks
 from advisor.accounting import LeftOut, Rules, account, anywhere, foreign, left_out
 from advisor.calls import shape, spellings, stand_in, thoughts, tidy
 from advisor.errors import InputError
+from advisor.messages import unread
 from advisor.plain import PLAIN_TEXT
 from advisor.template import ChatTemplate, Conversation, Marked
 from advisor.template_source import given_source, own_source, training_version
+from advisor.thoughts import thought_once
 
 
 class Renderer:
@@ -75,11 +77,15 @@ class Renderer:
         found = list(conversation.remarks)
         if chosen is self.tool_use:
             found.append(remarks.TOOL_USE)
+        conversation = thought_once(conversation, chosen.template.text)
         conversation, ended = chosen.once_ended(conversation)
         marked = chosen.mark(conversation)
         found += ended
         found += marked.remarks
         found += self._control(conversation)
+        found += (
+            remarks.UNREAD + key for key in unread(conversation.messages, chosen.template.text)
+        )
         return replace(marked, remarks=tuple(dict.fromkeys(found)))
 
     def _control(self, conversation: Conversation) -> Iterator[str]:
@@ -121,7 +127,7 @@ class _Version:
 
     def _keeps_thought(self, template: ChatTemplate, message: Mapping[str, Any]) -> bool:
         """Whether the template shows the thoughts of such a message where it is the last."""
-        probe = Conversation(messages=[{"role": "user", "content": "one"}, dict(message)])
+        probe = Conversation(messages=[{"role": "user", "content": "qone"}, dict(message)])
         key = (id(template), shape(probe))
         if key not in self.kept:
             try:
@@ -187,8 +193,9 @@ class _Version:
         return replace(marked, remarks=found)
 
     def _shows_tools(self, conversation: Conversation, version: int, text: str) -> bool:
-        """Whether the text would be another without the tools; asked once for each shape."""
-        key = (version, shape(conversation))
+        """Whether the text would be another without the tools; asked once for each beginning."""
+        tools = conversation.tools or []
+        key = (version, conversation.messages[0]["role"], "function" in tools[0])
         if key not in self.shown:
             bare = replace(conversation, tools=None)
             self.shown[key] = self.templates[version].render(bare) != text
@@ -244,7 +251,7 @@ def _ends(
         return ((eos_token,), (eos_token,)) if eos_token else ((), ())
     added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.content.strip()}
     found = []
-    for after in (template.after("two"), template.after("ten")):
+    for after in (template.after("qtwo"), template.after("qten")):
         start = after.lstrip()
         own = {
             token for token in {*added, template.terminator} if token and start.startswith(token)

@@ -16,7 +16,9 @@ from advisor.typed import shown
 TURN_MARKS = ("weight", "train", "training", "loss", "label")
 DETAILS = ("train_detail", "loss_mask", "loss_scale")
 """Marks of parts of a turn."""
-MARKS = frozenset((*TURN_MARKS, *DETAILS))
+UNREAD = ("mask", "masked", "trainable", "do_train", "ignore", "ignored")
+"""Marks of turns that are not read: whether true means trained is not the same everywhere."""
+MARKS = frozenset((*TURN_MARKS, *DETAILS, *UNREAD))
 JUDGEMENTS = ("label", "kto_tag")
 """Columns that say of an answer whether it is a good one."""
 ROW_MARKS = ("weight", "train", "loss")
@@ -46,6 +48,11 @@ def untrained(messages: Sequence[Mapping[str, Any]]) -> frozenset[int]:
             raise InputError(
                 f"turn {k} marks parts of itself with {detail[0]}, which is not read; mark whole "
                 "turns with train or weight"
+            )
+        if other := [name for name in UNREAD if given(message.get(name))]:
+            raise InputError(
+                f"turn {k} has {other[0]} {shown(message[other[0]])}, which is not read; say with "
+                "train (true or false) or weight (1 or 0) whether the turn is trained"
             )
         if not marks:
             continue
@@ -95,18 +102,21 @@ def _yes_or_no(value: object) -> bool | None:
     return None
 
 
-def judged(row: Mapping[str, Any], *, named: bool) -> LeftOut | None:
+def judged(
+    row: Mapping[str, Any], columns: Sequence[str] = (*JUDGEMENTS, *ROW_MARKS), *, named: bool
+) -> LeftOut | None:
     """A row that is not a demonstration, with the reason; None for one that is.
 
     Args:
-        row: Its columns `label` and `kto_tag` (true or false), `weight`, `train` and `loss` are looked at.
+        row: `label` and `kto_tag` (true or false), `weight`, `train` and `loss` say what it is.
+        columns: Those of them that are looked at.
         named: Whether the user named the columns that are read: then only true and false count, since
             a number may be anything.
 
     Raises:
         InputError: A label of 0 or 1, which may be KTO's or a class; a weight that is neither 0 nor 1.
     """
-    for column in (*JUDGEMENTS, *ROW_MARKS):
+    for column in columns:
         value = row.get(column)
         if not given(value) or not _means(column, value, named=named):
             continue
@@ -119,15 +129,19 @@ def reads(column: str, value: object, *, named: bool) -> bool:
     """Whether a column of this name, with such a value in its first row, says what is trained."""
     if column not in (*JUDGEMENTS, *ROW_MARKS):
         return False
-    return not given(value) or _word(value) in WORDS or (column == "weight" and not named)
+    if not given(value) or _word(value) in WORDS:
+        return True
+    return not named and (column == "weight" or _is_bit(column, value))
 
 
 def _means(column: str, value: object, *, named: bool) -> bool:
     """Whether the value speaks of training; refuses what may or may not."""
     if _word(value) in WORDS:
         return True
-    if named or column in ("train", "loss"):  # a loss that was measured; the name of a split
+    if named:
         return False
+    if column in ("train", "loss"):
+        return _is_bit(column, value)
     if column == "weight":
         if _yes_or_no(value) is None:
             raise InputError(
@@ -142,6 +156,12 @@ def _means(column: str, value: object, *, named: bool) -> bool:
             "--prompt_field and --completion_field"
         )
     return False
+
+
+def _is_bit(column: str, value: object) -> bool:
+    """Whether `train` or `loss` is 0 or 1; else it is the name of a split, or a loss measured."""
+    measured = column == "loss" and isinstance(value, float)
+    return column in ("train", "loss") and not measured and _yes_or_no(value) is not None
 
 
 def _word(value: object) -> str:

@@ -6,7 +6,9 @@ What is not one of them is a row by itself. Every other reading than an array of
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from advisor.answers import given
 from advisor.errors import InputError
+from advisor.formats import is_row
 from advisor.unknown_columns import is_messages
 
 SPLITS = {
@@ -33,8 +35,8 @@ def shaped(found: Any, name: str) -> Shaped:
     Raises:
         InputError: Columns of different lengths.
     """
-    if not isinstance(found, dict):
-        return {"": found}, ()
+    if not isinstance(found, dict) or not found:
+        return {"": found or []}, ()
     for read in (_splits, _pandas, _wrapped, _columns):
         if (rows := read(found, name)) is not None:
             return rows
@@ -62,6 +64,8 @@ def _wrapped(found: dict[str, Any], name: str) -> Shaped | None:
     if len(held) != 1 or any(is_messages(v) for k, v in found.items() if k not in held):
         return None
     (key,) = held
+    if is_row([k for k, v in found.items() if k != key and given(v)]):
+        return None  # a row with a column of that name
     inner = found[key]
     if not _are_rows(inner) and not (isinstance(inner, dict) and len(found) == 1):
         return None
@@ -92,7 +96,9 @@ def _columns(found: dict[str, Any], name: str) -> Shaped | None:
 
 def _transposed(columns: Mapping[str, Sequence[Any]], length: int, name: str) -> Shaped:
     rows = [{key: column[i] for key, column in columns.items()} for i in range(length)]
-    return {"": rows}, (f"{name} holds columns; they are read as {length:,} rows.",)
+    return {"": rows}, (
+        f"{name} holds columns; they are read as {length:,} row{'s' * (length != 1)}.",
+    )
 
 
 def _pandas(found: dict[str, Any], name: str) -> Shaped | None:

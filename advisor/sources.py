@@ -117,7 +117,9 @@ def _from_file(path: Path, split: str | None, delimiter: str | None) -> Rows:
         reason = _reason(error)
         if "corresponds to no data" in str(error):
             raise InputError(f"{path} has no rows") from error
-        raise InputError(f"{path} cannot be read as {builder} ({reason})") from error
+        remedy = "; correct that line, or give the separator with --delimiter"
+        remedy = remedy if builder == "csv" else ""
+        raise InputError(f"{path} cannot be read as {builder} ({reason}){remedy}") from error
     if set(loaded) == {"train"} and split not in (None, "train"):
         raise InputError(f"{path} is one file without splits; leave out --split {split}")
     rows, chosen = _choose(loaded, split, path.name)
@@ -222,9 +224,11 @@ def _read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
     """Rows of a file that holds an array, an object, or an object on every line."""
     text = files.read_text(file)
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError:
         return {"": list(_json_lines(file, text))}, ()
+    except _TwiceError as error:
+        raise InputError(f"{file}: {error}") from error
     files.check_listing(found, file)
     if found is None:
         return {"": []}, ()
@@ -232,12 +236,28 @@ def _read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
     return {n: rows if isinstance(rows, list) else [rows] for n, rows in parts.items()}, notes
 
 
+class _TwiceError(Exception):
+    """An object holds one key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json itself keeps the last of two values of one key without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _TwiceError(f"an object holds the key {twice!r} twice; keep one of them")
+    return found
+
+
 def _json_lines(file: Path, text: str) -> Iterator[Any]:
     """The value on each line; InputError names the first line that is broken."""
     for number, part in enumerate([text] if text.lstrip()[:1] == "[" else text.split("\n")):
         if part.strip():
             try:
-                yield json.loads(part)
+                yield json.loads(part, object_pairs_hook=_object)
+            except _TwiceError as error:
+                raise InputError(f"line {number + 1} of {file}: {error}") from error
             except json.JSONDecodeError as error:
                 raise InputError(
                     f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "

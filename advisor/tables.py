@@ -35,6 +35,7 @@ def csv_layout(path: Path, delimiter: str | None) -> tuple[str, list[str], int]:
     else:
         order = (usual, *(s for s in SEPARATORS if s != usual))
         separator = next((s for s in order if _is_table(lines[skipped:], s)), usual)
+    _check_quotes(path, separator)
     head = _rows(lines[skipped:], separator, 2)
     header, first = head[0], head[1] if len(head) > 1 else []
     named = [name for name in header if name.strip()]
@@ -45,6 +46,23 @@ def csv_layout(path: Path, delimiter: str | None) -> tuple[str, list[str], int]:
         )
     names = [name if name.strip() else f"(unnamed {i})" for i, name in enumerate(header, 1)]
     return separator, names, skipped
+
+
+def _check_quotes(path: Path, separator: str) -> None:
+    """Refuse backslashes before quotes within a cell: CSV doubles quotes, so the cell would end there."""
+    with opened(path) as stream:
+        if not any(b'\\"' in line for line in stream):
+            return
+    with opened(path) as stream:
+        text = stream.read().decode("utf-8-sig")
+    mark = re.escape(separator)
+    quote = re.compile(rf'(?:^|{mark})"(?:[^"]|"")*?\\"[^"\r\n{mark}]', re.MULTILINE)
+    if found := quote.search(text):
+        line = text.count("\n", 0, found.end() - 1) + 1
+        raise InputError(
+            f'{path}, line {line}: a quote within a cell is written \\", as Spark does; CSV doubles '
+            'it (""): write the file anew, with Spark by option("escape", "\\"")'
+        )
 
 
 def _first_lines(path: Path) -> list[str]:

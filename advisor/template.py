@@ -24,7 +24,12 @@ logger = logging.getLogger(__name__)
 PLACEHOLDER = "zq0turn0qz"
 PROBE = tuple(
     {"role": role, "content": text}
-    for role, text in (("user", "one"), ("assistant", "two"), ("user", "six"), ("assistant", "ten"))
+    for role, text in (
+        ("user", "qone"),
+        ("assistant", "qtwo"),
+        ("user", "qsix"),
+        ("assistant", "qten"),
+    )
 )
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 """Keys of a message under which thoughts stand beside its content."""
@@ -123,7 +128,7 @@ class ChatTemplate:
         shown = []
         for self.parts in (False, True):
             try:
-                shown.append("ten" in self.render(Conversation(messages=list(PROBE))))
+                shown.append("qten" in self.render(Conversation(messages=list(PROBE))))
             except InputError:
                 shown.append(False)
         return shown == [False, True]
@@ -287,8 +292,9 @@ class ChatTemplate:
         text = self.render(conversation)
         spans = tuple(self._turn(conversation, text, k) for k in conversation.targets())
         ends = [0, *(end for _, end in spans)]
-        if any(a < previous or a >= b for previous, (a, b) in zip(ends, spans, strict=False)):
-            raise InputError(_unlocated("turns overlap"))
+        for k, previous, (a, b) in zip(conversation.targets(), ends, spans, strict=False):
+            if a < previous or a >= b:
+                raise InputError(_unlocated(f"turn {k} overlaps another"))
         return Marked(text=text, spans=spans)
 
     def _turn(self, conversation: Conversation, text: str, k: int) -> tuple[int, int]:
@@ -334,7 +340,7 @@ class ChatTemplate:
         except InputError:
             return "", ""
         if prompt == bare and wholes[1].startswith(bare):
-            opener = wholes[1][len(bare) :].partition("two")[0]
+            opener = wholes[1][len(bare) :].partition("qtwo")[0]
             return opener, opener
         # Rather as in an earlier turn: the last may hold a thought.
         found = (prompt[len(bare) : common_prefix_length(prompt, whole)] for whole in wholes)
@@ -343,12 +349,12 @@ class ChatTemplate:
     @property
     def header(self) -> str:
         """What stands before a user's turn: its special tokens begin a turn, not end one."""
-        return self._around("one")[0]
+        return self._around("qone")[0]
 
     @property
     def ending(self) -> str:
         """What the template puts after the last turn."""
-        return self._around("ten")[1]
+        return self._around("qten")[1]
 
     @property
     def turn_header(self) -> str:
@@ -357,7 +363,7 @@ class ChatTemplate:
             text = self.render(Conversation(messages=list(PROBE)))
         except InputError:
             return ""
-        between = text.partition("two")[2].partition("six")[0]
+        between = text.partition("qtwo")[2].partition("qsix")[0]
         shared = common_prefix_length(between, self.ending)
         return between[shared:].strip()
 

@@ -51,10 +51,10 @@ def train(args: argparse.Namespace) -> None:
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
-    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     make_folder(args.output_dir, flag=OUT)
     rewriting = prepare_rewriting(rewriting, dataset, config)
     evaluation = _evaluation(args, loaded.tokenizer)
@@ -106,13 +106,13 @@ def distill_model(args: argparse.Namespace) -> None:
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)
-    display.notes(remarks(config, checkpoint))
     loaded, dataset = _pair(args)
     made_with |= _pair_settings(args, loaded, dataset)
     evaluation = _evaluation(args, loaded.tokenizer)
     teachers = named.load()
     made_with["--teacher"] = fingerprints(teachers, args.route)
     refuse_others(checkpoint, made_with)
+    display.notes(remarks(config, checkpoint))
     make_folder(args.output_dir, flag=OUT)
     trainer = build_distiller(
         loaded,
@@ -255,17 +255,21 @@ def _train(trainer: Any, checkpoint: str | None) -> tuple[str, ...]:
     Raises:
         TrainingDiverged: a loss, gradient or weight is not finite.
     """
+    from advisor import display
     from harness.divergence import REMEDY
+    from harness.quiet import bars_closed
     from harness.resolution import WatchResolution
-    from harness.resume import newest_checkpoint
+    from harness.resume import say_where_it_goes_on, what_is_left
 
     watch = WatchResolution()
     trainer.add_callback(watch)
+    say_where_it_goes_on(trainer, checkpoint, display.notes)
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        with bars_closed(trainer):
+            trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
-        newest = newest_checkpoint(trainer.args.output_dir, upto=trainer.state.global_step)
-        left = f"{newest} is the last good checkpoint" if newest else "no checkpoint was saved"
+        done = trainer.state.global_step
+        left = what_is_left(trainer.args.output_dir, proven=trainer.proven, done=done)
         raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
     return watch.remarks(trainer)
 

@@ -56,7 +56,7 @@ def _nested(
     if single and len(columns) - len(nested) <= len(nested):
         return (
             f"{column!r} holds a list of rows; write them by themselves, e.g. "
-            f"jq .{column} FILE > rows.json"
+            f"jq -c '.. | .{column}? // empty | .[]' FILE > rows.jsonl"
         )
     return None
 

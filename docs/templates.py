@@ -5,6 +5,7 @@ Writes `templates.md`; a test checks that it is current and that every cell is t
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from advisor.data import SFTDataset, load_dataset
+from advisor.describe import describe_example
 from advisor.errors import InputError
 
 HERE = Path(__file__).parent
@@ -44,7 +46,7 @@ LAST = {"role": "assistant", "content": "qanslast says"}
 RESULT = {
     "role": "tool", "tool_call_id": "abcdefgh1", "name": "qtoolname", "content": "qresult was sunny",
 }  # fmt: skip
-THOUGHT = "<think>\nqthought one\n</think>\n\n"
+THOUGHT = "<think>\nqthoughtone\n</think>\n\n"
 
 
 def assistant(content: str, **keys: Any) -> dict[str, Any]:
@@ -80,10 +82,10 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "think in text": {"messages": [USER, assistant(THOUGHT + "qansone says")]},
     "reasoning_content": {
-        "messages": [USER, assistant("qansone says", reasoning_content="qthought one")]
+        "messages": [USER, assistant("qansone says", reasoning_content="qthoughtone")]
     },
-    "reasoning": {"messages": [USER, assistant("qansone says", reasoning="qthought one")]},
-    "thinking": {"messages": [USER, assistant("qansone says", thinking="qthought one")]},
+    "reasoning": {"messages": [USER, assistant("qansone says", reasoning="qthoughtone")]},
+    "thinking": {"messages": [USER, assistant("qansone says", thinking="qthoughtone")]},
     "earlier think": {
         "messages": [
             USER, assistant(THOUGHT + "qansone says"), {**USER, "content": "quser2"},
@@ -92,14 +94,14 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "earlier reasoning": {
         "messages": [
-            USER, assistant("qansone says", reasoning_content="qthought one"),
+            USER, assistant("qansone says", reasoning_content="qthoughtone"),
             {**USER, "content": "quser2"},
             assistant("qanslast says", reasoning_content="qthought two"),
         ]
     },
     "think and call": {
         "messages": [
-            USER, assistant("", reasoning_content="qthought one", tool_calls=[call()]), RESULT,
+            USER, assistant("", reasoning_content="qthoughtone", tool_calls=[call()]), RESULT,
             assistant("qanslast says", reasoning_content="qthought two"),
         ],
         "tools": [TOOL],
@@ -139,34 +141,57 @@ def _templates(tree: ast.Module) -> Iterator[str]:
                 yield node.value
 
 
-def outcomes(template: str) -> Iterator[tuple[str, SFTDataset | InputError]]:
-    """What becomes of each row under a template: a dataset of it alone, or the refusal."""
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one row."""
+
+    target: str = ""
+    """Text of its targets."""
+    context: str = ""
+    """Text of all else."""
+    remarks: frozenset[str] = frozenset()
+    """Codes of what was noted."""
+    refusal: str = ""
+    """The message, where the row is refused."""
+
+    @property
+    def word(self) -> str:
+        """As the table has it."""
+        if self.refusal:
+            return "refused"
+        word = "note" if "thought_removed" in self.remarks else "in"
+        word += ", TRL" if "training_version" in self.remarks else ""
+        return word + (", no tools" if "tools_left_out" in self.remarks else "")
+
+
+def outcomes(template: str) -> dict[str, Outcome]:
+    """What becomes of each row under a template."""
     tokenizer = byte_level()
     tokenizer.chat_template = template
-    for name, row in ROWS.items():
-        try:
-            dataset = load_dataset([row], tokenizer, max_length=1 << 20)
-            dataset.tokenize([0])
-            yield name, dataset
-        except InputError as error:
-            yield name, error
+    dataset = load_dataset(list(ROWS.values()), tokenizer, max_length=1 << 20)
+    return {name: outcome(dataset, i) for i, name in enumerate(ROWS)}
 
 
-def cell(outcome: SFTDataset | InputError) -> str:
-    """One word for what became of a row."""
-    if isinstance(outcome, InputError):
-        return "refused"
-    counts: Mapping[str, int] = outcome.counts.remarks
-    word = "in, TRL" if "training_version" in counts else "in"
-    if "thought_removed" in counts:
-        word = word.replace("in", "note")
-    return word + (", no tools" if "tools_left_out" in counts else "")
+def outcome(dataset: SFTDataset, i: int) -> Outcome:
+    """What becomes of row i, which was not tokenised yet."""
+    before = dict(dataset.counts.remarks)
+    try:
+        pieces = describe_example(dataset, i)
+    except InputError as error:
+        return Outcome(refusal=str(error))
+    counts = dataset.counts.remarks
+    return Outcome(
+        target="|".join(text for text, flag in pieces if flag),
+        context="|".join(text for text, flag in pieces if not flag),
+        remarks=frozenset(code for code in counts if counts[code] > before.get(code, 0)),
+    )
 
 
-def page(found: Mapping[str, Mapping[str, str]]) -> str:
+def page(found: Mapping[str, Mapping[str, Outcome]]) -> str:
     """The page, from the cells of every template."""
     lines = [INTRODUCTION, f"| template | {' | '.join(ROWS)} |", "|---" * (len(ROWS) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(cells.values())} |" for name, cells in found.items()]
+    for name, rows in found.items():
+        lines.append(f"| {name} | {' | '.join(row.word for row in rows.values())} |")
     return "\n".join(lines) + "\n"
 
 
@@ -188,9 +213,7 @@ thoughts as targets, everybody else's as context, nothing else as a target.
 
 def main() -> None:
     """Write the page."""
-    found = {
-        name: {row: cell(outcome) for row, outcome in outcomes(text)} for name, text in packaged()
-    }
+    found = {name: outcomes(text) for name, text in packaged()}
     (HERE / "templates.md").write_text(page(found), encoding="utf-8")
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advisor.errors import InputError
-from advisor.formats import ROLES, Format, Row
+from advisor.formats import Format, Row
+from advisor.messages import ROLES
 from advisor.row_marks import LeftOut, is_untrained
 from advisor.template import Passage
 from advisor.tokenised import Tokens

@@ -135,6 +135,7 @@ THINK = {"role": "assistant", "content": "<think>\nqthoughtone\n</think>\n\nqans
 
 def test_a_thought_in_the_content_is_a_target_or_refused() -> None:
     dataset = read([USER, THINK], packaged("deepseek_r1_distill"))
+    assert not any("User" in note or "six" in note for note in dataset.notes)
     assert targets(dataset)[0].startswith("qthoughtone\n</think>\n\nqansone")
     assert any("TRL's training version of it is used for them" in note for note in dataset.notes)
     with pytest.raises(InputError, match=r"turn 1 \(the thought 'qthoughtone'\)"):

@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from advisor import checkpoint
+from advisor.errors import InputError
 
 
 def test_large_weights_are_fingerprinted_by_their_ends(tmp_path, monkeypatch):
@@ -17,6 +18,13 @@ def test_large_weights_are_fingerprinted_by_their_ends(tmp_path, monkeypatch):
     found, notes = checkpoint.fingerprint(tmp_path)
     assert found == expected
     assert "both ends" in notes[0]
+
+
+def test_a_folder_of_partial_checkpoints_names_them(tmp_path):
+    for step in (20, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    with pytest.raises(InputError, match="it holds checkpoint-20, checkpoint-100, of a training"):
+        checkpoint.check_config("m", tmp_path)
 
 
 @pytest.mark.parametrize(

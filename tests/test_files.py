@@ -105,7 +105,13 @@ def test_zstd(tmp_path: Path) -> None:
     zstandard = pytest.importorskip("zstandard", reason="zstandard is not installed")
     packed = zstandard.ZstdCompressor().compress(LINES.encode())
     assert shown(opened(tmp_path / "d.jsonl.zst", packed)) == SHOWN
-    assert "zstd" in refused(tmp_path / "c.jsonl.zst", packed[:-5] + b"xxxxx")
+    assert shown(
+        opened(tmp_path / "t.csv.zst", zstandard.ZstdCompressor().compress(TABLE.encode()))
+    )
+    twice = zstandard.ZstdCompressor().compress(b"\n" + LINES.encode())
+    assert shown(opened(tmp_path / "f.jsonl.zst", packed + twice)) == SHOWN * 2
+    for broken in (packed[:-1], packed[:-20], b"xxxx" + packed):
+        assert "cannot be read as zstd" in refused(tmp_path / "c.jsonl.zst", broken)
 
 
 COLUMNS = {key: [row[key] for row in ROWS] for key in ROWS[0]}
@@ -213,3 +219,45 @@ def test_ids_beyond_int64_are_one_line(tmp_path: Path) -> None:
     row = {"input_ids": [5, 6, 2**63], "labels": [-100, 6, 2**63]}
     reason = refused(tmp_path / "i.jsonl", "\n".join([json.dumps(row)] * 3))
     assert reason.startswith("i.jsonl, row 0 (counted from 0): input_ids[2] is 9223372036854775808")
+
+
+def test_quotes_behind_backslashes_are_refused(tmp_path: Path) -> None:
+    r"""Spark's \" ended the cell: words were lost. A backslash at a cell's end is none."""
+    path, head = tmp_path / "rows.csv", "question,answer\n"
+    bad = refused(path, head + '"two\nlines","he said \\"hi\\", no"\n')
+    assert 'rows.csv, line 3: a quote within a cell is written \\"' in bad
+    fine = head + '"C:\\dir\\",b\n"[{""a"": ""x \\""y\\"" z""}]",c\nsay \\"hi\\",d\n'
+    assert shown(opened(path, fine)) == [
+        "C:\\dir\\\n«b</s>»", '[{"a": "x \\"y\\" z"}]\n«c</s>»', 'say \\"hi\\"\n«d</s>»',
+    ]  # fmt: skip
+
+
+def test_one_key_twice_is_refused(tmp_path: Path) -> None:
+    """The json module keeps the last value."""
+    row = '{"question": "q", "answer": "a"}\n'
+    twice = row.replace("}", ', "answer": "b"}')
+    assert refused(tmp_path / "a.jsonl", row + twice).startswith("line 2 of ")
+    for name, content in (("a.json", f"[{twice}]"), ("b.jsonl", twice)):
+        assert "an object holds the key 'answer' twice" in refused(tmp_path / name, content)
+
+
+def test_rows_under_rows_are_found_at_any_depth(tmp_path: Path) -> None:
+    """SQuAD's lie under .data[].paragraphs[]."""
+    found = {"version": "2", "data": [{"title": "t", "paragraphs": [{"context": "c", "qas": []}]}]}
+    remedy = "jq -c '.. | .paragraphs? // empty | .[]' FILE > rows.jsonl"
+    assert remedy in refused(tmp_path / "a.json", json.dumps(found))
+
+
+def test_one_row_with_a_column_called_examples(tmp_path: Path) -> None:
+    row = {"instruction": "i", "output": "o", "examples": [{"input": "x", "output": "y"}]}
+    assert shown(opened(tmp_path / "a.jsonl", json.dumps(row) + "\n")) == ["i\n«o</s>»"]
+
+
+def test_files_that_are_not_what_their_names_say(tmp_path: Path) -> None:
+    packed = gzip.compress(b'{"question": "q", "answer": "a"}\n')
+    assert "is packed with gzip, by its first bytes; name it a.jsonl.gz" in refused(
+        tmp_path / "a.jsonl", packed
+    )
+    assert refused(tmp_path / "a.json", "{}") == "a.json has no rows"
+    ragged = refused(tmp_path / "a.csv", "question,answer\na,b\nc,d,e\n")
+    assert "line 3" in ragged and ragged.endswith("or give the separator with --delimiter")

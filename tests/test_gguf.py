@@ -151,13 +151,14 @@ def test_files_that_cannot_be_used(file: Path, tmp_path: Path, monkeypatch: Any)
         "lfs.gguf": (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "git lfs pull"),
         "m-00001-of-00003.gguf": (content, r"one of 3 parts.*llama-gguf-split --merge"),
         "cut.gguf": (content[: len(content) // 3], "tiny|cut"),
+        "head.gguf": (content[:13], r"head.gguf: is damaged \(.*\); copy it again"),
     }
     for name, (held, reason) in cases.items():
         (tmp_path / name).write_bytes(held)
         with pytest.raises(InputError, match=reason) as caught:
             load_model(tmp_path / name)
         assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="holds 4 GGUF files; name one"):
+    with pytest.raises(InputError, match="holds 5 GGUF files; name one"):
         load_model(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install 'objective-advisor\[gguf\]'"):

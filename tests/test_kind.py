@@ -1,12 +1,16 @@
 """Base or instruct: by words, families, the card, and where the model stops."""
 
+import contextlib
 import json
+import socket
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import tiny_model, tiny_tokenizer
+from huggingface_hub import constants, hf_api
 
 from advisor.kind import Chat, chat_of, kind
 from advisor.model import load_model
@@ -28,6 +32,8 @@ MARKS = ("<|endoftext|>", "<|im_end|>", "<|im_start|>")
         ("Qwen/Qwen2.5-7B-Instruct", "instruct"),
         ("Qwen/Qwen3-8B", "instruct"),  # Qwen3 calls its base models so
         ("Qwen/Qwen3-8B-Base", "base"),
+        ("Qwen/QwQ-32B", "instruct"),
+        ("Qwen/QwQ-32B-Preview", "instruct"),
         ("Qwen/Qwen3-30B-A3B", "instruct"),
         ("mistralai/Mistral-7B-v0.1", "base"),
         ("mistralai/Mistral-7B-Instruct-v0.1", "instruct"),
@@ -95,6 +101,29 @@ def test_the_recorded_name_counts_unless_the_folder_was_trained_here(tmp_path: P
     assert kind(str(folder), folder)[0] == "base"
     (folder / "trainer_state.json").write_text("{}")
     assert kind(str(folder), folder)[0] == "unknown"
+
+
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a card that is not in the cache; a download would be tried again, with pauses."""
+    asked = list[int]()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    asked.append(1)
+                    connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        api: Any = hf_api.api
+        monkeypatch.setattr(api, "endpoint", address)
+        assert kind("someone/not-in-the-cache", None)[0] == "unknown"
+        server.shutdown(socket.SHUT_RDWR)
+    assert len(asked) == 1
 
 
 def test_stops_are_those_of_the_tokenizer_and_of_the_generation_config() -> None:

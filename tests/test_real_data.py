@@ -65,13 +65,23 @@ def test_real_pairs_end_in_the_answer(shared: Path, name: str, model: str) -> No
         assert tokenizer.decode(targets[:-1]).strip() == row[completion].strip()
 
 
+SPOKEN = ("gpt", "function_call")
+
+
+def spoken(turn: dict[str, str]) -> str:
+    """What a turn says: a call as the plain form writes it, sorted as tojson sorts."""
+    if turn["from"] != "function_call":
+        return turn["value"]
+    calls = [{"type": "function", "function": json.loads(turn["value"])}]
+    return json.dumps(calls)
+
+
 def test_real_conversations(shared: Path) -> None:
     dataset = real(
         shared, "sharegpt/glaive_toolcall_en_demo.json", eos_token="none", max_length=9999
     )
-    spoken = ("gpt", "function_call")
     for i in range(0, 300, 20):
-        turns = [t["value"] for t in dataset.raw(i)["conversations"] if t["from"] in spoken]
+        turns = [spoken(t) for t in dataset.raw(i)["conversations"] if t["from"] in SPOKEN]
         targets = bytes(label for label in dataset[i].labels if label != -100).decode()
         space = " " if len(turns) > 1 else ""
         assert targets == "".join(space + turn for turn in turns)

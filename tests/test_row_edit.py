@@ -131,3 +131,20 @@ def test_thoughts_and_calls_of_another_answer_go_with_it() -> None:
     row = {"messages": [TALK[0], said]}
     found = with_completion(row, detect(["messages"], row), "A")
     assert found["messages"][1] == {"role": "assistant", "content": "A"}
+
+
+def test_an_answer_marked_as_no_target_is_not_the_one_rewritten() -> None:
+    row = {"messages": [*TALK, LAST[0], {**LAST[1], "weight": 0}]}
+    format = detect(list(row), row)
+    assert question_and_answer(row, format) == ("q1", "a1")
+    found = with_completion(row, format, "A")["messages"]
+    assert [m["content"] for m in found] == ["q1", "A", "q2", "a2"] and found[3]["weight"] == 0
+    asked = with_question(row, format, "Q")["messages"]
+    assert [m["content"] for m in asked] == ["Q", "a1", "q2", "a2"]
+
+
+def test_a_row_of_several_layouts_is_rewritten_in_its_own() -> None:
+    row = {"messages": None, "prompt": "q", "completion": "a"}
+    format = detect(list(row), row)
+    assert with_completion(row, format, "A") == {**row, "completion": "A"}
+    assert question_and_answer(row, format) == ("q", "a")

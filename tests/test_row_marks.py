@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from byte_tokens import byte_tokenizer, marked_text
+from datasets import Dataset
 
 from advisor.data import load_dataset
 from advisor.errors import InputError
@@ -179,6 +180,10 @@ def test_rows_of_two_layouts_are_read_each_by_its_own() -> None:
         assert [marked_text(e.input_ids, e.labels) for e in dataset] == ["q\n«a</s>»"] * 3
         note = "1 as messages, 1 as prompt/completion, 1 as question/answer."
         assert note in [n.split(": ")[-1] for n in dataset.info.notes] or order != rows
+    columns = dict.fromkeys(key for row in rows for key in row)
+    table = Dataset.from_list([{**columns, **row} for row in rows])
+    arrow = load_dataset(table, byte_tokenizer())
+    assert [marked_text(e.input_ids, e.labels) for e in arrow] == ["q\n«a</s>»"] * 3
     alike = load_dataset([{"problem": "q", "solution": "s", "answer": "a"}], byte_tokenizer())
     assert not any("layouts" in note for note in alike.info.notes)
 
@@ -233,3 +238,20 @@ def test_tables_hold_lists_as_json_text() -> None:
     assert shown({**row, "history": [ASKED, answer("a")]}) == shown(row)
     with pytest.raises(InputError, match="messages holds text that is no JSON"):
         shown({"messages": "[{'role': 'user'}]"})
+
+
+@pytest.mark.parametrize(
+    "row", [{"text": "a film"}, {"input_ids": [5, 6]}, {"question": "q", "answer": "a"}]
+)
+@pytest.mark.parametrize(
+    ("name", "no", "yes"),
+    [("weight", 0, 1), ("train", False, True), ("train", 0, 1), ("loss", 0, 1)],
+)
+def test_marks_of_rows_hold_in_every_format(
+    row: dict[str, Any], name: str, no: Any, yes: Any
+) -> None:
+    """Texts and tokenised rows of weight 0 were trained, and rows of train 0 and loss 0."""
+    dataset = load_dataset([{**row, name: yes}, {**row, name: no}], byte_tokenizer())
+    assert [e.target_tokens > 0 for e in dataset] == [True, False]
+    assert dataset.counts.reasons == {f"marked {name} {str(no).lower()}": 1}
+    assert not any("Columns not used" in note for note in dataset.notes)

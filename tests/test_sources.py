@@ -101,7 +101,11 @@ BAD_FILES = [
     ("u.csv", "question,answer\na,b\n".encode("utf-16"), "iconv -f utf-16"),
     ("x.pkl", b"\x80\x04.", "unknown file type .pkl"),
     ("x.parquet", b"hello", "cannot be read as parquet"),
-    ("n.json", b'{"version": 1, "list": [{"question": "q", "answer": "a"}]}', "jq .list FILE"),
+    (
+        "n.json",
+        b'{"version": 1, "list": [{"question": "q", "answer": "a"}]}',
+        "write them by themselves, e.g. jq",
+    ),
 ]
 
 
