@@ -29,6 +29,16 @@ class StopsWhenDiverged(_Mixed):
 
     _finite: Tensor | None = None
     """Whether every loss of the optimiser step was finite so far, on this rank."""
+    _proven: int | None = None
+
+    @property
+    def proven(self) -> int:
+        """The number of updates after which weights last had a finite loss and gradient.
+
+        A checkpoint is written after an update and before the next loss: finite weights alone do not
+        show that it is good. Below 0 where no weights are known to be.
+        """
+        return self.state.global_step - 1 if self._proven is None else self._proven
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """As Trainer's; remembers a loss that is not finite, without waiting for the device."""
@@ -40,12 +50,17 @@ class StopsWhenDiverged(_Mixed):
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
         """As Trainer's, who calls it once an optimiser step, just before the update."""
         trainer: Any = super()
+        self._proven = (
+            self.proven
+        )  # of a training that goes on: its checkpoint is not yet proven here
         norm = trainer._get_grad_norm(model, grad_norm)
         finite, self._finite = self._finite, None
         if finite is not None and not self._on_all_ranks(finite):
             raise self._diverged("the loss")
         # In fp16 the scaler of losses leaves out such a step itself; DeepSpeed's norm may be unknown.
-        if norm is not None and not self.args.fp16 and not math.isfinite(float(norm)):
+        if norm is None or math.isfinite(float(norm)):
+            self._proven = self.state.global_step
+        elif not self.args.fp16:
             raise self._diverged("the gradient")
         return norm
 

@@ -55,6 +55,18 @@ def without_remarks() -> Iterator[None]:
 
 
 @contextmanager
+def bars_closed(trainer: Any) -> Iterator[None]:
+    """Closes the bars of a trainer that an error stops, so that what is said of it begins a line."""
+    try:
+        yield
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            for name in ("prediction_bar", "training_bar"):
+                if (bar := getattr(callback, name, None)) is not None:
+                    bar.close()
+
+
+@contextmanager
 def quiet() -> Iterator[None]:
     """Neither remarks nor bars."""
     from tqdm import tqdm

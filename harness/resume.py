@@ -7,7 +7,7 @@ is minimised, in which model and on which data, is kept in the checkpoint's `tra
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,34 @@ def find_checkpoint(config: Any) -> str | None:
     return text
 
 
+class GoesOn(TrainerCallback):
+    """Says from where a training goes on, once the trainer knows of how many steps it is."""
+
+    def __init__(self, checkpoint: str, say: Callable[[list[str]], None]) -> None:
+        """`say` takes the sentence."""
+        self.checkpoint, self.say = checkpoint, say
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Epochs are steps by now."""
+        done, steps = state.global_step, state.max_steps
+        found = f"Training goes on from {self.checkpoint}, {done} of {steps} steps."
+        if done >= steps:
+            found = (
+                f"{self.checkpoint} has done all of its {steps} steps: nothing is left to train."
+            )
+        self.say([found])
+
+
+def say_where_it_goes_on(
+    trainer: Any, checkpoint: str | None, say: Callable[[list[str]], None]
+) -> None:
+    """Have a trainer say so before its bar begins."""
+    if checkpoint is not None:
+        trainer.callback_handler.callbacks.insert(0, GoesOn(checkpoint, say))
+
+
 def remarks(config: Any, checkpoint: str | None) -> list[str]:
-    """What a training begins with, one sentence each, where it was told to go on from a checkpoint."""
+    """What is missing in what a training was told to go on from, one sentence each."""
     text: str | None = config.resume_from_checkpoint
     if text is None or text.lower() in ("false", "0"):
         return []
@@ -68,11 +94,8 @@ def remarks(config: Any, checkpoint: str | None) -> list[str]:
         return [
             f"There is no whole checkpoint in {config.output_dir}: training begins at its first step."
         ]
-    state = _state(checkpoint)
-    done, steps = state["global_step"], state.get("max_steps") or 0
-    found = [f"Training goes on from {checkpoint}, {done} of {steps} steps."]
-    if done >= max(steps, config.max_steps):
-        found = [f"{checkpoint} has done all of its {steps} steps: nothing is left to train."]
+    found = list[str]()
+    done = _state(checkpoint)["global_step"]
     if text.lower() in ("true", "1"):
         newer = [
             path for path in Path(config.output_dir).glob("checkpoint-*") if _number(path) > done
@@ -103,6 +126,24 @@ def newest_checkpoint(folder: str, *, upto: int | None = None) -> str | None:
     return str(max(whole, key=whole.__getitem__)) if whole else None
 
 
+def what_is_left(folder: str, *, proven: int, done: int) -> str:
+    """Which checkpoint is good after a training has diverged.
+
+    Args:
+        folder: with the checkpoints.
+        proven: updates after which weights last had a finite loss and gradient.
+        done: updates in all; a checkpoint after the last may hold what broke the model.
+    """
+    good, newest = newest_checkpoint(folder, upto=proven), newest_checkpoint(folder, upto=done)
+    if newest is None:
+        return "no checkpoint was saved"
+    unproven = f"{newest} was saved after the last update, which may have broken the model"
+    if good is None:
+        return f"there is no good checkpoint ({unproven})"
+    left = f"{good} is the last good checkpoint"
+    return left if good == newest else f"{left} ({unproven})"
+
+
 def refuse_others(checkpoint: str | None, settings: Settings) -> None:
     """Raise InputError at the first setting that is not the checkpoint's.
 
@@ -125,9 +166,9 @@ def refuse_others(checkpoint: str | None, settings: Settings) -> None:
                 f"{mend}, to begin anew leave out --resume_from_checkpoint"
             )
     steps = settings.get("--max_steps")
-    if isinstance(steps, float) and 0 < steps < state["global_step"]:
+    if isinstance(steps, int) and 0 < steps < state["global_step"]:
         raise InputError(
-            f"{checkpoint} has done {state['global_step']} steps, more than --max_steps {steps:g}: name an "
+            f"{checkpoint} has done {state['global_step']} steps, more than --max_steps {steps}: name an "
             "older checkpoint, or give more steps"
         )
 
@@ -165,5 +206,6 @@ def _absent(value: Any) -> bool:
 
 
 def _words(flag: str, value: Any) -> str:
-    number = isinstance(value, float) and not isinstance(value, bool)
-    return flag if value is True else f"{flag} {value:g}" if number else f"{flag} {value}"
+    if isinstance(value, float) and value.is_integer():
+        value = f"{value:.15g}"  # 2.0 and 2 are the same number
+    return flag if value is True else f"{flag} {value}"

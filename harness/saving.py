@@ -17,7 +17,8 @@ from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer
 
 from advisor.data import SFTDataset
-from advisor.template import PLAIN_CHAT, PLAIN_SINGLE, ChatTemplate
+from advisor.plain import PLAIN_CHAT, PLAIN_SINGLE
+from advisor.template import ChatTemplate
 from harness.generation import as_set, turn_ends
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def turn_end_of(dataset: SFTDataset) -> TurnEnd:
     info, tokenizer = dataset.info, dataset.tokenizer
     if info.template not in RENDERED:
         return ONE_TOKEN
-    text = ChatTemplate(tokenizer, info.template_text, info.eos_token).terminator
+    text = ChatTemplate(tokenizer, "string", info.template_text, info.eos_token).terminator
     if not text or len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1:
         return ONE_TOKEN
     return TurnEnd(text=text, pieces=frozenset(turn_ends(dataset) - as_set(tokenizer.eos_token_id)))
@@ -86,10 +87,23 @@ def carry_template(tokenizer: PreTrainedTokenizerBase, dataset: SFTDataset) -> N
         tokenizer.chat_template = text
 
 
+def _written(tokenizer: Any) -> str:
+    """A tokenizer's chat template, and a conversation as it writes it; empty where there is no template."""
+    template = getattr(tokenizer, "chat_template", None)
+    if not template:
+        return ""
+    talk = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
+    try:
+        text = str(tokenizer.apply_chat_template(talk, tokenize=False))
+    except Exception:  # a template raises what it likes at roles that it does not know
+        text = ""
+    return f"{template}\n{text}"
+
+
 def _plain(tokenizer: PreTrainedTokenizerBase) -> str:
     """The plain template, with what the tokenizer puts before a text, which it does not before a chat."""
     begins = list(tokenizer("a")["input_ids"])[:1] == [tokenizer.bos_token_id]
-    return "{{ bos_token }}" * begins + PLAIN
+    return ("{{ bos_token }}" if begins else "") + PLAIN
 
 
 class SavesHowItIsUsed(_Mixed):
@@ -108,11 +122,30 @@ class SavesHowItIsUsed(_Mixed):
     def remarks(self) -> tuple[str, ...]:
         """What somebody who uses the saved model has to know, one sentence each."""
         if not self.turn_end.text:
-            return ()
+            _, stale = self._stop_strings()
+            return tuple(
+                f"The saved generation config no longer stops at {text!r}: the chat template that was "
+                "trained with never writes it."
+                for text in stale
+            )
         return (
             f"{self.turn_end.text!r}, which ends a turn, is several ordinary tokens: the saved generation "
             "config stops at it by stop_strings, for which `generate` takes tokenizer=...",
         )
+
+    def _stop_strings(self) -> tuple[list[str], list[str]]:
+        """Texts that the saved model stops at, and those of the model before that are dropped.
+
+        An earlier training with another template left them; with the new one they end no turn.
+        """
+        model: Any = self.model
+        given = model.generation_config.stop_strings or []
+        before = [given] if isinstance(given, str) else list(given)
+        if self.turn_end.text:
+            return [self.turn_end.text], [text for text in before if text != self.turn_end.text]
+        written = _written(self.processing_class)
+        stale = [text for text in before if written and text not in written]
+        return [text for text in before if text not in stale], stale
 
     @contextmanager
     def _whole_ends(self) -> Iterator[Any]:
@@ -122,7 +155,7 @@ class SavesHowItIsUsed(_Mixed):
         if self.turn_end.text:
             whole = sorted(as_set(eos) - self.turn_end.pieces)
             config.eos_token_id = whole if len(whole) > 1 else whole[0] if whole else None
-            config.stop_strings = [self.turn_end.text]
+        config.stop_strings = self._stop_strings()[0] or None
         try:
             yield config
         finally:

@@ -14,16 +14,17 @@ from typing import Any
 
 import torch
 
-Setting = str | float | bool | None
+Setting = str | int | float | bool | None
 
 ROWS = "an optimiser step of"
 """Rows of it; how they are cut up into micro-batches and ranks changes nothing."""
 STEPS = ("--max_steps", "--num_train_epochs")
 _FREE = (
     "output_dir", "log", "save", "eval", "per_device", "gradient_", "activation_", "hub_", "push_to_hub",
-    "report_to", "run_name", "project", "trackio", "disable_tqdm", "dataloader_", "ddp_", "fsdp", "deepspeed",
-    "torch_", "parallelism", "accelerator", "debug", "skip_memory", "do_", "resume", "restore", "local_rank",
-    "include_", "batch_eval", "prediction_loss", "load_best", "ignore_data_skip", "auto_find", "enable_jit",
+    "report_to", "run_name", "project", "trackio", "disable_tqdm", "dataloader_num", "dataloader_p",
+    "dataloader_multi", "ddp_", "fsdp", "deepspeed", "torch_", "parallelism", "debug", "skip_memory", "do_",
+    "resume", "restore", "local_rank",
+    "include_", "batch_eval", "prediction_loss", "load_best", "auto_find", "enable_jit",
     "use_cpu", "use_cache", "bf16", "fp16", "tf32", "vllm", "use_vllm", "num_completions", "ds3_",
     "dataset_num_proc", "trust_remote_code", "remove_unused", "max_length", "eos_token", "pad_token",
     "dataset_kwargs", "average_tokens", "cache_implementation", "model_init", "teacher_model",
@@ -49,7 +50,9 @@ def training_settings(config: Any, peft_config: Any = None) -> dict[str, Setting
         config: TRL's settings, as the user gave them.
         peft_config: of PEFT, where an adapter is trained.
     """
-    known = {f"--{k}": _plain(v) for k, v in config.to_dict().items() if not k.startswith(_FREE)}
+    fields = config.to_dict()
+    fields["accelerator_config"] = _of_rows(fields.get("accelerator_config"))
+    known = {f"--{k}": _plain(v) for k, v in fields.items() if not k.startswith(_FREE)}
     chosen = config.load_best_model_at_end
     if not chosen:
         known.pop("--metric_for_best_model", None)
@@ -58,7 +61,7 @@ def training_settings(config: Any, peft_config: Any = None) -> dict[str, Setting
     for flag in STEPS:
         known.pop(flag)
     length = {
-        "--max_steps": float(config.max_steps) if by_steps else None,
+        "--max_steps": config.max_steps if by_steps else None,
         "--num_train_epochs": None if by_steps else float(config.num_train_epochs),
     }
     rows = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
@@ -100,12 +103,18 @@ def _adapter(fields: Mapping[str, Any]) -> dict[str, Setting]:
     return {f"--{flag}": _plain(fields[name]) for flag, name in _ADAPTER.items() if name in fields}
 
 
+def _of_rows(accelerator: Any) -> Any:
+    """What Accelerate's settings say on which rows a step takes, without what only moves them."""
+    moves = ("non_blocking", "gradient_accumulation_kwargs")
+    if not isinstance(accelerator, Mapping):
+        return accelerator
+    return {name: value for name, value in accelerator.items() if name not in moves}
+
+
 def _plain(value: Any) -> Setting:
     """As JSON keeps it: lists and sets in order, and as text; what was not given is None."""
     if isinstance(value, list | set | tuple):
         return " ".join(sorted(map(str, value))) or None
     if isinstance(value, dict):
         return json.dumps(value, sort_keys=True, default=str) if value else None
-    if value is None or isinstance(value, bool | str):
-        return value
-    return float(value) if isinstance(value, int | float) else str(value)
+    return value if value is None or isinstance(value, bool | str | int | float) else str(value)

@@ -69,6 +69,11 @@ def _check_optimiser(checkpoint: str, folder: Path) -> None:
     schedule = ("scheduler.pt", "global_step*")  # DeepSpeed keeps its own with the rest
     for name, patterns in (("optimiser state", OPTIMISERS), ("scheduler.pt", schedule)):
         found = list(_any(folder, patterns))
+        if not found and name == "scheduler.pt":
+            raise InputError(
+                f"{checkpoint}: has no {name}, though its optimiser state is there: it was copied partly; "
+                f"copy it again, {MEND}"
+            )
         if not found:
             raise InputError(
                 f"{checkpoint}: has no {name} (was it saved with --save_only_model?): no training can go on "
@@ -113,6 +118,7 @@ class ReadsWholeCheckpoints(StopsWhenDiverged):
     """Mix-in before a Hugging Face trainer: weights are taken over whole and finite, or not at all."""
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        before = self._zero_matrices()
         try:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         except (RuntimeError, ValueError, OSError, SafetensorError) as error:
@@ -130,6 +136,23 @@ class ReadsWholeCheckpoints(StopsWhenDiverged):
             raise InputError(
                 f"{resume_from_checkpoint}: its weights are not finite: that training had diverged: {MEND}"
             ) from error
+
+        if lost := sorted(self._zero_matrices() - before):
+            some = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+            raise InputError(
+                f"{resume_from_checkpoint}: is damaged: {len(lost)} of its weight matrices hold nothing but "
+                f"zeros ({some}): {MEND}"
+            )
+
+    def _zero_matrices(self) -> set[str]:
+        """Weights of two and more dimensions that are zero throughout, as LoRA's B is before training.
+
+        Vectors may well be: biases, and norms that are kept as a difference from 1.
+        """
+        model: Any = self.model
+        weights = [(name, w) for name, w in model.named_parameters() if w.dim() > 1 and w.numel()]
+        zero = [~w.detach().any() for _, w in weights]  # read once all are on their way
+        return {name for (name, _), flag in zip(weights, zero, strict=True) if bool(flag)}
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         model: Any = self.model

@@ -100,9 +100,9 @@ FIRE = ("--method", "fire", "--fire_alpha", "0")
     ("flags", "says"),
     [
         (["--teacher", "TEACHER"], "made with --method fire, not with --method opd: .*give --method fire"),
-        (["--teacher", "TEACHER", "--method", "fire"], "with --fire_alpha 0.0, not with --fire_alpha 1.0"),
+        (["--teacher", "TEACHER", "--method", "fire"], "with --fire_alpha 0, not with --fire_alpha 1"),
         (["--teacher", "TEACHER", *FIRE, "--form", "sampled"], "with --form full, not with --form sampled"),
-        (["--teacher", "TEACHER", *FIRE, "--beta", "0.5"], "made with --beta 1.0, not with --beta 0.5"),
+        (["--teacher", "TEACHER", *FIRE, "--beta", "0.5"], "made with --beta 1, not with --beta 0.5"),
         (["--teacher", "x=TEACHER", *FIRE, "--route", "kind"], "made without --route, .*leave --route out"),
         (["--teacher", "STUDENT", *FIRE], "made with --teacher of fingerprint"),
         (["--teacher", "TEACHER", *FIRE, "--use_peft", "true"], "made without --use_peft"),

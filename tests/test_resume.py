@@ -71,12 +71,15 @@ def train(capsys: Any, model_folder: Path, data: Path, tmp_path: Path) -> Any:
     [
         ([], ["--learning_rate", "2e-3"], "with --learning_rate 0.001, not with --learning_rate 0.002"),
         ([], ["--lr_scheduler_type", "cosine"], "with --lr_scheduler_type linear, not with"),
-        ([], ["--seed", "7"], "with --seed 42, not with --seed 7"),
+        ([], ["--seed", "12345678"], "with --seed 42, not with --seed 12345678"),
         ([], ["--max_steps", "9"], "with --max_steps 4, not with --max_steps 9"),
         ([], ["--max_steps", "-1", "--num_train_epochs", "2"], "with --max_steps 4, not without --max_steps"),
         ([], ["--per_device_train_batch_size", "2"], "step of 4 rows, not with an optimiser step of 2"),
         ([], ["--gradient_accumulation_steps", "2"], "an optimiser step of 4 rows, not with"),
-        ([], ["--warmup_steps", "1"], "--warmup_steps 0, not with --warmup_steps 1"),
+        ([], ["--warmup_steps", "1"], "with --warmup_steps 0, not with --warmup_steps 1:"),
+        ([], ["--dataloader_drop_last", "true"], "without --dataloader_drop_last, not with"),
+        ([], ["--ignore_data_skip", "true"], "without --ignore_data_skip, not with"),
+        ([], ["--accelerator_config", '{"split_batches": true}'], '"split_batches": true'),
         ([], ["--weight_decay", "0.1"], "--weight_decay 0.1"),
         ([], ["--optim", "sgd"], "not with --optim sgd"),
         ([], ["--max_grad_norm", "5"], "--max_grad_norm 1, not with --max_grad_norm 5"),
@@ -141,6 +144,31 @@ def test_at_a_constant_rate_a_training_may_be_made_longer(train: Any, tmp_path: 
     assert code == 2 and "has done 6 steps, more than --max_steps 3" in lines[-1]
 
 
+def test_a_training_made_longer_in_epochs_says_of_how_many_steps_it_is(
+    train: Any, tmp_path: Path
+) -> None:
+    """40 rows, 4 a step, are 10 steps an epoch; the checkpoint knows of its own 10 alone."""
+    constant = ["--lr_scheduler_type", "constant", "--save_steps", "5", "--num_train_epochs"]
+    assert train(*constant, "1")[0] == 0
+    resume = ["--resume_from_checkpoint", tmp_path / "out" / "checkpoint-10"]
+    code, lines = train(*constant, "2", *resume, "--dtype", "bfloat16")
+    assert code == 2 and not any("goes on from" in line for line in lines), lines
+    code, lines = train(*constant, "2", *resume)
+    assert code == 0 and any("goes on from" in x and "10 of 20 steps" in x for x in lines), lines
+    assert not any("nothing is left" in line for line in lines)
+    state = json.loads((tmp_path / "out" / "trainer_state.json").read_text())
+    assert state["global_step"] == 20
+
+
+def test_an_adapter_whose_b_is_zero_is_whole(train: Any, out: Path) -> None:
+    """At a learning rate of 0 LoRA's B stays as it begins."""
+    shutil.rmtree(out)
+    flags = [*STEPS, "--use_peft", "--learning_rate", "0"]
+    assert train(*flags)[0] == 0
+    code, lines = train(*flags, "--resume_from_checkpoint", out / "checkpoint-2")
+    assert code == 0 and any("2 of 4 steps" in line for line in lines), lines
+
+
 def spoil(kind: str, checkpoint: Path) -> None:
     weights = checkpoint / "model.safetensors"
     if kind == "no optimiser":
@@ -161,6 +189,10 @@ def spoil(kind: str, checkpoint: Path) -> None:
         tensors = load_file(weights)
         tensors["lm_head.weight"][0, 0] = float("nan")
         save_file(tensors, weights, {"format": "pt"})
+    elif kind == "zeros":
+        tensors = load_file(weights)
+        tensors["lm_head.weight"].zero_()
+        save_file(tensors, weights, {"format": "pt"})
     elif kind == "another shape":
         tensors = load_file(weights)
         tensors["lm_head.weight"] = tensors["lm_head.weight"][:5].clone()
@@ -175,10 +207,14 @@ def spoil(kind: str, checkpoint: Path) -> None:
     ("kind", "says"),
     [
         ("no optimiser", "has no optimiser state"),
-        ("no scheduler", "has no scheduler.pt"),
+        (
+            "no scheduler",
+            "has no scheduler.pt, though its optimiser state is there: it was copied partly",
+        ),
         ("no weights", "it has no model.safetensors"),
         ("a shard is missing", "it has no model-2.safetensors"),
         ("some weights", "it lacks 1 of"),
+        ("zeros", "1 of its weight matrices hold nothing but zeros (lm_head.weight)"),
         ("NaN weights", "its weights are not finite"),
         ("another shape", "does not fit this model"),
         ("half of model.safetensors", "is damaged: model.safetensors cannot be read"),

@@ -244,6 +244,65 @@ def test_a_rate_that_is_far_too_high_is_a_divergence(
         assert all(torch.isfinite(w).all() for w in load_file(path).values())
 
 
+def test_a_checkpoint_is_good_only_once_a_later_step_was_finite(
+    capsys: Any, model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    """The first update breaks the model; its weights, of 1e30, are finite and are saved before a loss."""
+    words = ["train", str(model_folder), str(data), "--output_dir", str(tmp_path), *QUICK]
+    flags = ["--learning_rate", "1e30", "--max_steps", "6", "--save_steps", "1"]
+    capsys.readouterr()
+    assert main([*words, *flags, "--disable_tqdm", "false"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    errors = [
+        line for line in lines if line.startswith("advisor: error")
+    ]  # no bar stands before it
+    assert len(errors) == 1 and "is the last good checkpoint" not in errors[0], lines
+    assert f"no good checkpoint ({tmp_path / 'checkpoint-1'} was saved after the last" in errors[0]
+
+
+def test_the_checkpoint_before_the_unproven_one_is_named(
+    capsys: Any, monkeypatch: pytest.MonkeyPatch, model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    """With a loss of NaN after 3 updates: 2 updates had a finite loss after them, 3 did not."""
+    from harness.train import ObjectiveTrainer
+
+    compute = ObjectiveTrainer.compute_loss
+
+    def spoilt(self: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = compute(self, *args, **kwargs)
+        return loss if self.state.global_step < 3 else loss * math.nan
+
+    monkeypatch.setattr(ObjectiveTrainer, "compute_loss", spoilt)
+    words = ["train", str(model_folder), str(data), "--output_dir", str(tmp_path), *QUICK]
+    for resume in (
+        [],
+        ["--resume_from_checkpoint", "true"],
+    ):  # from checkpoint-3, which is as it was
+        capsys.readouterr()
+        assert main([*words, "--max_steps", "6", "--save_steps", "1", *resume]) == 1
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert f"{tmp_path / 'checkpoint-2'} is the last good checkpoint" in error, error
+        assert f"({tmp_path / 'checkpoint-3'} was saved after the last update" in error, error
+
+
+def test_stop_strings_of_an_earlier_template_are_dropped(
+    capsys: Any, stories: Path, talks: Path, tmp_path: Path
+) -> None:
+    """Trained by ChatML, then by a template that a token ends: only what it writes is stopped at."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    train("train", stories, talks, first, "--chat_template", TEMPLATE)
+    again = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
+    capsys.readouterr()
+    train("train", first, talks, second, "--chat_template", again)
+    assert GenerationConfig.from_pretrained(second).stop_strings is None
+    said = "no longer stops at '<|im_end|>'"
+    assert said in capsys.readouterr().err and said in (second / "README.md").read_text()
+    rows = tmp_path / "rows.jsonl"  # without a conversation the template stays, and its end with it
+    rows.write_text('{"prompt": "Once ", "completion": "upon a time"}\n' * 4)
+    train("train", first, rows, tmp_path / "third")
+    assert GenerationConfig.from_pretrained(tmp_path / "third").stop_strings == ["<|im_end|>"]
+
+
 def test_a_licence_is_named_where_it_is_known(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
