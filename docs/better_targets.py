@@ -7,12 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arm import NLL, Arm
 from harness.records import Results
 from harness.report import facts
 from harness.statistics import Difference, paired_difference
 from harness.studies import Evidence, evidence_of
-from harness.study import NLL, Arm, arm_scores, part_values
-from harness.verdict import in_points, settle
+from harness.study import arm_scores, part_values
+from harness.verdict import settle
 
 RESULTS = Path(__file__).parents[1] / "results"
 SAMPLED, GREEDY = 1.0, 0.0
@@ -90,11 +91,11 @@ def _prior(evidence: Evidence) -> str:
 def _table(evidence: Evidence) -> Iterator[str]:
     """Every arm at its chosen rate: its scores, and its difference from NLL."""
     verdict = settle(evidence.study, evidence.runs)
-    against = {row.arm: row for row in verdict.rows if row.baseline == NLL}
+    against = {row.arm: row for row in verdict.against(NLL)}
     yield "| arm | learning rate | sampled at 1 | greedy | sampled, less nll | |"
     yield "|---|---|---|---|---|---|"
     for arm in evidence.arms():
-        row = against.get(arm.label)
+        row = against.get(arm)
         said = (_said(row.difference), row.verdict) if row else ("", "")
         rate = "" if arm.learning_rate is None else f"{arm.learning_rate:g}"
         scores = [_score(evidence, arm, heat) for heat in HEATS]
@@ -135,7 +136,7 @@ def _row(
     ours: Mapping[float, NDArray[np.float64]],
     theirs: Mapping[float, NDArray[np.float64]],
 ) -> str:
-    cells = [_said(in_points(paired_difference(ours[heat], theirs[heat]))) for heat in HEATS]
+    cells = [_said(paired_difference(ours[heat], theirs[heat]), scale=100.0) for heat in HEATS]
     return f"| {what} | {' | '.join(cells)} |"
 
 
@@ -148,6 +149,7 @@ def _scores(evidence: Evidence, label: str) -> dict[float, NDArray[np.float64]] 
     return {t: arm_scores(evidence.study, arm, evidence.done, seeds, t) for t in HEATS}
 
 
-def _said(difference: Difference) -> str:
-    low, high = difference.interval
-    return f"{difference.estimate:+.1f} [{low:+.1f}, {high:+.1f}]"
+def _said(difference: Difference, *, scale: float = 1.0) -> str:
+    """The difference with its interval; shares times 100 are points."""
+    estimate, low, high = (scale * x for x in (difference.estimate, *difference.interval))
+    return f"{estimate:+.1f} [{low:+.1f}, {high:+.1f}]"

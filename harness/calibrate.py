@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,10 +13,18 @@ from pathlib import Path
 from advisor.calibration import Calibration, Cell, decoding
 from advisor.errors import InputError
 from advisor.features import features
+from harness.arm import DEMONSTRATIONS, NLL
+from harness.contrasts import Row
+from harness.record_schemas import first_id
 from harness.records import Run, read_run
 from harness.studies import Evidence, evidence_of
-from harness.study import BASE, NLL, Arm, Study
-from harness.verdict import settle
+from harness.study import Study
+from harness.verdict import Verdict, settle
+
+SEED_SD = 7.0
+"""Standard deviation over seeds of a paired difference, points: 5 for each arm."""
+VAGUE = 10.0
+"""Points of standard error from which on a study decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +34,7 @@ class Own:
     cells: tuple[Cell, ...]
     """One a study that is settled."""
     left_out: tuple[str, ...]
-    """Why other studies add nothing, a sentence each."""
+    """Why other studies add nothing, or less than they could, a sentence each."""
 
 
 def own_cells(folders: Sequence[Path]) -> Own:
@@ -34,15 +43,18 @@ def own_cells(folders: Sequence[Path]) -> Own:
     Raises:
         InputError: no study adds a cell, or a record is broken.
     """
+    runs = {run.spec.id: run for folder in folders for run in _runs(folder, "runs")}
+    failed = [run for folder in folders for run in _runs(folder, "failed")]
     cells: dict[str, Cell] = {}
     left_out = []
-    for folder in folders:
-        for evidence in evidence_of(_runs(folder)):
-            if reason := _obstacle(evidence):
-                left_out.append(f"{folder}, {evidence.study.dataset}: left out, {reason}.")
-            else:
-                cell = _cell(evidence)
-                cells[cell.source] = cell
+    for evidence in evidence_of(list(runs.values()), failed):
+        found, name = _cell(evidence), evidence.study.dataset
+        if isinstance(found, str):
+            left_out.append(f"{evidence.study.model}, {name}: left out, {found}.")
+            continue
+        cells[found.source] = found
+        if incomplete := evidence.incomplete():
+            left_out.append(f"{evidence.study.model}, {name}: {incomplete}; taken as it is.")
     if not cells:
         why = left_out[0] if left_out else f"{folders[0]}: no records of runs."
         raise InputError(f"{why} Run `advisor confirm MODEL DATASET --results RESULTS` first")
@@ -57,36 +69,33 @@ def extended(calibration: Calibration, cells: Sequence[Cell]) -> Calibration:
     )
 
 
-def _runs(folder: Path) -> list[Run]:
+def _runs(folder: Path, kind: str) -> list[Run]:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder: give what `advisor confirm` wrote (--results)")
-    return [read_run(path) for path in sorted(folder.rglob("runs/*.json"))]
+    return [read_run(path) for path in sorted(folder.rglob(f"{kind}/*.json"))]
 
 
-def _obstacle(evidence: Evidence) -> str | None:
-    prior = evidence.prior
+def _cell(evidence: Evidence) -> Cell | str:
+    """What a study adds; where it adds nothing, why, as the end of a sentence."""
+    study, prior = evidence.study, evidence.prior
     if "mean_p" not in prior or "parameters" not in prior.get("model", {}):
         return "its records hold no prior"
-    if not [name for name in evidence.study.objectives if name != NLL]:
+    if not [name for name in study.objectives if name != NLL]:
         return "nothing but nll has run"
-    return evidence.obstacle()
-
-
-def _cell(evidence: Evidence) -> Cell:
-    study, prior = evidence.study, evidence.prior
-    rows = [
-        row
-        for row in settle(study, evidence.runs).rows
-        if row.baseline == NLL and row.arm in study.objectives
-    ]
+    if (reason := evidence.obstacle()) is not None:
+        return reason
+    verdict = settle(study, evidence.runs)
+    rows = _gains(verdict)
+    if (reason := _vague(verdict, rows)) is not None:
+        return reason
     return Cell(
         name=f"{study.model}, {study.dataset}",
         domain="user",
         decoding=decoding(study.temperature),
         parameters=float(prior["model"]["parameters"]),
         features=features(prior),
-        gains={row.arm: row.difference.estimate for row in rows},
-        error=statistics.fmean(row.difference.standard_error for row in rows),
+        gains={row.arm.method: row.gain for row in rows},
+        error=_error(rows),
         kind=prior["model"].get("kind", "unknown"),
         model=study.model_fingerprint,
         dataset=study.dataset_fingerprint,
@@ -94,12 +103,42 @@ def _cell(evidence: Evidence) -> Cell:
     )
 
 
+def _gains(verdict: Verdict) -> list[Row]:
+    """What each objective gained over NLL on the demonstrations as they are."""
+    return [
+        row
+        for row in verdict.against(NLL)
+        if not row.arm.control and row.arm.targets == DEMONSTRATIONS
+    ]
+
+
+def _vague(verdict: Verdict, rows: Sequence[Row]) -> str | None:
+    """Why gains say nothing, as the end of a sentence; None where they do."""
+    if verdict.undecided is not None:
+        return "its task cannot tell the arms apart: all of them score at the floor or the ceiling"
+    if not rows:
+        return "no objective but nll has finished its learning-rate grid on the demonstrations"
+    if rows[0].unit != "points":
+        return f"its scores are in {rows[0].unit}, and gains are forecast in points"
+    if (error := _error(rows)) > VAGUE:
+        return (
+            f"its gains have a standard error of {error:.0f} points: score more documents or seeds"
+        )
+    return None
+
+
+def _error(rows: Sequence[Row]) -> float:
+    """Standard error of a gain over documents and seeds, points; one seed cannot show the seeds' part."""
+    return statistics.fmean(
+        math.hypot(row.difference.standard_error, SEED_SD if row.difference.seeds == 1 else 0.0)
+        for row in rows
+    )
+
+
 def _identity(study: Study) -> str:
     """What tells a study from others, wherever its records lie."""
     named: list[object] = [
-        study.spec(Arm(objective=BASE), study.seeds[0]).id,
+        first_id(study.base()),
         sorted(study.training.items()),
     ]
-    if study.teachers:
-        named.append(json.dumps(study.teachers, sort_keys=True))
     return "study " + hashlib.sha256(json.dumps(named).encode()).hexdigest()[:12]

@@ -21,19 +21,22 @@ from advisor.errors import InputError, printable
 from advisor.inputs import DATA_FLAGS
 from advisor.model import TINY, LoadedModel
 from advisor.recommend import Recommendation
+from harness.arm import PAIRS, ROLLOUTS
 from harness.confirm import Plan, confirm, finished_runs, make_plan, score_base
+from harness.contrasts import Row
 from harness.evaluate import task_names
 from harness.executor import EXECUTORS
 from harness.fit import Problem
 from harness.ladder import LADDER, RUNGS
 from harness.live import reporting
-from harness.methods import ROLLOUTS, default_objectives, labels_of, read_method
+from harness.methods import default_objectives, labels_of, read_method
 from harness.preference import rejected_side
 from harness.problem import own_task, split_rows
 from harness.records import Results
 from harness.samples import answers_of
 from harness.scoring import described, settings_of
-from harness.study import BASE, Study
+from harness.statistics import probability
+from harness.study import Study
 from harness.study_settings import refuse_arms, training_of
 from harness.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.verdict import Verdict, settle
@@ -105,13 +108,10 @@ def run_study(args: argparse.Namespace, study: Study, problem: Problem) -> None:
         )
     verdict = settle(outcome.study, outcome.runs, margin=args.margin)
     if args.json:
-        answer = as_json(outcome.study, verdict, complete=outcome.complete)
         left_out = [failure.to_dict() for failure in outcome.left_out]
-        out.print_json(json.dumps({**answer, "left_out": left_out}))
+        out.print_json(json.dumps({**as_json(outcome.study, verdict), "left_out": left_out}))
     else:
-        show(verdict, complete=outcome.complete)
-        for failure in outcome.left_out:
-            out.print(Text(printable(failure.line)))
+        show(verdict)
 
 
 def seconds_of(text: str) -> float:
@@ -178,7 +178,7 @@ def _objectives(
         targets = read_method(label).targets
         if targets == ROLLOUTS and not taught:
             raise InputError(f"--objectives {label}: needs a model to learn from: --teacher MODEL")
-        if targets == "pairs" and not pairs:
+        if targets == PAIRS and not pairs:
             raise InputError(
                 f"--objectives {label}: {args.dataset_name} has no pairs: needed are columns chosen and "
                 "rejected that differ, and targets read from chosen (--completion_field chosen)"
@@ -277,11 +277,13 @@ def _reading(args: argparse.Namespace) -> dict[str, Any] | None:
 
 def _show_plan(study: Study, plan: Plan) -> None:
     arms = ", ".join(study.objectives)
-    found = (
-        f"differences of {plan.detectable:.1f} points and more are found with 80 % power"
-        if plan.detectable < LARGEST
-        else "too few seeds or documents to find any difference with 80 % power"
-    )
+    found = "how small a difference is found is not known before, for scores that are no shares"
+    if plan.detectable is not None:
+        found = (
+            f"differences of {plan.detectable:.1f} points and more are found with 80 % power"
+            if plan.detectable < LARGEST
+            else "too few seeds or documents to find any difference with 80 % power"
+        )
     err.print(
         f"{plan.runs} runs at most ({plan.finished} done): the untouched model; {arms} at "
         f"{len(study.learning_rates)} learning rates, then {len(study.seeds)} seeds; nll also at a tenth\n"
@@ -291,24 +293,25 @@ def _show_plan(study: Study, plan: Plan) -> None:
     )
 
 
-def show(verdict: Verdict, *, complete: bool) -> None:
+def show(verdict: Verdict) -> None:
     """The verdict first, then every comparison."""
     out.print(Text(printable(verdict.headline), style="bold"))
-    if not complete:
-        out.print("The budget was spent before the study was complete: start again to go on.")
+    if verdict.incomplete:
+        out.print("Start the same command again to go on where it stopped.")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in COLUMNS.items():
         table.add_column(name, justify=justify, overflow="fold")
+    texts = verdict.labels
     for row in verdict.rows:
         low, high = row.difference.interval
         table.add_row(
-            row.arm,
+            texts[row.arm],
             f"{row.score:.1f}",
-            row.baseline,
+            texts[row.baseline],
             f"{row.baseline_score:.1f}",
             f"{row.difference.estimate:+.1f}",
             f"{low:+.1f} to {high:+.1f}",
-            "dropped" if row.dropped else f"{row.adjusted_p:.3f}",
+            "dropped" if row.dropped else probability(row.adjusted_p),
             row.verdict,
         )
     out.print(table)
@@ -318,29 +321,39 @@ def show(verdict: Verdict, *, complete: bool) -> None:
     for t in temperatures:
         curves.add_column(f"{t:g}", justify="right")
     for arm, curve in verdict.curve.items():
-        curves.add_row(arm, *(f"{curve[t]:.1f}" for t in temperatures))
+        curves.add_row(texts[arm], *(f"{curve[t]:.1f}" for t in temperatures))
     out.print(curves)
-    if verdict.remark:
-        out.print(Text(printable(verdict.remark)))
+    for line in (verdict.remark, *verdict.out):
+        if line:
+            out.print(Text(printable(line)))
 
 
-def as_json(study: Study, verdict: Verdict, *, complete: bool) -> dict[str, Any]:
-    """The verdict as plain data."""
+def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain data; arms are objects (`harness.arm.Arm`), and texts where they are keys."""
     return {
-        "schema": 1,
+        "schema": 2,
+        "complete": verdict.incomplete is None,
+        "headline": verdict.headline,
+        "winner": verdict.winner.label,
+        "arm": dataclasses.asdict(verdict.winner),
+        "fine_tune": verdict.fine_tune,
+        "sharpening": verdict.sharpening,
+        "incomplete": verdict.incomplete,
+        "undecided": verdict.undecided,
         "model": study.model,
         "dataset": study.dataset,
         "tasks": list(study.tasks),
         "temperature": study.temperature,
-        "complete": complete,
-        "headline": verdict.headline,
-        "winner": verdict.winner,
-        "fine_tune": verdict.winner != BASE,
-        "sharpening": verdict.sharpening,
-        "rows": [dataclasses.asdict(row) for row in verdict.rows],
+        "rows": [_row_as_json(row) for row in verdict.rows],
         "curve": {
-            arm: {str(t): value for t, value in curve.items()}
+            verdict.labels[arm]: {str(t): value for t, value in curve.items()}
             for arm, curve in verdict.curve.items()
         },
-        "open_rates": verdict.open_rates,
+        "open_rates": {arm.method: list(rates) for arm, rates in verdict.open_rates.items()},
     }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    found = dataclasses.asdict(row)
+    found["difference"].pop("squares")
+    return found

@@ -1,66 +1,37 @@
 """`advisor compare`: which arm is better, by how much, and whether that is more than noise.
 
-Takes records of runs and lm-eval's logged samples, pairs arms document by document and seed by seed, and
-holds each against a baseline and against the untouched base. Needs no torch.
+Takes records of runs and lm-eval's logged samples. Records become studies (`studies.evidence_of`), whose
+verdict and rows are those of `confirm`, `report` and `calibrate`; logs join the studies that have the same
+task, or stand by themselves. Needs no torch.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from advisor.errors import InputError, printable
-from harness.arms import read_arms
+from advisor.errors import InputError
+from harness.arm import BASE, LOGGED, NLL, Arm, labels
+from harness.compare_logs import fits, joined, logged, logs_for
+from harness.contrasts import Board, Row, contrasts, paired
+from harness.lm_eval_logs import find_logs
 from harness.measured import Measured, refuse_differing
-from harness.pairing import Group, make_groups, paired
 from harness.power import documents_needed, spread
-from harness.records import Score
-from harness.statistics import Difference, holm, paired_difference, verdict
-from harness.study import BASE, NLL
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from harness.pairing import Scores
-
-STAY = "do not fine-tune"
-"""Verdict of the base's row where every arm is worse than the base or equivalent to it."""
-UNFIT = ("worse", "equivalent")
-"""Verdicts against the base with which an arm is not worth its training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One arm against one baseline on one task."""
-
-    arm: str
-    """Label of the arm."""
-    baseline: str
-    """Label of what it is compared with."""
-    task: str
-    """Name of the task, after the setting where there are several."""
-    temperature: float | None
-    """0 is greedy; None where nothing is generated."""
-    difference: float
-    """Arm less baseline, in points where scores lie between 0 and 1, else in their unit."""
-    interval: tuple[float, float]
-    """95 % confidence interval of the difference."""
-    p_value: float
-    """Holm-adjusted over the arms against this baseline on this task at this temperature."""
-    verdict: str
-    """"better", "worse", "equivalent" or "not resolved"; for a base that no arm may beat: STAY."""
+from harness.records import Run, read_run
+from harness.studies import Evidence, evidence_of, settings_of
+from harness.study import board_unit
+from harness.verdict import race_of, settle
 
 
 @dataclass(frozen=True, kw_only=True)
 class Level:
     """Where an arm stands on one task."""
 
-    arm: str
-    """Label of the arm."""
+    arm: Arm
     task: str
     """As in the rows."""
     temperature: float | None
@@ -78,122 +49,276 @@ class Comparison:
     """Arms against a baseline and against the base."""
 
     baseline: str
-    """Label of the baseline."""
+    """Text of the baseline."""
     rows: tuple[Row, ...]
     """Per task and temperature, every arm against the baseline, then against the base."""
     levels: tuple[Level, ...]
     """Per task and temperature, every arm: the base first, then the baseline."""
+    headlines: tuple[str, ...]
+    """The verdict on each study, a sentence or two; none for logs."""
     notes: tuple[str, ...]
     """What was chosen, left out, or differs between arms and should not."""
+    labels: Mapping[Arm, str]
+    """Every arm and baseline to its text."""
+    unfinished: frozenset[str]
+    """Tasks of the rows whose study is not complete, or cannot be settled."""
+    of_logs: frozenset[str]
+    """Tasks of the rows that are of logs alone."""
 
     def table(self) -> list[dict[str, Any]]:
         """The rows as dictionaries, for JSON."""
-        return [{**dataclasses.asdict(row), "interval": list(row.interval)} for row in self.rows]
+        return [
+            {
+                "arm": self.labels[row.arm],
+                "baseline": self.labels[row.baseline],
+                "task": row.task,
+                "temperature": row.temperature,
+                "difference": row.difference.estimate,
+                "interval": list(row.difference.interval),
+                "p_value": row.adjusted_p,
+                "verdict": row.verdict,
+                "seeds": row.difference.seeds,
+                "dropped": row.dropped,
+                "complete": row.task not in self.unfinished,
+                "unit": row.unit,
+                "higher_is_better": row.higher_is_better,
+            }
+            for row in self.rows
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What is compared side by side: a study, or logs."""
+
+    boards: list[Board]
+    race: Mapping[str, Any]
+    """Further arguments of `contrasts`."""
+    of_use: float | None
+    """Temperature that decides; None where that is not known."""
+    headline: str
+    complete: bool
+    """Whether nothing of the study is left to run."""
+    told: bool
+    """Whether the task can tell arms apart, so that more documents would help."""
+    notes: list[str]
 
 
 def compare(
     paths: Sequence[Path | str],
     *,
     baseline: str | None = None,
-    margin: float = 1.0,
+    margin: float | None = None,
     task: str | None = None,
     temperature: float | None = None,
+    metric: str | None = None,
+    filter: str | None = None,
+    higher_is_better: bool | None = None,
 ) -> Comparison:
     """Compare what is recorded under some paths.
 
     Args:
         paths: results folders, run records, lm-eval's output folders and its samples or results files.
-        baseline: label of an arm; by default `nll`, or without one the first arm that is not the base.
-        margin: difference that does not matter, in points.
+        baseline: text of an arm; by default `nll`, or without one the first arm that is not the base.
+        margin: difference that does not matter, in the unit of the scores; None: one point for shares.
         task: only this one.
         temperature: only this one, and what does not depend on it.
+        metric: of the scores in lm-eval's logs, see `read_logs`.
+        filter: as metric.
+        higher_is_better: as metric.
 
     Raises:
-        InputError: nothing to compare, a broken file, an unknown arm or task.
+        InputError: nothing to compare, a broken file, an unknown arm or task, arms that were evaluated
+            differently.
     """
-    measured, notes = read_arms(paths)
-    wanted = [m for m in measured if _asked(m.score, task, temperature)]
+    studies = _studies([Path(path) for path in paths])
+    asked = {"metric": metric, "filter": filter, "higher_is_better": higher_is_better}
+    logs, said = logs_for(paths, studies, asked)
+    names = settings_of(studies)
+    cases = [
+        _of_study(evidence, name, logs, margin)
+        for evidence, name in zip(studies, names, strict=True)
+    ]
+    used = {id(log) for one in studies for log in logs if _joins(log, one)}
+    if alone := [log for log in logs if id(log) not in used]:
+        cases.append(_of_logs(alone, margin))
+    boards = [board for case in cases for board in case.boards]
+    wanted = [board for board in boards if _asked(board, task, temperature)]
     if not wanted:
-        raise InputError(_nothing(measured, task, temperature))
-    chosen = _baseline(wanted, baseline)
+        raise InputError(_nothing(boards, task, temperature))
+    texts = _texts(cases, wanted)
+    chosen = _baseline(texts, baseline)
     rows, levels = [], []
-    for group in make_groups(wanted, chosen):
-        refuse_differing(group.members)
-        found, said = _compare_group(group, chosen, margin)
-        rows += found
-        notes += said
-        levels += [_level(group, arm) for arm in group.arms]
+    notes = [*said, *(note for case in cases for note in case.notes)]
+    for case in cases:
+        for board in case.boards:
+            if _asked(board, task, temperature):
+                found = _compare_board(board, texts, chosen, case.race)
+                rows += found
+                if case.told and (case.of_use is None or board.temperature in (case.of_use, None)):
+                    for row in found:
+                        notes += _remarks(board, row, texts, found, margin)
+                levels += [_level(board, arm) for arm in _in_order(board, chosen)]
     if not rows:
         raise InputError(
-            f"nothing to compare: {', '.join(dict.fromkeys(m.arm for m in wanted))} have no task, metric "
-            "and temperature in common"
+            f"nothing to compare: {', '.join(texts.values())} have no task, metric and temperature in common"
         )
-    if all(m.arm != BASE for m in wanted):
+    if all(arm.objective != BASE for arm in texts):
         notes.append(
             f"no arm is called {BASE}: add the untouched model, to see whether to fine-tune at all"
         )
     return Comparison(
-        baseline=chosen, rows=tuple(rows), levels=tuple(levels), notes=tuple(dict.fromkeys(notes))
+        baseline=chosen,
+        rows=tuple(rows),
+        levels=tuple(levels),
+        headlines=tuple(case.headline for case in cases if case.headline),
+        notes=tuple(dict.fromkeys(notes)),
+        labels=texts,
+        unfinished=frozenset(b.name for case in cases if not case.complete for b in case.boards),
+        of_logs=frozenset(b.name for case in cases if case.of_use is None for b in case.boards),
     )
 
 
-def render(comparison: Comparison, console: Console) -> None:
-    """A table of the arms with both differences, and what follows for the base."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    found = {(row.task, row.temperature, row.arm, row.baseline): row for row in comparison.rows}
-    known = {row.baseline for row in comparison.rows}
-    against = [name for name in dict.fromkeys((comparison.baseline, BASE)) if name in known]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("task", "temperature", "arm", "documents x seeds", "score"):
-        table.add_column(name, overflow="fold")
-    for name in against:
-        table.add_column(Text(printable(f"less {name}")))
-    before: tuple[Any, ...] = ()
-    for level in comparison.levels:
-        group = (level.task, level.temperature)
-        if before and group != before:
-            table.add_section()
-        head = ("", "") if group == before else (level.task, _heat(level.temperature))
-        size, score = f"{level.documents} x {level.seeds}", f"{level.mean:.1f}"
-        cells = [_cell(found.get((*group, level.arm, name))) for name in against]
-        table.add_row(*(Text(printable(c)) for c in (*head, level.arm, size, score, *cells)))
-        before = group
-    console.print(table)
-    for line in (*_advice(comparison), *comparison.notes):
-        console.print(Text(printable(line)))
+def _texts(cases: Sequence[_Case], wanted: Sequence[Board]) -> dict[Arm, str]:
+    """Every arm to its text; with its rate where it is called like another of the same study."""
+    found: dict[Arm, str] = {}
+    for case in cases:
+        boards = [board for board in case.boards if any(board is one for one in wanted)]
+        for arm, text in labels(arm for board in boards for arm in board.runs).items():
+            found[arm] = max(found.get(arm, ""), text, key=len)
+    return found
 
 
-def _heat(temperature: float | None) -> str:
-    return "-" if temperature is None else f"{temperature:g}"
+def _studies(paths: Sequence[Path]) -> list[Evidence]:
+    """The studies that the records under some paths are of."""
+    runs: dict[str, Run] = {}
+    failed: dict[str, Run] = {}
+    for path in paths:
+        logs = find_logs(path)
+        records = _records(path) if path.is_dir() else [] if logs else [path]
+        if not records and not logs:
+            raise InputError(
+                f"{path}: holds neither run records nor lm-eval's samples (log them with --log_samples)"
+            )
+        for run in map(read_run, records):
+            if run.error is not None and path.is_file():
+                raise InputError(f"{path}: the run failed ({run.error}) and has no scores")
+            (runs if run.error is None else failed)[run.spec.id] = run
+    return evidence_of(list(runs.values()), list(failed.values()))
 
 
-def _cell(row: Row | None) -> str:
-    if row is None:
-        return "-"
-    low, high = row.interval
-    text = "" if row.verdict == STAY else f", {row.verdict}"
-    return f"{row.difference:+.1f} [{low:+.1f}, {high:+.1f}]{text}, p {row.p_value:.2g}"
+def _records(folder: Path) -> list[Path]:
+    """Records of runs in a folder of them or below, of finished and of failed ones."""
+    own = sorted(folder.glob("*.json")) if folder.name in ("runs", "failed") else []
+    return [*own, *sorted(folder.rglob("runs/*.json")), *sorted(folder.rglob("failed/*.json"))]
 
 
-def _advice(comparison: Comparison) -> list[str]:
-    return [
-        f"{row.task}, temperature {_heat(row.temperature)}: {STAY}: no arm is better than the untouched model"
-        for row in comparison.rows
-        if row.verdict == STAY
-    ]
+def _of_study(
+    evidence: Evidence, name: str, logs: Sequence[Measured], margin: float | None
+) -> _Case:
+    """A study with the logs that are on its tasks; its verdict where it can be settled."""
+    prefix = f"{name}: " if name else ""
+    arms = evidence.arms()
+    boards = [joined(board, logs, evidence) for board in _boards(evidence, arms)]
+    notes = [f"{prefix}{text}" for text in _choices(evidence, arms)]
+    obstacle = evidence.obstacle()
+    if obstacle is not None:
+        race: Mapping[str, Any] = {"margin": margin}
+        notes.append(f"{prefix}not settled: {obstacle}")
+        headline, complete, told = "", False, True
+    else:
+        verdict = settle(evidence.study, evidence.runs, margin=margin)
+        race, headline = race_of(evidence, margin), f"{prefix}{verdict.headline}"
+        complete, told = verdict.incomplete is None, verdict.undecided is None
+        notes += [f"{prefix}{text}" for text in (*verdict.out, verdict.remark) if text]
+    named = [replace(board, study=name) for board in boards]
+    of_use = evidence.study.temperature
+    return _Case(
+        boards=named,
+        race=race,
+        of_use=of_use,
+        headline=headline,
+        complete=complete,
+        told=told,
+        notes=notes,
+    )
 
 
-def _asked(score: Score, task: str | None, temperature: float | None) -> bool:
-    same_task = task is None or score.task == task
-    return same_task and (temperature is None or score.temperature in (temperature, None))
+def _boards(evidence: Evidence, arms: Sequence[Arm]) -> list[Board]:
+    """Every task at every temperature, the cooler first; all tasks together where there are several."""
+    scores = [s for run in evidence.runs for s in run.scores if s.part != "development"]
+    found = dict.fromkeys((score.task, score.temperature) for score in scores)
+    tasks = list(dict.fromkeys(task for task, _ in found))
+    boards = []
+    for task in (
+        [None] if len(tasks) > 1 and set(tasks) <= set(evidence.study.tasks) else []
+    ) + tasks:
+        heats = {heat for name, heat in found if task in (None, name)}
+        for heat in sorted(heats, key=lambda heat: (heat is not None, heat)):
+            if task is None and not all({(t, heat), (t, None)} & found.keys() for t in tasks):
+                continue
+            with suppress(InputError):  # all together, where they mix units
+                board = evidence.board(arms, task=task, temperature=heat)
+                boards.append(replace(board, temperature=heat))
+    return boards
 
 
-def _nothing(measured: Sequence[Measured], task: str | None, temperature: float | None) -> str:
-    tasks = ", ".join(dict.fromkeys(m.score.task for m in measured)) or "none"
-    heats = sorted({m.score.temperature for m in measured if m.score.temperature is not None})
+def _joins(log: Measured, evidence: Evidence) -> bool:
+    """Whether a log is on a board of a study."""
+    return any(fits(log, board, evidence) for board in _boards(evidence, []))
+
+
+def _of_logs(logs: Sequence[Measured], margin: float | None) -> _Case:
+    """Logged samples alone: a board for each task, metric and temperature."""
+    members: dict[tuple[Any, ...], list[Measured]] = defaultdict(list)
+    for log in logs:
+        members[log.score.task, log.score.name, log.score.temperature].append(log)
+    boards = []
+    for (task, _, heat), found in members.items():
+        refuse_differing(found)
+        unit = board_unit([log.score for log in found])
+        boards.append(Board(task=task, temperature=heat, runs=logged(found, ()), **unit))
+    return _Case(
+        boards=boards,
+        race={"margin": margin},
+        of_use=None,
+        headline="",
+        complete=True,
+        told=True,
+        notes=[],
+    )
+
+
+def _choices(evidence: Evidence, arms: Sequence[Arm]) -> list[str]:
+    """Which learning rate stands for each objective, where there were several."""
+    study, done = evidence.study, evidence.done
+    found = []
+    for method in study.objectives:
+        tried = [s for s in study.grid() if s.arm.method == method and s.id in done]
+        own = [arm for arm in arms if arm.method == method and not arm.control]
+        if len(tried) > 1 and len(own) == 1:
+            found.append(
+                f"{method}: learning rate {own[0].learning_rate:g} of {len(tried)}, by development documents"
+            )
+    used = {spec.id for spec in (study.base(), *study.grid())}
+    used |= {study.spec(arm, seed).id for arm in arms for seed in evidence.seeds(arm)}
+    apart = [run.spec.arm.label for run in evidence.runs if run.spec.id not in used]
+    if apart:
+        found.append(
+            f"{len(apart)} runs are of no arm that is compared ({', '.join(dict.fromkeys(apart))}): other "
+            f"rates, or without a run on seed {study.seeds[0]}"
+        )
+    return found
+
+
+def _asked(board: Board, task: str | None, temperature: float | None) -> bool:
+    same_task = task is None or board.task == task
+    return same_task and (temperature is None or board.temperature in (temperature, None))
+
+
+def _nothing(boards: Sequence[Board], task: str | None, temperature: float | None) -> str:
+    tasks = ", ".join(dict.fromkeys(board.name for board in boards)) or "none"
+    heats = sorted({b.temperature for b in boards if b.temperature is not None})
     return (
         f"no test scores of task {task or 'any'} at temperature "
         f"{'any' if temperature is None else f'{temperature:g}'}: there are tasks {tasks} at temperatures "
@@ -201,104 +326,75 @@ def _nothing(measured: Sequence[Measured], task: str | None, temperature: float 
     )
 
 
-def _baseline(measured: Sequence[Measured], asked: str | None) -> str:
-    arms = list(dict.fromkeys(m.arm for m in measured))
+def _baseline(texts: Mapping[Arm, str], asked: str | None) -> str:
+    names = list(texts.values())
     if asked is None:
-        return NLL if NLL in arms else next((arm for arm in arms if arm != BASE), BASE)
-    if asked not in arms:
-        raise InputError(f"--baseline {asked}: the arms are {', '.join(arms)}")
+        return NLL if NLL in names else next((name for name in names if name != BASE), BASE)
+    if asked not in names:
+        raise InputError(f"--baseline {asked}: the arms are {', '.join(names)}")
     return asked
 
 
-def _level(group: Group, arm: str) -> Level:
-    runs = list(group.arms[arm].values())
+def _in_order(board: Board, baseline: str) -> list[Arm]:
+    """The arms of a board: the base first, then the baseline."""
+    return sorted(board.runs, key=lambda arm: (arm.objective != BASE, arm.label != baseline))
+
+
+def _level(board: Board, arm: Arm) -> Level:
+    runs = list(board.runs[arm].values())
     return Level(
         arm=arm,
-        task=group.task,
-        temperature=group.temperature,
-        mean=group.scale * fmean(score.mean for score in runs),
+        task=board.name,
+        temperature=board.temperature,
+        mean=board.mean(arm),
         seeds=len(runs),
         documents=len(runs[0].documents),
     )
 
 
-def _compare_group(group: Group, baseline: str, margin: float) -> tuple[list[Row], list[str]]:
-    """Rows against the baseline and against the base, whose own row says whether to fine-tune at all."""
-    rows, notes = _against(group, baseline, margin)
-    if BASE not in group.arms:
-        return rows, notes
-    over_base, said = (rows, []) if baseline == BASE else _against(group, BASE, margin)
-    if not over_base:
-        return [], notes
-    if not any(row.arm == BASE for row in rows):
-        over_base = [*over_base, _mirror(max(over_base, key=lambda row: row.difference))]
-    if baseline == BASE:
-        rows = []
-    unfit = all(row.verdict in UNFIT for row in over_base if row.baseline == BASE)
-    found = [
-        dataclasses.replace(row, verdict=STAY) if unfit and row.arm == BASE else row
-        for row in (*rows, *over_base)
+def _compare_board(
+    board: Board, texts: Mapping[Arm, str], baseline: str, race: Mapping[str, Any]
+) -> list[Row]:
+    """Rows against the baseline, then against the base; logged arms are a family of their own."""
+    tuned = [arm for arm in board.runs if arm.objective != BASE]
+    asked = next((arm for arm in board.runs if texts[arm] == baseline), None)
+    if asked is None and tuned:
+        asked = next((arm for arm in tuned if texts[arm] == NLL), tuned[0])
+    base = next(
+        (arm for arm in board.runs if arm.objective == BASE and arm.targets != LOGGED), None
+    )
+    families = [
+        [arm for arm in tuned if arm.targets != LOGGED],
+        [arm for arm in board.runs if arm.targets == LOGGED],
     ]
-    return found, [*notes, *said]
+    rows: list[Row] = []
+    for against in dict.fromkeys((asked, base)):
+        for family in families if against is not None else ():
+            rows += contrasts(board, family, against, **race) if family and against else []
+    return rows
 
 
-def _mirror(row: Row) -> Row:
-    """The same comparison seen from the other side."""
-    low, high = row.interval
-    turned = {"better": "worse", "worse": "better"}.get(row.verdict, row.verdict)
-    return dataclasses.replace(
-        row, arm=row.baseline, baseline=row.arm, difference=-row.difference,
-        interval=(-high, -low), verdict=turned,
-    )  # fmt: skip
-
-
-def _against(group: Group, baseline: str, margin: float) -> tuple[list[Row], list[str]]:
-    """One row per other arm; none where the baseline was not measured."""
-    if baseline not in group.arms:
-        return [], []
-    pairs = {arm: paired(group, arm, baseline) for arm in group.arms if arm != baseline}
-    # Scores stay in their own unit: where nothing varies, it is what says how little was seen.
-    found = {arm: paired_difference(first, second) for arm, (first, second, _) in pairs.items()}
-    adjusted = holm([difference.p_value for difference in found.values()])
-    rows, notes = [], list[str]()
-    for (arm, difference), p in zip(found.items(), adjusted, strict=True):
-        row = _row(group, arm, baseline, difference, p, margin)
-        first, second, whole = pairs[arm]
-        if difference.documents < whole:
-            notes.append(
-                f"{group.task}: {arm} and {baseline} share {difference.documents} of {whole} documents"
-            )
-        if row.verdict == "not resolved":
-            notes.append(
-                _missing(group, row, (first, second), margin / group.scale, 0.05 / len(found))
-            )
-        rows.append(row)
-    return rows, notes
-
-
-def _row(
-    group: Group, arm: str, baseline: str, difference: Difference, p: float, margin: float
-) -> Row:
-    low, high = difference.interval
-    return Row(
-        arm=arm,
-        baseline=baseline,
-        task=group.task,
-        temperature=group.temperature,
-        difference=group.scale * difference.estimate,
-        interval=(group.scale * low, group.scale * high),
-        p_value=p,
-        verdict=verdict(difference, p, margin / group.scale),
-    )
-
-
-def _missing(
-    group: Group, row: Row, pair: tuple[Scores, Scores], margin: float, alpha: float
-) -> str:
-    """What it would take to resolve a comparison down to the margin."""
-    needed = documents_needed(margin, len(pair[0]), spread(*pair), alpha=alpha)
+def _remarks(
+    board: Board, row: Row, texts: Mapping[Arm, str], rows: Sequence[Row], asked: float | None
+) -> Iterable[str]:
+    """What was left out of a comparison, and what it would take to resolve it down to the margin."""
+    first, second, whole = paired(board, row.arm, row.baseline)
+    names = f"{texts[row.arm]} and {texts[row.baseline]}"
+    if row.difference.documents < whole:
+        yield f"{row.task}: {names} share {row.difference.documents} of {whole} documents"
+    margin = board.margin(asked)
+    if row.verdict != "not resolved" or margin is None:
+        return
+    family = sum(other.baseline == row.baseline for other in rows)
+    wanted = margin / board.scale
+    needed = documents_needed(wanted, len(first), spread(first, second), alpha=0.05 / family)
     what = "more seeds" if needed is None else f"about {needed:,} documents"
-    return (
-        f"{row.task}, temperature {_heat(row.temperature)}: {row.arm} against {row.baseline} is not "
-        f"resolved; to find a difference of {group.scale * margin:g} takes {what}"
+    yield (
+        f"{row.task}, temperature {heat(row.temperature)}: {names} are not told apart; a difference of "
+        f"{margin:g} takes {what}"
     )
+
+
+def heat(temperature: float | None) -> str:
+    """A temperature as text; a dash where nothing is generated."""
+    return "-" if temperature is None else f"{temperature:g}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from advisor.errors import InputError
+from harness.arm import BASE, NLL, arm_of, needs_teacher
 from harness.execute import execute, trial
 from harness.executor import Executor, one_by_one
 from harness.failures import Failure, failure_of, is_out, known_failures, without
@@ -20,17 +21,7 @@ from harness.fit import Problem
 from harness.power import minimum_detectable, spread_of_accuracy
 from harness.records import Results, Run, RunSpec
 from harness.studies import belongs
-from harness.study import (
-    BASE,
-    NLL,
-    Arm,
-    Study,
-    chosen_arms,
-    needs_teacher,
-    next_runs,
-    part_values,
-    steps_of,
-)
+from harness.study import Study, board_unit, next_runs, part_values, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +38,9 @@ class Plan:
     """Estimated, for the runs that are left."""
     documents: int
     """Test documents over all tasks."""
-    detectable: float
-    """Smallest difference found with 80 % power, points, if arms score 50 % and seeds differ by 3."""
+    detectable: float | None
+    """Smallest difference found with 80 % power, points, if arms score 50 % and seeds differ by 3; None
+    where scores are no shares, whose spread is not known before."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +77,10 @@ class Outcome:
 
 def score_base(study: Study, problem: Problem, results: Results) -> Run:
     """The run of the untouched model: from its record, or now."""
-    spec = study.spec(Arm(objective=BASE), study.seeds[0])
+    spec = study.base()
     if (found := results.find(spec)) is not None:
         return found
-    run = execute(spec, problem)
+    run = replace(execute(spec, problem), planned=study.planned(round(time.time(), 3)))
     _keep(run, results)
     return run
 
@@ -107,8 +99,12 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
         finished=len(done),
         seconds=left * _seconds_of_a_run(study, problem, documents) if left else 0.0,
         documents=documents,
-        detectable=100 * _detectable(study, documents),
+        detectable=100 * _detectable(study, documents) if _in_points(base) else None,
     )
+
+
+def _in_points(run: Run) -> bool:
+    return bool(board_unit(run.scores)["unit"] == "points")
 
 
 def _detectable(study: Study, documents: int) -> float:
@@ -138,6 +134,7 @@ def confirm(
     start = time.monotonic()
     done = {run.spec.id: run for run in finished_runs(study, results)}
     found, longest, spent = len(done), 0.0, False
+    planned = study.planned(round(time.time(), 3))
     failures = _known(study, results, done)
     rest = without(study, failures.values())
 
@@ -152,7 +149,8 @@ def confirm(
                 yield spec
 
     while not spent and (specs := next_runs(rest, list(done.values()))):
-        for run in executor(due(specs), problem):
+        for ended in executor(due(specs), problem):
+            run = replace(ended, planned=planned)
             failure = _keep(run, results)
             if failure is None:
                 done[run.spec.id] = run
@@ -200,21 +198,17 @@ def _could_ask(study: Study, spec: RunSpec) -> bool:
     """Whether objective, rate and seed are among a study's; of NLL also a tenth of each rate."""
     if spec.seed not in study.seeds:
         return False
-    if spec.objective == BASE:
+    if spec.arm.objective == BASE:
         return True
     rates = set(study.learning_rates)
-    if spec.objective == NLL:
+    if spec.arm.method == NLL:
         rates |= {rate / 10 for rate in rates}  # as `chosen_arms` does
-    return spec.objective in study.objectives and spec.learning_rate in rates
+    return spec.arm.method in study.objectives and spec.arm.learning_rate in rates
 
 
 def _enough(study: Study, done: Mapping[str, Run]) -> bool:
     """Whether the runs so far can be settled at all: the grid is complete."""
-    try:
-        chosen_arms(study, list(done.values()))
-    except KeyError:
-        return False
-    return study.spec(Arm(objective=BASE), study.seeds[0]).id in done
+    return all(spec.id in done for spec in (study.base(), *study.grid()))
 
 
 def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
@@ -226,14 +220,14 @@ def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
     steps = steps_of(study.training, len(problem.train))
     seconds = {}
     for name in sorted(study.objectives, key=lambda name: name != NLL):
-        if (kind := needs_teacher(name)) not in seconds:
-            arm = Arm(objective=name, learning_rate=study.learning_rates[0])
+        arm = arm_of(name, learning_rate=study.learning_rates[0])
+        if (kind := needs_teacher(arm)) not in seconds:
             try:
                 found = trial(study.spec(arm, study.seeds[0]), problem)
             except Exception as error:
                 logger.debug("no trial of %s: %s", name, error)
                 continue
             seconds[kind] = found.loading + found.step * steps + found.answer * answers
-    kinds = map(needs_teacher, study.objectives)
+    kinds = (needs_teacher(arm_of(name)) for name in study.objectives)
     known = [seconds[kind] for kind in kinds if kind in seconds]
     return fmean(known) if known else 0.0

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from advisor.errors import InputError, TrainingDiverged
+from harness.arm import BASE, NLL
 from harness.records import Results, Run, RunSpec
-from harness.samples import ArmRefused
-from harness.study import BASE, NLL, Study
+from harness.study import Study
 
 
 class NotScored(RuntimeError):
     """A trained model that could not be scored, or whose score is no number."""
 
 
-OF_THE_ARM = (ArmRefused.__name__, InputError.__name__)
+OF_THE_ARM = ("ArmRefused", InputError.__name__)
 """Errors of a run after which its arm is out at every learning rate."""
 CERTAIN = (TrainingDiverged.__name__, NotScored.__name__)
 """Errors that come again with the same specification: such a run is not tried twice."""
@@ -32,8 +32,8 @@ CERTAIN = (TrainingDiverged.__name__, NotScored.__name__)
 class Failure:
     """A run that failed, and what of the study is out."""
 
-    objective: str
-    """Of the arm."""
+    method: str
+    """Of the arm (`Arm.method`)."""
     learning_rate: float | None
     """None where the arm is out at every rate."""
     seed: int
@@ -45,7 +45,7 @@ class Failure:
     def line(self) -> str:
         """One sentence for the reader."""
         rate = "" if self.learning_rate is None else f" at learning rate {self.learning_rate:g}"
-        return f"{self.objective}{rate} is left out: {self.reason}"
+        return f"{self.method}{rate} is left out: {self.reason}"
 
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -62,12 +62,13 @@ def failure_of(run: Run) -> Failure | None:
         return None
     name, _, reason = run.error.partition(": ")
     kind = getattr(builtins, name, None)
-    if run.spec.objective == BASE or (isinstance(kind, type) and issubclass(kind, OSError)):
-        raise InputError(f"{run.spec.objective} failed ({run.error})")
+    arm = run.spec.arm
+    if arm.objective == BASE or (isinstance(kind, type) and issubclass(kind, OSError)):
+        raise InputError(f"{arm.method} failed ({run.error})")
     whole = name in OF_THE_ARM
     return Failure(
-        objective=run.spec.objective,
-        learning_rate=None if whole else run.spec.learning_rate,
+        method=arm.method,
+        learning_rate=None if whole else arm.learning_rate,
         seed=run.spec.seed,
         reason=reason if whole or name in CERTAIN else run.error,
     )
@@ -82,7 +83,7 @@ def known_failures(results: Results, done: Collection[str]) -> Iterable[tuple[Ru
     """
     for run in results.failed():
         name = (run.error or "").partition(": ")[0]
-        if name not in CERTAIN or run.spec.id in done or run.spec.objective == BASE:
+        if name not in CERTAIN or run.spec.id in done or run.spec.arm.objective == BASE:
             continue
         if (failure := failure_of(run)) is not None:
             yield run.spec, failure
@@ -94,11 +95,12 @@ def without(study: Study, failures: Collection[Failure]) -> Study:
     Raises:
         InputError: NLL is not, with which everything is compared.
     """
-    refused = {f.objective for f in failures if f.learning_rate is None}
-    rates = {(f.objective, f.learning_rate) for f in failures if f.learning_rate is not None}
+    refused = {f.method for f in failures if f.learning_rate is None}
+    rates = {(f.method, f.learning_rate) for f in failures if f.learning_rate is not None}
     rest = study.without(refused).without_rates(rates)
-    if NLL not in rest.objectives:
-        reasons = dict.fromkeys(f.line for f in failures if f.objective == NLL)
+    rest = replace(rest, left_out=tuple(dict.fromkeys(f.line for f in failures)))
+    if NLL in study.objectives and NLL not in rest.objectives:
+        reasons = dict.fromkeys(f.line for f in failures if f.method == NLL)
         raise InputError(
             f"{NLL}, with which every arm is compared, could not be run at any learning rate: "
             f"{'; '.join(reasons)}: give other --learning_rates"
@@ -109,6 +111,6 @@ def without(study: Study, failures: Collection[Failure]) -> Study:
 def is_out(spec: RunSpec, failures: Mapping[str, Failure]) -> bool:
     """Whether a run need not be started, after these failures, by the id of the failed run."""
     return any(
-        spec.objective == f.objective and f.learning_rate in (None, spec.learning_rate)
+        spec.arm.method == f.method and f.learning_rate in (None, spec.arm.learning_rate)
         for f in failures.values()
     )

@@ -18,18 +18,19 @@ from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.objectives import get_objective
 from advisor.prior import measure_prior
+from harness.arm import BASE, PAIRS, ROLLOUTS
 from harness.distill import build_distiller
 from harness.failures import NotScored
 from harness.finetune import build_trainer
 from harness.generation import SPARE_TOKENS, stop_where_turns_end
 from harness.memory import largest_that_fits
-from harness.methods import OWN, REWRITTEN, ROLLOUTS, Method, read_method
+from harness.methods import OWN, REWRITTEN, Method, read_method
 from harness.preference import build_pair_trainer, pairs
 from harness.records import RunSpec
 from harness.samples import ArmRefused, own_answers
 from harness.saving import carry_template
 from harness.settings import read_settings, settings_for, words_of
-from harness.study import BASE, steps_of
+from harness.study import steps_of
 from harness.targets import Rewriting
 from harness.teachers import Teachers
 
@@ -98,7 +99,7 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         ArmRefused: the problem has not what the arm trains on.
         InputError: as of `build_trainer`.
     """
-    if spec.objective == BASE:
+    if spec.arm.objective == BASE:
         return _ready(problem), Fitted()
     whole = int(spec.training.get(BATCH, 8))
 
@@ -127,7 +128,7 @@ def _loaded(problem: Problem) -> LoadedModel:
 
 def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
     """Fine-tune the loaded model in place."""
-    method = read_method(spec.objective)
+    method = read_method(spec.arm.method)
     sampled: dict[str, float] = {}
     if method.targets in (OWN, ROLLOUTS):  # as many steps as on the demonstrations
         rows = sum(1 for example in problem.train if example.target_tokens)
@@ -170,7 +171,7 @@ def _trainer(
     method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel, folder: str
 ) -> tuple[Any, int]:
     """A trainer ready to train, and the tokens of one epoch, 0 where the trainer counts its own."""
-    settings = {**spec.training, "learning_rate": spec.learning_rate, "seed": spec.seed}
+    settings = {**spec.training, "learning_rate": spec.arm.learning_rate, "seed": spec.seed}
     fixed = {
         "output_dir": str(Path(folder)),
         "save_strategy": "no",
@@ -181,7 +182,7 @@ def _trainer(
     given = (*settings, *fixed, *OF_THE_DEVICE)
     if method.targets == ROLLOUTS:
         return _distiller(method, problem, loaded, config, given, peft_config), 0
-    if method.targets != "pairs":
+    if method.targets != PAIRS:
         objective = get_objective(method.objective)
         rewriting = Rewriting(share=method.share) if method.targets == REWRITTEN else None
         trainer: Any = build_trainer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from rich import box
@@ -15,12 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from harness.arm import BASE, NLL, TENTH, Arm, arm_of
 from harness.confirm import Event
 from harness.records import Run, RunSpec
-from harness.study import BASE, NLL, Arm, Study
+from harness.study import Study, board_unit
 
 COLUMNS = ("arm", "learning rate", "seeds done", "score", "state", "seconds")
-Key = tuple[str, float | None]
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class Line:
     seeds: list[int] = field(default_factory=list)
     """Finished."""
     scores: list[float] = field(default_factory=list)
-    """Of the finished seeds, points."""
+    """Of the finished seeds, points or the metric's own unit."""
     seconds: float = 0.0
     """Of the finished seeds, together."""
     running: list[int] = field(default_factory=list)
@@ -51,18 +51,23 @@ class Line:
 
 
 def score_of(run: Run) -> float:
-    """Mean test score of a run at the temperature of use, points."""
+    """Mean test score of a run at the temperature of use, points or the metric's own unit."""
     of_use = run.spec.evaluation["temperature"]
     decisive = [s for s in run.scores if s.part == "test" and s.temperature in (of_use, None)]
-    return 100 * fmean(score.mean for score in decisive)
+    scale: float = board_unit(decisive)["scale"]
+    return scale * fmean(score.mean for score in decisive)
 
 
 class Board:
     """The state of every arm, from what is reported to it."""
 
     def __init__(self, study: Study, finished: Sequence[Run]) -> None:
-        grid = [(name, rate) for name in study.objectives for rate in study.learning_rates]
-        self.lines: dict[Key, Line] = {key: Line() for key in [(BASE, None), *grid]}
+        grid = [
+            arm_of(method, learning_rate=rate)
+            for method in study.objectives
+            for rate in study.learning_rates
+        ]
+        self.lines: dict[Arm, Line] = {arm: Line() for arm in (Arm(objective=BASE), *grid)}
         self.grid = set(study.learning_rates)
         self.caption = ""
         self.until = 0.0
@@ -92,25 +97,22 @@ class Board:
         line.seconds += run.seconds
 
     def _line(self, spec: RunSpec) -> Line:
-        return self.lines.setdefault((spec.objective, spec.learning_rate), Line())
-
-    def label(self, key: Key) -> str:
-        """How an arm is called: a rate that is not of the grid is the control's."""
-        name, rate = key
-        tenth = name == NLL and rate not in self.grid
-        return Arm(objective=name, learning_rate=rate, tenth=tenth).label
+        arm = spec.arm.trained
+        if arm.method == NLL and arm.learning_rate not in self.grid:
+            arm = replace(arm, control=TENTH)
+        return self.lines.setdefault(arm, Line())
 
     def __rich__(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         for name in COLUMNS:
             words = name in ("arm", "state")
             table.add_column(name, justify="left" if words else "right", overflow="fold")
-        for key, line in self.lines.items():
+        for arm, line in self.lines.items():
             score = f"{fmean(line.scores):.1f}" if line.scores else ""
-            seeds = ", ".join(map(str, sorted(line.seeds))) if key[0] != BASE else ""
+            seeds = ", ".join(map(str, sorted(line.seeds))) if arm.objective != BASE else ""
             table.add_row(
-                Text(printable(self.label(key))),
-                "" if key[1] is None else f"{key[1]:g}",
+                Text(printable(arm.label)),
+                "" if arm.learning_rate is None else f"{arm.learning_rate:g}",
                 seeds,
                 score,
                 line.state,
@@ -136,12 +138,14 @@ class Reporter:
         """A run has ended."""
         self.board.report(event)
         spec = event.run.spec
-        rate = "" if spec.learning_rate is None else f" lr {spec.learning_rate:g} seed {spec.seed}"
+        arm, rate = spec.arm, ""
+        if arm.learning_rate is not None:
+            rate = f" lr {arm.learning_rate:g} seed {spec.seed}"
         if event.refused:
-            text = f"{spec.objective}{'' if event.whole else rate} is left out: {event.refused}"
+            text = f"{arm.method}{'' if event.whole else rate} is left out: {event.refused}"
         elif self.lines:
             text = (
-                f"{event.done}/{event.at_most} {spec.objective}{rate}: {score_of(event.run):.1f} "
+                f"{event.done}/{event.at_most} {arm.method}{rate}: {score_of(event.run):.1f} "
                 f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
             )
         else:

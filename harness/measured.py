@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any
 
 from advisor.errors import InputError
-from harness.metrics import SHARE
 from harness.records import Score
 
 OF_THE_PROMPT = (
@@ -84,11 +83,3 @@ def _refusal(first: Measured, second: Measured, name: str, told: tuple[Any, Any]
         f"{first.score.task}: {first.arm} and {second.arm} were evaluated with {what}: evaluate both in the "
         "same way, or leave one out"
     )
-
-
-def unit_of_all(scores: Sequence[Score]) -> str:
-    """The unit of scores of one metric that are held against each other.
-
-    Values of one arm may not show it: all 0 of a metric that goes to 100 look like shares.
-    """
-    return next((score.unit for score in scores if score.unit != SHARE), SHARE)

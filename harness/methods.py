@@ -20,14 +20,13 @@ from typing import Any, Literal
 
 from advisor.errors import InputError
 from advisor.objectives import get_objective
+from harness.arm import DPO, FIRE, NLL, OPD, PAIRS, ROLLOUTS
 from harness.fire import Fire
-from harness.study import FIRE, NLL, OPD
 from harness.targets import Rewriting
 
-DPO, BETA = "dpo", 0.1
+BETA = 0.1
 OWN, SAMPLES = "own", 4
 REWRITTEN, SHARE = "rewritten", Rewriting.share
-ROLLOUTS = "rollouts"
 SAMPLED = "sampled"
 FIRE_NUMBERS = ("alpha", "beta", "percentile")
 FIRE_SETTINGS = {name: name for name in FIRE_NUMBERS} | {"per_teacher": "filter_per_teacher"}
@@ -57,7 +56,7 @@ class Method:
     @property
     def label(self) -> str:
         """As `read_method` reads it back; a number at its default is left out."""
-        if self.targets == "pairs":
+        if self.targets == PAIRS:
             return DPO if self.beta == BETA else f"{DPO}({_shortest(self.beta)})"
         if self.targets == ROLLOUTS:
             inside: list[str] = [SAMPLED] if self.form == SAMPLED else []

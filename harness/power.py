@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 from scipy.special import nctdtrinc
 
 from advisor.errors import InputError
-from harness.statistics import MeanSquares, mean_squares, paired_scores
+from harness.statistics import MeanSquares, paired_scores, varying_squares
 
 MOST_DOCUMENTS, MOST_SEEDS = 1_000_000, 1_000
 """Beyond these a difference counts as out of reach."""
+SETTLING = (2, 3, 5, 10)
+"""Numbers of seeds that are weighed to settle a comparison."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +39,11 @@ def spread(a: ArrayLike, b: ArrayLike) -> Spread:
 
     document^2 = (MS_document - MS_residual) / seeds, seed^2 = (MS_seed - MS_residual) / documents,
     residual^2 = MS_residual, none below zero. One seed cannot tell them apart: all is the documents',
-    and the seeds' is 0.
+    and the seeds' is 0. Where nothing varies, the spread is that of two imagined documents, as in
+    `paired_difference`.
     """
     first, second = paired_scores(a, b)
-    squares = mean_squares(first - second)
+    squares = varying_squares(first, second)
     return Spread(
         document=(squares.clusters * max(squares.documents - squares.residual, 0.0)) ** 0.5,
         seed=(squares.runs * squares.of_seeds) ** 0.5,
@@ -118,6 +121,22 @@ def seeds_needed(
     fits = partial(_fits, difference, spread, power, alpha)
     found = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=lambda n: fits(documents, n))
     return found if found <= MOST_SEEDS else None
+
+
+def sizes_that_settle(
+    difference: float, seeds: int, spread: Spread, *, alpha: float = 0.05
+) -> tuple[int, int] | None:
+    """(documents, seeds) that make `difference` detectable with 80 % power, for the fewest answers to score.
+
+    At least `seeds` and two: one seed says nothing of objectives. None where ten seeds would not do.
+    """
+    numbers = sorted({max(2, seeds), *(number for number in SETTLING if number > seeds)})
+    found = [
+        (documents, number)
+        for number in numbers
+        if (documents := documents_needed(difference, number, spread, alpha=alpha)) is not None
+    ]
+    return min(found, key=lambda size: size[0] * size[1], default=None)
 
 
 def _fits(

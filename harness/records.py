@@ -13,16 +13,18 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
 
 from advisor.errors import InputError
 from advisor.publish import publish
+from harness.arm import Arm
 from harness.environment import Environment
 from harness.metrics import SHARE, from_first_records, one_each, split_name
+from harness.record_schemas import SCHEMA, upgrade
 
-SCHEMA = 1
 DIGITS = 6
 """Significant digits kept of what was measured; specifications are kept exactly."""
 
@@ -48,10 +50,8 @@ class RunSpec:
     """Of the content."""
     split: str | None
     """Of the dataset."""
-    objective: str
-    """Label of the objective, or "base": the untouched model."""
-    learning_rate: float | None
-    """None for the base."""
+    arm: Arm
+    """What is trained; `decoding` is None, for a run is scored at several temperatures."""
     seed: int
     """Of the order of the data, the initialisation of adapters and sampling."""
     training: Mapping[str, Any]
@@ -66,19 +66,25 @@ class RunSpec:
     """Of an arm that learns from teachers: `models`, by key name and fingerprint of the weights, and `route`,
     the column with the key of a row's teacher, None where there is one teacher."""
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """16 hex digits of the SHA-256 of the canonical JSON of all fields.
+        """16 hex digits of the SHA-256 of the canonical JSON of all fields that decide what the run does.
 
-        A field at its default does not enter, so that one added later changes no id.
+        A field at its default does not enter, so that one added later changes no id; nor does why an
+        arm was run (`Arm.control`), so that a control is not run again as an arm.
         """
-        content = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if getattr(self, field.name) != field.default
-        }
+        content = {**_set_fields(self), "arm": _set_fields(self.arm.trained)}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _set_fields(value: Any) -> dict[str, Any]:
+    """The fields of a dataclass that are not at their default."""
+    return {
+        field.name: getattr(value, field.name)
+        for field in dataclasses.fields(value)
+        if getattr(value, field.name) != field.default
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +128,7 @@ class Score:
         """Metric and filter as lm-eval's results name them, without the filter "none"."""
         return f"{self.metric},{self.filter}" if self.filter else self.metric
 
-    @property
+    @cached_property
     def per_document(self) -> tuple[float, ...]:
         """[documents] means over the repeats."""
         return tuple(fmean(value) for value in self.values)
@@ -164,6 +170,8 @@ class Run:
     """Of the device, or of the process on a CPU."""
     error: str | None = None
     """Why it failed."""
+    planned: Mapping[str, Any] | None = None
+    """What the study that it was run for meant to run, see `Study.planned`; None: not known."""
     schema: int = field(default=SCHEMA)
     """Version of the format."""
 
@@ -185,8 +193,18 @@ class Results:
         probe.unlink(missing_ok=True)
 
     def path(self, spec: RunSpec) -> Path:
-        """Where the record of a finished run is."""
-        return self.folder / "runs" / f"{spec.id}.json"
+        """Where the record of a finished run is; one of an older format keeps the name that it had."""
+        path = self.folder / "runs" / f"{spec.id}.json"
+        return path if path.exists() else self._older.get(spec.id, path)
+
+    @cached_property
+    def _older(self) -> dict[str, Path]:
+        """Records whose file is not named by their id of today, by that id."""
+        runs = ((path, read_run(path)) for path in self._files("runs"))
+        return {run.spec.id: path for path, run in runs if run.spec.id != path.stem}
+
+    def _files(self, kind: str) -> list[Path]:
+        return sorted((self.folder / kind).glob("*.json"))
 
     def find(self, spec: RunSpec) -> Run | None:
         """The finished run of a specification; None where there is none, also after a failure."""
@@ -201,7 +219,7 @@ class Results:
         """
         path = self.path(run.spec)
         if run.error is not None:
-            path = self.folder / "failed" / path.name
+            path = self.folder / "failed" / f"{run.spec.id}.json"
         elif path.exists():
             return path
         self._publish(path, _encode(run))
@@ -217,11 +235,11 @@ class Results:
         Raises:
             InputError: a file is broken, foreign, or written by a newer version.
         """
-        return [read_run(path) for path in sorted((self.folder / "runs").glob("*.json"))]
+        return [read_run(path) for path in self._files("runs")]
 
     def failed(self) -> list[Run]:
         """The last failure of every specification that has failed, also where a retry went well."""
-        return [read_run(path) for path in sorted((self.folder / "failed").glob("*.json"))]
+        return [read_run(path) for path in self._files("failed")]
 
     def frame(self) -> Any:
         """A pandas long table: one row per run and score."""
@@ -274,6 +292,7 @@ def _encode(run: Run) -> str:
         "tokens": run.tokens,
         "peak_memory_bytes": run.peak_memory_bytes,
         "error": run.error,
+        "planned": run.planned,
     }  # fmt: skip
     lines = (
         f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"
@@ -296,12 +315,12 @@ def _compact(value: Any) -> Any:
 
 
 def _decode(content: Mapping[str, Any]) -> Run:
-    schema = content["schema"]
-    if schema != SCHEMA:
-        raise InputError(
-            f"format {schema!r} is not format {SCHEMA}, which this version reads: update"
-        )
-    spec = {**content["spec"], "tasks": tuple(content["spec"]["tasks"])}
+    content = upgrade(content)
+    spec = {
+        **content["spec"],
+        "tasks": tuple(content["spec"]["tasks"]),
+        "arm": _known(Arm, content["spec"]["arm"]),
+    }
     columns = content["steps"]
     steps = zip(*columns.values(), strict=True)
     decoded = {
@@ -344,8 +363,8 @@ def _rows(run: Run) -> list[dict[str, Any]]:
     spec = run.spec
     common = {
         "run": spec.id, "domain": run.domain, "model": spec.model, "dataset": spec.dataset,
-        "split": spec.split, "objective": spec.objective, "learning_rate": spec.learning_rate,
-        "seed": spec.seed,
+        "split": spec.split, "objective": spec.arm.method,
+        "learning_rate": spec.arm.learning_rate, "seed": spec.seed,
     }  # fmt: skip
     after = {
         "seconds": run.seconds,

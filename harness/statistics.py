@@ -12,7 +12,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,8 @@ from advisor.errors import InputError
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
-Verdict = Literal["better", "worse", "equivalent", "not resolved"]
+Verdict = Literal["better", "worse", "equivalent", "not resolved", "ahead", "behind"]
+Name = TypeVar("Name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,13 @@ class Difference:
     documents: int
     clusters: int
     """Independent groups of documents; equals `documents` when no clusters were given."""
+    squares: MeanSquares
+    """What the interval and the p value are made of, in the unit of the scores."""
+
+    def interval_at(self, alpha: float) -> Interval:
+        """The confidence interval that leaves out a true value with probability alpha."""
+        half = self.squares.critical(alpha) * self.standard_error
+        return self.estimate - half, self.estimate + half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +152,8 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = N
         InputError: shapes that do not pair, values that are not finite, fewer than two documents or clusters.
     """
     first, second = paired_scores(a, b)
-    squares = mean_squares(first - second, clusters)
+    squares = varying_squares(first, second, clusters)
     estimate, error = float((first - second).mean()), squares.variance**0.5
-    if error <= 1e-12 * max(1.0, abs(estimate)):  # rounding, not variation
-        reach = max(1.0, float(np.ptp(np.vstack([first, second]))))
-        error = 2**0.5 * reach / (squares.clusters + 2)
-        squares = replace(squares, documents=error**2, seeds=0.0, residual=0.0)
     half, half_90 = squares.critical(0.05) * error, squares.critical(0.10) * error
     return Difference(
         estimate=estimate,
@@ -162,7 +166,21 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = N
         seeds=squares.runs,
         documents=first.shape[1],
         clusters=squares.clusters,
+        squares=squares,
     )
+
+
+def varying_squares(first: Array, second: Array, clusters: ArrayLike | None = None) -> MeanSquares:
+    """Mean squares of paired scores; of two imagined documents where nothing varies.
+
+    See `paired_difference`: no sample shows a variance of zero.
+    """
+    squares = mean_squares(first - second, clusters)
+    if squares.variance**0.5 > 1e-12 * max(1.0, abs(float((first - second).mean()))):
+        return squares
+    reach = max(1.0, float(np.ptp(np.vstack([first, second]))))  # what varies is rounding
+    error = 2**0.5 * reach / (squares.clusters + 2)
+    return replace(squares, documents=error**2, seeds=0.0, residual=0.0)
 
 
 def paired_scores(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
@@ -237,6 +255,11 @@ def mcnemar_exact(a: ArrayLike, b: ArrayLike) -> float:
     return min(1.0, float(2 * bdtr(min(won, lost), won + lost, 0.5)))
 
 
+def probability(p: float) -> str:
+    """Three digits, and never zero."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Adjusted p values in the order given: max over j <= i of (m - j + 1) p_(j), at most 1 (Holm, 1979).
 
@@ -253,17 +276,39 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted.tolist())
 
 
+def holm_levels(p_values: Sequence[float], *, alpha: float = 0.05) -> tuple[float, ...]:
+    """The level of each interval that goes with `holm`: it leaves out 0 where the adjusted p is up to alpha.
+
+    Holm multiplies p_i by m_i, the number of hypotheses left at its step, or more where an earlier step
+    binds; the interval of i has the level alpha / m_i. Intervals at the first step are Bonferroni's; later
+    ones are narrower and hold each for itself, not all at once.
+    """
+    p = np.maximum(np.asarray(p_values, dtype=np.float64), np.finfo(np.float64).tiny)
+    order = np.argsort(p, kind="stable")
+    factors = np.empty_like(p)
+    steps = np.arange(p.size, 0, -1)
+    factors[order] = np.maximum.accumulate(steps * p[order]) / p[order]
+    return tuple((alpha / factors).tolist())
+
+
 def verdict(
-    difference: Difference, adjusted_p: float, margin: float, *, alpha: float = 0.05
+    difference: Difference, adjusted_p: float, margin: float | None, *, alpha: float = 0.05
 ) -> Verdict:
     """What a difference says, given a margin declared beforehand as too small to matter.
 
     "equivalent": the 90 % interval lies inside +/- margin (Schuirmann's two one-sided tests at 5 %,
     1987), also where the difference is significant; else "better" or "worse": adjusted p at most alpha;
-    else "not resolved".
+    else "not resolved". Without a margin nothing is equivalent.
+
+    One seed shows two checkpoints, not two objectives: another seed may turn the difference round. So the
+    words are "ahead" and "behind", of these checkpoints on documents of this kind, or "not resolved".
     """
+    if difference.seeds == 1:
+        if adjusted_p > alpha:
+            return "not resolved"
+        return "ahead" if difference.estimate > 0 else "behind"
     low, high = difference.interval_90
-    if -margin < low and high < margin:
+    if margin is not None and -margin < low and high < margin:
         return "equivalent"
     if adjusted_p > alpha:
         return "not resolved"
@@ -309,15 +354,15 @@ def still_in_the_race(
 
 
 def survivors(
-    scores: Mapping[str, ArrayLike],
+    scores: Mapping[Name, ArrayLike],
     *,
     looks: int,
     rivals: int,
-    keep: Collection[str] = (),
+    keep: Collection[Name] = (),
     alpha: float = 0.05,
     seed_sd: float | None = None,
     clusters: ArrayLike | None = None,
-) -> tuple[str, ...]:
+) -> tuple[Name, ...]:
     """Names of the arms that get more seeds: `still_in_the_race` against the arm with the highest mean.
 
     Args:

@@ -9,9 +9,10 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.errors import InputError
 from advisor.objectives import get_objective
+from harness.arm import PAIRS, ROLLOUTS
 from harness.finetune import check_settings, prepare_rewriting
 from harness.fit import Problem
-from harness.methods import REWRITTEN, ROLLOUTS, read_method
+from harness.methods import REWRITTEN, read_method
 from harness.settings import read_settings, words_of
 from harness.targets import Rewriting
 
@@ -80,7 +81,7 @@ def refuse_arms(labels: Sequence[str], training: Mapping[str, Any], problem: Pro
     """What the trainer of an arm would refuse when its turn comes, before any work."""
     config = _config(training)
     for method in map(read_method, labels):
-        if method.targets in ("pairs", ROLLOUTS):
+        if method.targets in (PAIRS, ROLLOUTS):
             continue
         rewriting = Rewriting(share=method.share) if method.targets == REWRITTEN else None
         try:

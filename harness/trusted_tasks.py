@@ -24,6 +24,12 @@ from advisor.errors import InputError
 
 BUILT_IN_PROMPTS = "qa-basic:"
 """Of `use_prompt`: what lm-eval itself holds."""
+OWN_FUNCTIONS = (
+    "harness.gym.problems.problem_sets",
+    "harness.gym.problems.score",
+    "harness.ladder.problems.problem_sets",
+)
+"""What the task files of this package name; a copy of one may name it too."""
 _Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -35,8 +41,17 @@ class TaskFile:
     """Where it lies, links followed."""
     settings: Any
     """Whatever the file holds."""
-    functions: tuple[str, ...]
-    """What `!function` names, each with its line, also where a later key replaces it."""
+    functions: tuple[tuple[str, int], ...]
+    """What `!function` names and on which line, also where a later key replaces it."""
+
+    @property
+    def foreign(self) -> list[str]:
+        """Those that are not the package's own; a file beside the task's goes before an installed module."""
+        return [
+            f"!function {name}, line {line}"
+            for name, line in self.functions
+            if name not in OWN_FUNCTIONS or (self.path.parent / name.split(".")[0]).exists()
+        ]
 
 
 @dataclass(kw_only=True)
@@ -67,8 +82,8 @@ class _Walk:
         self.seen.add(path)
         found = read_task_file(path)
         own = not any(path.is_relative_to(root) for root in _trusted_folders())
-        if own and found.functions:
-            raise _refusal(path, found.functions[0])
+        if own and found.foreign:
+            raise _refusal(path, found.foreign[0])
         self.settings(path, found.settings, own=own)
 
     def settings(self, path: Path, value: Any, *, own: bool) -> None:
@@ -134,14 +149,14 @@ def read_task_file(path: Path) -> TaskFile:
     Raises:
         InputError: unreadable, not YAML, or with another tag than `!function`.
     """
-    functions: list[str] = []
+    functions: list[tuple[str, int]] = []
 
     class Loader(_Safe):  # type: ignore[misc]
         """One for each file: constructors belong to a class."""
 
     def named(loader: Any, node: yaml.Node) -> str:
         text = str(loader.construct_scalar(node))
-        functions.append(f"!function {text}, line {node.start_mark.line + 1}")
+        functions.append((text, node.start_mark.line + 1))
         return text
 
     Loader.add_constructor("!function", named)

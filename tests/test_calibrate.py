@@ -1,20 +1,23 @@
 """A team's own records become cells: what enters, what is left out, and that the next answer knows them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from test_study import flat, play, study_of
 
 from advisor.calibration import read, shipped
 from advisor.cli import main
 from advisor.errors import InputError
+from harness.arm import NLL, arm_of
 from harness.calibrate import extended, own_cells
-from harness.records import Results, read_run
+from harness.records import Results, Score, read_run
 from harness.statistics import paired_difference
-from harness.study import NLL
 
 CONFIRMED = Path(__file__).parents[1] / "results" / "confirm"
+PRIOR = {"mean_p": 0.8, "model": {"parameters": 12345}}
 
 
 def test_a_settled_study_becomes_a_cell_with_its_gains() -> None:
@@ -25,7 +28,7 @@ def test_a_settled_study_becomes_a_cell_with_its_gains() -> None:
 
     def scores(objective: str, rate: float) -> list[tuple[float, ...]]:
         chosen = sorted(
-            (r for r in runs if (r.spec.objective, r.spec.learning_rate) == (objective, rate)),
+            (r for r in runs if (r.spec.arm.method, r.spec.arm.learning_rate) == (objective, rate)),
             key=lambda run: run.spec.seed,
         )
         return [
@@ -37,7 +40,7 @@ def test_a_settled_study_becomes_a_cell_with_its_gains() -> None:
 
     def rate(objective: str) -> float:
         """The one with the full number of seeds."""
-        rates = {r.spec.learning_rate for r in runs if r.spec.objective == objective}
+        rates = {r.spec.arm.learning_rate for r in runs if r.spec.arm.method == objective}
         (whole,) = (
             one for one in rates if one and one >= 3e-4 and len(scores(objective, one)) == 3
         )
@@ -56,19 +59,23 @@ def test_studies_are_added_once_and_the_shipped_cells_stay() -> None:
     assert len(twice.cells) == len(own_cells([CONFIRMED]).cells) >= 6
 
 
-def test_studies_that_differ_in_their_teacher_are_two_cells(tmp_path: Path) -> None:
-    """The same student, rows and settings: each teacher's runs are a study of their own."""
+def test_studies_that_differ_in_their_teacher_alone_are_one_cell(tmp_path: Path) -> None:
+    """What counts is the gains on the demonstrations: those are the same runs, and count once."""
     runs = [read_run(path) for path in (CONFIRMED / "weak-greedy" / "runs").glob("*.json")]
     for run in runs:
         Results(tmp_path).write(run)
-        for name in ("big", "small") if run.spec.objective == "neg_p" else ():
+        for name in ("big", "small") if run.spec.arm.method == "neg_p" else ():
             models = {"t": {"name": name, "fingerprint": name}}
-            spec = replace(run.spec, objective="opd", teachers={"route": None, "models": models})
+            spec = replace(
+                run.spec,
+                arm=arm_of("opd", learning_rate=run.spec.arm.learning_rate),
+                teachers={"route": None, "models": models},
+            )
             Results(tmp_path).write(replace(run, spec=spec))
-    cells = own_cells([tmp_path]).cells
-    assert len(cells) == 2 and all("opd" in cell.gains for cell in cells)
+    (cell,) = own_cells([tmp_path]).cells
     (plain,) = own_cells([CONFIRMED / "weak-greedy"]).cells
-    assert plain.source == "study b4722e2a35fa"  # no teacher, no change
+    assert (cell.gains, cell.source) == (plain.gains, plain.source)
+    assert plain.source == "study b4722e2a35fa"  # wherever and whenever it is read
 
 
 def test_what_adds_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -79,9 +86,42 @@ def test_what_adds_nothing_is_refused_in_one_line(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir()
     for path in (CONFIRMED / "weak-greedy" / "runs").glob("*.json"):
-        if read_run(path).spec.objective == "base":
+        if read_run(path).spec.arm.method == "base":
             (runs / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="nothing but nll has run"):
+        own_cells([tmp_path])
+
+
+def wrong(score: Score) -> Score:
+    return replace(score, values=((0.0,),) * len(score.values))
+
+
+def few(score: Score) -> Score:
+    return replace(score, documents=score.documents[:16], values=score.values[:16])
+
+
+def in_nats(score: Score) -> Score:
+    return replace(score, metric="word_perplexity", unit="nats per word", higher_is_better=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (wrong, "cannot tell the arms apart: all of them score at the floor"),
+        (few, r"its gains have a standard error of 1\d points"),
+        (in_nats, "its scores are in nats per word, and gains are forecast in points"),
+    ],
+    ids=["floor", "vague", "no shares"],
+)
+def test_a_study_that_decides_nothing_is_refused(
+    tmp_path: Path, change: Callable[[Score], Score], says: str
+) -> None:
+    """16 right-or-wrong answers and one seed: a standard error of 7 to 18 points, and 7 of the seed."""
+    study = study_of(seeds=(0,), objectives=("nll", "neg_p"), learning_rates=(1e-3,))
+    for run in play(study, lambda *_: flat(0.5)):
+        scores = tuple(map(change, run.scores))
+        Results(tmp_path).write(replace(run, prior=PRIOR, scores=scores))
+    with pytest.raises(InputError, match=says):
         own_cells([tmp_path])
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import weakref
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,7 @@ from advisor.model import load_model
 from advisor.recommend import recommend
 from harness import command, evaluate, fit
 from harness.answers import extract_answer, find_answer_pattern
+from harness.arm import Arm
 from harness.command import seconds_of
 from harness.evaluate import task_names
 from harness.ladder import resolve
@@ -50,18 +52,15 @@ def confirmed(capsys: Any, *flags: str) -> dict[str, Any]:
 def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     answer = confirmed(capsys, "--results", str(tmp_path))
     assert answer["complete"] and answer["tasks"] == ["ladder_chain"]
-    arms = {(row["arm"], row["baseline"]) for row in answer["rows"]}
+    arms = {tuple(Arm(**row[side]).label for side in ("arm", "baseline")) for row in answer["rows"]}
     others = {"neg_p", "nll, lr/10"}
     assert arms == {(a, "nll") for a in others} | {(a, "base") for a in (*others, "nll")}
-    assert {row["verdict"] for row in answer["rows"]} <= {
-        "better",
-        "worse",
-        "equivalent",
-        "not resolved",
-    }
+    assert {row["verdict"] for row in answer["rows"]} <= {"ahead", "behind", "not resolved"}
+    assert answer["arm"] == asdict(Arm(**answer["arm"]))
+    assert answer["winner"] == Arm(**answer["arm"]).label
     runs = Results(tmp_path).runs()
-    assert {run.spec.objective for run in runs} == {"base", "nll", "neg_p"}
-    trained = next(run for run in runs if run.spec.objective == "neg_p")
+    assert {run.spec.arm.method for run in runs} == {"base", "nll", "neg_p"}
+    trained = next(run for run in runs if run.spec.arm.method == "neg_p")
     assert trained.prior and trained.tokens and trained.domain == "ladder"
     test = [score for score in trained.scores if score.part == "test"]
     development = [score for score in trained.scores if score.part == "development"]
@@ -96,9 +95,9 @@ def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
     confirmed(capsys, *more)
     before = {path.name for path in tmp_path.rglob("*.json")}
     answer = confirmed(capsys, *TAUGHT, *more)
-    assert {"opd", "fire(percentile=50)"} <= {row["arm"] for row in answer["rows"]}
+    assert {"opd", "fire(percentile=50)"} <= {Arm(**row["arm"]).label for row in answer["rows"]}
     assert len({path.name for path in tmp_path.rglob("*.json")} - before) == 2
-    runs = {run.spec.objective: run for run in Results(tmp_path).runs()}
+    runs = {run.spec.arm.method: run for run in Results(tmp_path).runs()}
     models = {
         "ladder:mid": {
             "name": "ladder:mid",
@@ -158,7 +157,7 @@ def test_a_users_own_data_become_a_task(
     assert main([*words, "--temperature", "0", "--answer_regex", "([c-h])"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["tasks"] == ["held_out"] and not answer["fine_tune"]
-    run = next(run for run in Results(tmp_path).runs() if run.spec.objective == "nll")
+    run = next(run for run in Results(tmp_path).runs() if run.spec.arm.method == "nll")
     assert {"nll", "mean_p"} <= set(run.held_out)
 
 

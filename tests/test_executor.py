@@ -29,7 +29,7 @@ PROBLEM: Any = None
 
 
 def result_of(spec: RunSpec) -> Run:
-    return run_of(spec, prior_leaning_wins(spec.objective, spec.learning_rate))
+    return run_of(spec, prior_leaning_wins(spec.arm.method, spec.arm.learning_rate))
 
 
 def test_records_are_read_once_however_many_runs(tmp_path: Path, monkeypatch: Any) -> None:
@@ -65,9 +65,9 @@ def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
         for spec in specs:
-            asked.append(spec.objective)
+            asked.append(spec.arm.method)
             run = result_of(spec)
-            error = "ArmRefused: nothing" if spec.objective == "neg_p" else None
+            error = "ArmRefused: nothing" if spec.arm.method == "neg_p" else None
             yield replace(run, error=error)
 
     outcome = confirm(
@@ -77,6 +77,7 @@ def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
     assert asked.count("neg_p") == 1  # not at the other learning rates, not on other seeds
     assert [event.refused for event in events if event.refused] == ["nothing"]
     assert [failure.line for failure in outcome.left_out] == ["neg_p is left out: nothing"]
+    assert outcome.study.left_out == ("neg_p is left out: nothing",)
     assert next_runs(outcome.study, outcome.runs) == []
 
 
@@ -90,11 +91,11 @@ def test_trouble_of_the_machine_ends_the_study_in_one_line(tmp_path: Path, arm: 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
         for spec in specs:
             run = result_of(spec)
-            yield replace(run, error=error) if spec.objective == arm else run
+            yield replace(run, error=error) if spec.arm.method == arm else run
 
     with pytest.raises(InputError, match=rf"{arm} failed \({error}\); its record is .*failed"):
         confirm(study_of(), PROBLEM, Results(tmp_path), PLAN, executor=executor)
-    kept = {run.spec.objective for run in Results(tmp_path).runs()}
+    kept = {run.spec.arm.method for run in Results(tmp_path).runs()}
     assert kept == ({"base", "nll"} if arm != "base" else set())
 
 
@@ -118,12 +119,15 @@ def test_runs_of_other_grids_and_seeds_in_the_folder_are_not_counted(tmp_path: P
     more_seeds = [run for run in play(study_of(), prior_leaning_wins) if run.spec.seed == 2]
     for run in (*own, *others, *more_seeds):
         results.write(run)
-    assert any(run.spec.learning_rate == 1e-3 for run in more_seeds)  # of this grid
-    assert {run.spec.learning_rate for run in own if run.spec.objective == "nll"} == {1e-3, 1e-4}
+    assert any(run.spec.arm.learning_rate == 1e-3 for run in more_seeds)  # of this grid
+    assert {run.spec.arm.learning_rate for run in own if run.spec.arm.method == "nll"} == {
+        1e-3,
+        1e-4,
+    }
     found = confirming.finished_runs(study, results)
     assert len(found) == len(own) and {r.spec.id for r in found} == {r.spec.id for r in own}
     without = study.without(["neg_p"])
-    assert {r.spec.objective for r in confirming.finished_runs(without, results)} == {
+    assert {r.spec.arm.method for r in confirming.finished_runs(without, results)} == {
         "base",
         *without.objectives,
     }

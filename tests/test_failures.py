@@ -12,9 +12,11 @@ from test_study import study_of
 
 from advisor.cli import main
 from advisor.errors import InputError
+from harness.arm import Arm
 from harness.confirm import Outcome, confirm
 from harness.failures import failure_of
 from harness.records import Results, Run, RunSpec
+from harness.studies import evidence_of
 from harness.study import chosen_arms
 from harness.verdict import settle
 
@@ -44,36 +46,40 @@ def test_a_rate_that_diverges_is_out_and_its_arm_goes_on_with_another(tmp_path: 
     """neg_p is best at 1e-3; there it diverges, so that it is compared at 1e-4."""
 
     def fails(spec: RunSpec) -> str | None:
-        return DIVERGED if (spec.objective, spec.learning_rate) == ("neg_p", 1e-3) else None
+        return DIVERGED if (spec.arm.method, spec.arm.learning_rate) == ("neg_p", 1e-3) else None
 
     outcome, asked, events = played(tmp_path, fails)
     assert outcome.complete and outcome.study.objectives == ("nll", "neg_p", "threshold(0.2)")
     rates = {
-        arm.objective: arm.learning_rate
+        arm.method: arm.learning_rate
         for arm in chosen_arms(outcome.study, outcome.runs)
-        if not arm.tenth
+        if not arm.control
     }
     assert rates["neg_p"] == 1e-4
-    assert sum((spec.objective, spec.learning_rate) == ("neg_p", 1e-3) for spec in asked) == 1
+    assert sum((spec.arm.method, spec.arm.learning_rate) == ("neg_p", 1e-3) for spec in asked) == 1
     [failure] = outcome.left_out
     assert failure.line.startswith(
         "neg_p at learning rate 0.001 is left out: the training has diverged"
     )
     assert [(e.refused is not None, e.whole) for e in events if e.refused] == [(True, False)]
     verdict = settle(outcome.study, outcome.runs)
-    assert {row.arm for row in verdict.rows} >= {"neg_p", "threshold(0.2)", "nll, lr/10"}
+    assert {row.arm.label for row in verdict.rows} >= {"neg_p", "threshold(0.2)", "nll, lr/10"}
+    assert verdict.out == (failure.line,)
+    results = Results(tmp_path)
+    [evidence] = evidence_of(results.runs(), results.failed())  # as `report` and `compare` read it
+    assert settle(evidence.study, evidence.runs) == verdict
 
 
 def test_a_rate_that_diverges_on_a_later_seed_is_out_as_well(tmp_path: Path) -> None:
     """A rate that diverges once in three seeds is no rate to use: the next best is run on all of them."""
 
     def fails(spec: RunSpec) -> str | None:
-        late = (spec.objective, spec.learning_rate, spec.seed) == ("neg_p", 1e-3, 1)
+        late = (spec.arm.method, spec.arm.learning_rate, spec.seed) == ("neg_p", 1e-3, 1)
         return DIVERGED if late else None
 
     outcome, _, _ = played(tmp_path, fails)
-    at = [run.spec for run in outcome.runs if run.spec.objective == "neg_p"]
-    assert {spec.seed for spec in at if spec.learning_rate == 1e-4} == {0, 1, 2}
+    at = [run.spec for run in outcome.runs if run.spec.arm.method == "neg_p"]
+    assert {spec.seed for spec in at if spec.arm.learning_rate == 1e-4} == {0, 1, 2}
     assert outcome.complete and settle(outcome.study, outcome.runs).rows
 
 
@@ -81,27 +87,27 @@ def test_an_arm_that_fails_at_every_rate_is_out(tmp_path: Path) -> None:
     """Whatever it dies of; the verdict is of the rest."""
 
     def fails(spec: RunSpec) -> str | None:
-        return "RuntimeError: boom" if spec.objective == "neg_p" else None
+        return "RuntimeError: boom" if spec.arm.method == "neg_p" else None
 
     outcome, asked, _ = played(tmp_path, fails)
     assert outcome.study.objectives == ("nll", "threshold(0.2)")
     assert len(outcome.left_out) == 2 and "RuntimeError: boom" in outcome.left_out[0].line
-    assert {row.arm for row in settle(outcome.study, outcome.runs).rows} == {
+    assert {row.arm.label for row in settle(outcome.study, outcome.runs).rows} == {
         "nll",
         "threshold(0.2)",
         "nll, lr/10",
     }
-    assert sum(spec.objective == "neg_p" for spec in asked) == 2
+    assert sum(spec.arm.method == "neg_p" for spec in asked) == 2
 
 
 def test_an_arm_that_its_trainer_refuses_is_out_at_once(tmp_path: Path) -> None:
     """TRL's refusal does not hang on the rate."""
 
     def fails(spec: RunSpec) -> str | None:
-        return "InputError: it needs something" if spec.objective == "threshold(0.2)" else None
+        return "InputError: it needs something" if spec.arm.method == "threshold(0.2)" else None
 
     outcome, asked, _ = played(tmp_path, fails)
-    assert sum(spec.objective == "threshold(0.2)" for spec in asked) == 1
+    assert sum(spec.arm.method == "threshold(0.2)" for spec in asked) == 1
     assert [f.line for f in outcome.left_out] == ["threshold(0.2) is left out: it needs something"]
 
 
@@ -109,33 +115,31 @@ def test_the_control_at_a_tenth_may_fail(tmp_path: Path) -> None:
     """NLL is best at 1e-4, its control is at 1e-5."""
 
     def fails(spec: RunSpec) -> str | None:
-        tenth = (
-            spec.objective == "nll" and spec.learning_rate is not None and spec.learning_rate < 5e-5
-        )
-        return "NotScored: t: exact_match is not finite on every document" if tenth else None
+        text = "NotScored: t: exact_match is not finite on every document"
+        return text if spec.arm.control == "tenth" else None
 
     outcome, _, _ = played(tmp_path, fails)
-    assert outcome.complete and not any(a.tenth for a in chosen_arms(outcome.study, outcome.runs))
+    assert outcome.complete and not any(a.control for a in chosen_arms(outcome.study, outcome.runs))
 
 
 def test_without_nll_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
     """One line names every rate."""
     with pytest.raises(InputError, match=r"nll.*0\.0001.*0\.001.*--learning_rates"):
-        played(tmp_path, lambda spec: DIVERGED if spec.objective == "nll" else None)
+        played(tmp_path, lambda spec: DIVERGED if spec.arm.method == "nll" else None)
 
 
 def test_what_would_only_fail_again_is_not_tried_again(tmp_path: Path) -> None:
     """Not so a run that died of something else: that may go well the next time."""
 
     def first(spec: RunSpec) -> str | None:
-        if spec.objective == "neg_p" and spec.learning_rate == 1e-3:
+        if spec.arm.method == "neg_p" and spec.arm.learning_rate == 1e-3:
             return DIVERGED
-        return "WorkerDied: killed" if spec.objective == "threshold(0.2)" else None
+        return "WorkerDied: killed" if spec.arm.method == "threshold(0.2)" else None
 
     before, _, _ = played(tmp_path, first)
     assert before.study.objectives == ("nll", "neg_p")
     again, asked, _ = played(tmp_path, lambda spec: None)
-    assert {spec.objective for spec in asked} == {"threshold(0.2)"}
+    assert {spec.arm.method for spec in asked} == {"threshold(0.2)"}
     [failure] = again.left_out
     assert failure.learning_rate == 1e-3 and str(tmp_path / "failed") in failure.line
     assert again.study.objectives == ("nll", "neg_p", "threshold(0.2)")
@@ -159,12 +163,12 @@ def test_a_real_study_goes_on_without_what_diverges(capsys: Any, tmp_path: Path)
     capsys.readouterr()
     assert main([*words, "--results", str(tmp_path)]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["complete"] and {row["arm"] for row in answer["rows"]} == {
+    assert answer["complete"] and {Arm(**row["arm"]).label for row in answer["rows"]} == {
         "neg_p",
         "nll",
         "nll, lr/10",
     }
-    out = {(f["objective"], f["learning_rate"]) for f in answer["left_out"]}
+    out = {(f["method"], f["learning_rate"]) for f in answer["left_out"]}
     assert out == {("nll", 1e30), ("neg_p", 1e30)}
     assert all("has diverged" in f["reason"] for f in answer["left_out"])
     records = [json.loads(path.read_text()) for path in (tmp_path / "failed").glob("*.json")]
@@ -175,13 +179,12 @@ def test_a_score_that_is_no_number_leaves_its_run_out(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As a task of the user's own may give."""
-    from harness import evaluate
+    from harness import score_choice
 
-    values = evaluate._values
+    value = score_choice.document_value
 
-    def broken(records: Any, metric: str) -> list[float]:
-        found = values(records, metric)
-        return [float("nan")] * len(found) if state["neg_p"] else found
+    def broken(metric: str, logged: Any) -> float | None:
+        return float("nan") if state["neg_p"] else value(metric, logged)
 
     state = {"neg_p": False}
     from harness import execute as executing
@@ -189,15 +192,15 @@ def test_a_score_that_is_no_number_leaves_its_run_out(
     fit = executing.fit
 
     def noted(spec: Any, problem: Any) -> Any:
-        state["neg_p"] = spec.objective == "neg_p"
+        state["neg_p"] = spec.arm.method == "neg_p"
         return fit(spec, problem)
 
-    monkeypatch.setattr(evaluate, "_values", broken)
+    monkeypatch.setattr(score_choice, "document_value", broken)
     monkeypatch.setattr(executing, "fit", noted)
     words = [*QUICK, "--learning_rates", "1e-3"]
     capsys.readouterr()
     assert main([*words, "--results", str(tmp_path)]) == 0
     answer = json.loads(capsys.readouterr().out)
     [failure] = answer["left_out"]
-    assert failure["objective"] == "neg_p" and "not finite" in failure["reason"]
-    assert "neg_p" not in {row["arm"] for row in answer["rows"]}
+    assert failure["method"] == "neg_p" and "not a finite number" in failure["reason"]
+    assert "neg_p" not in {row["arm"]["objective"] for row in answer["rows"]}

@@ -142,10 +142,10 @@ def test_logs_of_all_versions_can_be_compared(tmp_path: Path) -> None:
         for i, version in zip((10, 20, 30, 40), VERSIONS, strict=True)
     ]  # fmt: skip
     found = compare(paths)
-    assert [(level.arm, round(level.mean, 3)) for level in found.levels] == [
+    assert [(level.arm.label, round(level.mean, 3)) for level in found.levels] == [
         ("v0.4.2", 16.667), ("v0.4.5", 33.333), ("v0.4.9", 50.0), ("v0.4.13", 66.667)
     ]  # fmt: skip
-    assert {row.arm: row.difference for row in found.rows} == pytest.approx(
+    assert {row.arm.label: row.difference.estimate for row in found.rows} == pytest.approx(
         {"v0.4.5": 100 / 6, "v0.4.9": 200 / 6, "v0.4.13": 50.0}
     )
 
@@ -292,7 +292,7 @@ def test_templates_that_make_the_same_prompts_are_the_same(tmp_path: Path) -> No
         ("b", "<{% generation %}{{ m }}{% endgeneration %}>"),
     ):
         write(tmp_path / arm, "0.4.13", ACC, model=arm, template=template)
-    assert compare([tmp_path / "a", tmp_path / "b"]).rows[0].difference == 0
+    assert compare([tmp_path / "a", tmp_path / "b"]).rows[0].difference.estimate == 0
 
 
 def test_of_several_evaluations_of_a_model_the_latest_counts_and_that_is_said(

@@ -14,6 +14,7 @@ from advisor.data import load_dataset
 from advisor.errors import InputError
 from advisor.model import load_model
 from harness import fit as fitting
+from harness.arm import Arm, arm_of
 from harness.fire import Fire
 from harness.fit import Problem, fit
 from harness.memory import largest_that_fits
@@ -146,7 +147,7 @@ def problem_of(folder: Path, dataset: Any, **more: Any) -> Problem:
 def spec_of(objective: str, rate: float = 1e-2, **training: Any) -> RunSpec:
     return RunSpec(
         model="m", model_fingerprint="f", dataset="d", dataset_fingerprint="g", split=None,
-        objective=objective, learning_rate=rate, seed=3, training={"logging_steps": "1", **training},
+        arm=arm_of(objective, learning_rate=rate), seed=3, training={"logging_steps": "1", **training},
         tasks=("t",), evaluation={"temperature": 1.0},
     )  # fmt: skip
 
@@ -385,14 +386,14 @@ def test_a_confirmation_with_pairs_and_an_arm_that_is_refused(
     )
     output = capsys.readouterr()
     assert code == 0, output.err
-    arms = {row["arm"] for row in json.loads(output.out)["rows"]}
+    arms = {Arm(**row["arm"]).label for row in json.loads(output.out)["rows"]}
     assert arms == {"nll", "nll, lr/10", "dpo", "cadft(1)"}
     assert "neg_p@own(1) is left out: none of the untouched model's 1 answers" in output.err
-    runs = {run.spec.objective: run for run in Results(tmp_path).runs()}
+    runs = {run.spec.arm.method: run for run in Results(tmp_path).runs()}
     assert set(runs) == {"base", "nll", "dpo", "cadft(1)"}
     assert runs["dpo"].steps[0]["loss"] == pytest.approx(math.log(2), abs=0.1)
     assert "nll" in runs["dpo"].held_out and "nll" in runs["cadft(1)"].held_out
-    assert [run.spec.objective for run in Results(tmp_path).failed()] == ["neg_p@own(1)"]
+    assert [run.spec.arm.method for run in Results(tmp_path).failed()] == ["neg_p@own(1)"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import io
 import math
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,13 @@ from matplotlib.image import imread
 
 from advisor.errors import InputError
 from advisor.objectives import OBJECTIVES
-from harness import compare, plots, verdict
+from harness import plots
+from harness.arm import Arm, arm_of
+from harness.arm import labels as distinct
+from harness.contrasts import Row
 from harness.plots import Curve, Estimate, Gain, arm_style
 from harness.ranks import Aggregate
-from harness.statistics import Difference
+from harness.statistics import Difference, MeanSquares
 
 HOSTILE = r"$\frac{</svg><script>alert(1)</script>"
 
@@ -186,18 +191,26 @@ def test_training_curves_are_one_line_per_run_and_pass_over_gaps() -> None:
     assert "2 runs, 2 seeds" in title(axes)
 
 
-def difference(value: float, low: float, high: float) -> Difference:
-    return Difference(
-        estimate=value, interval=(low, high), interval_90=(low, high), standard_error=1,
-        document_error=1, p_value=0.5, degrees_of_freedom=9, seeds=2, documents=300, clusters=300,
+def row(
+    arm: str, baseline: str, value: float, interval: tuple[float, float], **changes: Any
+) -> Row:
+    seeds, documents = changes.pop("seeds", 2), changes.pop("documents", 300)
+    found = Difference(
+        estimate=value, interval=interval, interval_90=interval, standard_error=1, document_error=1,
+        p_value=0.5, degrees_of_freedom=9, seeds=seeds, documents=documents, clusters=documents,
+        squares=MeanSquares(documents=1, seeds=0, residual=0, clusters=documents, runs=seeds),
     )  # fmt: skip
+    settings: dict[str, Any] = {
+        "task": "sums", "temperature": 1.0, "score": 50, "baseline_score": 40, "adjusted_p": 0.01,
+        "verdict": "better", "dropped": False,
+    }  # fmt: skip
+    return Row(
+        arm=arm_of(arm), baseline=arm_of(baseline), difference=found, **{**settings, **changes}
+    )
 
 
-def settled(arm: str, baseline: str, found: Difference, *, dropped: bool = False) -> verdict.Row:
-    return verdict.Row(
-        arm=arm, baseline=baseline, temperature=1.0, score=50, baseline_score=40, difference=found,
-        adjusted_p=0.01, verdict="better", dropped=dropped,
-    )  # fmt: skip
+def texts(rows: list[Row]) -> dict[Arm, str]:
+    return distinct(arm for found in rows for arm in (found.arm, found.baseline))
 
 
 def margin_span(axes: Axes) -> tuple[float, float]:
@@ -209,11 +222,11 @@ def margin_span(axes: Axes) -> tuple[float, float]:
 def test_forest_of_a_confirmation() -> None:
     _, axes = plots.make_figure(rows=3)
     rows = [
-        settled("neg_p", "nll", difference(10, 5, 15)),
-        settled("cadft(1)", "nll", difference(-3, -8, 2), dropped=True),
-        settled("nll", "base", difference(0.25, -1, 1)),
+        row("neg_p", "nll", 10, (5, 15)),
+        row("cadft(1)", "nll", -3, (-8, 2), dropped=True),
+        row("nll", "base", 0.25, (-1, 1)),
     ]
-    plots.forest(axes, rows, margin=2.5)
+    plots.forest(axes, rows, texts(rows), margin=2.5)
     assert lines_at(axes, arm_style("neg_p").colour) == [([5, 15], [1, 1]), ([10], [1])]
     assert lines_at(axes, arm_style("cadft").colour)[0] == ([-8, 2], [2, 2])
     assert lines_at(axes, arm_style("nll").colour)[1] == ([0.25], [4])
@@ -222,32 +235,43 @@ def test_forest_of_a_confirmation() -> None:
     assert written == [
         "less nll", "+10.0 better", "\N{MINUS SIGN}3.0 better, dropped", "less base", "+0.2 better",
     ]  # fmt: skip
-    assert "300 documents, 2 seeds" in title(axes)
-    assert "temperature 1" in title(axes)
+    assert "sums, temperature 1, 300 documents, 2 seeds" in title(axes)
+    assert "less than 2.5 either way does not matter" in title(axes)
     bottom, top = axes.get_ylim()
     assert bottom > top  # the first row on top
 
 
-def test_forest_of_a_comparison_names_tasks_and_takes_sizes_from_the_levels() -> None:
+def test_forest_of_a_comparison_names_tasks_and_takes_sizes_from_the_rows() -> None:
     _, axes = plots.make_figure(rows=2)
     rows = [
-        compare.Row(
-            arm="neg_p", baseline="nll", task=task, temperature=0.0, difference=value,
-            interval=(value - 1, value + 1), p_value=0.5, verdict="not resolved",
-        )
-        for task, value in (("sums", 4.0), ("maps", -4.0))
+        row("neg_p", "nll", value, (value - 1, value + 1), task=task, temperature=0.0, seeds=seeds,
+            documents=documents, verdict="not resolved")
+        for task, value, seeds, documents in (("sums", 4.0, 1, 100), ("maps", -4.0, 4, 1000))
     ]  # fmt: skip
-    levels = [
-        compare.Level(
-            arm="neg_p", task=task, temperature=0.0, mean=50, seeds=seeds, documents=documents
-        )
-        for task, seeds, documents in (("sums", 1, 100), ("maps", 4, 1000), ("other", 9, 9))
-    ]
-    plots.forest(axes, rows, levels=levels)
+    plots.forest(axes, rows, texts(rows))
     written = [text.get_text() for text in axes.texts]
     assert written[::2] == ["less nll, sums, temperature 0", "less nll, maps, temperature 0"]
     assert lines_at(axes, arm_style("neg_p").colour)[3] == ([-4], [3])
     assert "100 to 1,000 documents, 1 to 4 seeds" in title(axes)
+
+
+def test_a_forest_in_another_unit_says_so_and_shades_no_margin() -> None:
+    _, axes = plots.make_figure(rows=1)
+    rows = [row("neg_p", "nll", -0.5, (-0.8, -0.2), unit="nats per word", higher_is_better=False)]
+    plots.forest(axes, rows, texts(rows), margin=None, unit="nats per word")
+    assert axes.get_xlabel() == "difference, nats per word"
+    assert not axes.patches and "does not matter" not in title(axes)
+
+
+def test_arms_called_alike_are_told_apart_in_a_forest() -> None:
+    _, axes = plots.make_figure(rows=2)
+    rows = [
+        replace(row("neg_p", "nll", 1, (0, 2)), arm=arm_of("neg_p", learning_rate=rate))
+        for rate in (1e-3, 1e-4)
+    ]
+    plots.forest(axes, rows, texts(rows))
+    ticks = [label.get_text() for label in axes.get_yticklabels()]
+    assert ticks == ["neg_p @ 0.001", "neg_p @ 0.0001"]
 
 
 def test_continuum_places_points_in_the_shaded_regimes() -> None:
@@ -391,7 +415,7 @@ def test_nothing_to_draw_is_no_error() -> None:
         lambda axes: plots.learning_rates(axes, {"nll": {}}),
         lambda axes: plots.temperatures(axes, {"nll": {}}),
         lambda axes: plots.training_curves(axes, [], "nll"),
-        lambda axes: plots.forest(axes, []),
+        lambda axes: plots.forest(axes, [], {}),
         lambda axes: plots.continuum(axes, []),
     ):
         figure, axes = plots.make_figure()

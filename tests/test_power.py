@@ -11,6 +11,7 @@ from harness.power import (
     documents_needed,
     minimum_detectable,
     seeds_needed,
+    sizes_that_settle,
     spread,
     spread_of_accuracy,
 )
@@ -42,6 +43,25 @@ def test_power_of_one_seed_is_millers_formula() -> None:
     strict = stats.norm.ppf(1 - 0.01 / 2) + stats.norm.ppf(0.9)
     found = minimum_detectable(5000, 1, answers, power=0.9, alpha=0.01)
     assert found == pytest.approx(strict * np.sqrt(0.18 / 5000), rel=1e-3)
+
+
+def test_what_never_varied_does_not_need_two_documents() -> None:
+    """No sample shows a variance of zero: the spread is that of one document won and one lost."""
+    alike = np.zeros((3, 80))
+    found = spread(alike, alike)
+    assert found.document == pytest.approx(80**0.5 * 2**0.5 / 82) and found.seed == 0
+    needed = documents_needed(0.01, 3, found)
+    assert needed is not None and needed > 1000
+
+
+def test_sizes_that_settle_are_the_cheapest_that_do() -> None:
+    assumed = Spread(document=0.5, seed=0.05, residual=0.4)
+    size = sizes_that_settle(0.1, 1, assumed)
+    assert size is not None and size[1] >= 2  # one seed settles nothing
+    assert minimum_detectable(*size, assumed) <= 0.1
+    others = ((documents_needed(0.1, seeds, assumed), seeds) for seeds in (2, 3, 5, 10))
+    assert size[0] * size[1] == min(n * seeds for n, seeds in others if n)
+    assert sizes_that_settle(0.001, 3, assumed) is None
 
 
 def test_what_it_would_take() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from advisor.errors import InputError
+from harness.arm import Arm, arm_of
 from harness.records import Environment, Results, Run, RunSpec, Score, read_run
 
 SPEC = RunSpec(
@@ -24,8 +25,7 @@ SPEC = RunSpec(
     dataset="d",
     dataset_fingerprint="g",
     split=None,
-    objective="threshold(10%)",
-    learning_rate=1e-5,
+    arm=Arm(objective="threshold(10%)", learning_rate=1e-5),
     seed=0,
     training={"max_steps": 3, "warmup_ratio": 0.1},
     tasks=("a", "b"),
@@ -43,6 +43,10 @@ SCORE = Score(
 
 def make(**changes: Any) -> Run:
     """A small run; changes go to its specification where they are fields of it, else to the run."""
+    of_arm = {name: changes.pop(name) for name in ("objective", "learning_rate") if name in changes}
+    if of_arm:
+        own = {"method": SPEC.arm.method, "learning_rate": SPEC.arm.learning_rate} | of_arm
+        changes["arm"] = arm_of(own.pop("objective", own.pop("method")), **own)
     of_spec = {name: changes.pop(name) for name in list(changes) if hasattr(SPEC, name)}
     run = Run(
         spec=replace(SPEC, **of_spec),
@@ -61,8 +65,9 @@ def make(**changes: Any) -> Run:
 
 def test_the_id_is_the_hash_of_the_canonical_text() -> None:
     text = (
-        '{"dataset":"d","dataset_fingerprint":"g","evaluation":{"limit":null,"temperatures":[0.0,1.0]},'
-        '"learning_rate":1e-05,"model":"m","model_fingerprint":"f","objective":"threshold(10%)","seed":0,'
+        '{"arm":{"learning_rate":1e-05,"objective":"threshold(10%)"},"dataset":"d",'
+        '"dataset_fingerprint":"g","evaluation":{"limit":null,"temperatures":[0.0,1.0]},'
+        '"model":"m","model_fingerprint":"f","seed":0,'
         '"split":null,"tasks":["a","b"],"training":{"max_steps":3,"warmup_ratio":0.1}}'
     )
     assert SPEC.id == hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -70,12 +75,47 @@ def test_the_id_is_the_hash_of_the_canonical_text() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"learning_rate": 1.1e-5}, {"objective": "nll"}, {"tasks": ("a",)}, {"split": "x"},
+    [{"seed": 1}, {"arm": replace(SPEC.arm, learning_rate=1.1e-5)}, {"tasks": ("a",)},
+     {"arm": replace(SPEC.arm, objective="nll")}, {"arm": replace(SPEC.arm, targets="own(4)")},
+     {"split": "x"},
      {"training": {"max_steps": 3, "warmup_ratio": 0.10000000000000002}}, {"evaluation": {}}],
     ids=str,
 )  # fmt: skip
 def test_every_setting_makes_another_run(change: dict[str, Any]) -> None:
     assert replace(SPEC, **change).id != SPEC.id
+
+
+def test_a_control_is_not_run_again_as_an_arm() -> None:
+    """Why an arm was run decides nothing of what its run does."""
+    control = replace(SPEC, arm=replace(SPEC.arm, control="tenth", decoding=0.0))
+    assert control.id == SPEC.id and control != SPEC
+
+
+FIRST = Path(__file__).parent / "records"
+
+
+@pytest.mark.parametrize("path", sorted(FIRST.glob("*.json")), ids=lambda path: path.stem)
+def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None:
+    """A finished run is found under its id of today in the file of then: nothing is repeated."""
+    run = read_run(path)
+    assert run.schema == 2 and run.error is None
+    results = Results(tmp_path)
+    copy = tmp_path / "runs" / path.name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    assert results.find(run.spec) == run and results.path(run.spec) == copy
+    assert results.write(run) == copy and len(list(copy.parent.iterdir())) == 1
+
+
+def test_the_first_format_is_read_as_it_was_meant() -> None:
+    old = read_run(FIRST / "schema-1-rewritten.json")
+    assert old.spec.arm == Arm(objective="cadft(1)", targets="rewritten", learning_rate=0.0003)
+    assert old.spec.teachers is None
+    taught = read_run(FIRST / "schema-1-teacher.json")
+    assert taught.spec.arm == Arm(
+        objective="fire(sampled)", targets="rollouts", learning_rate=0.0003
+    )
+    assert taught.spec.teachers and taught.spec.tasks == ("ladder_chain",)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -159,7 +199,7 @@ def test_fields_of_newer_versions_are_left_out(tmp_path: Path) -> None:
      ("[1, 2]", "not a whole record"),
      ('{"model_type": "llama"}', "not a whole record"), ('{"schema": 1}', "not a whole record"),
      ("\udcff", "not a whole record"), ("[" * 100_000, "not a whole record"),
-     ('{"schema": 2, "spec": {}}', "format 2 is not format 1")],
+     ('{"schema": 3, "spec": {}}', "format 3 is not among the formats 1 to 2")],
     ids=["empty", "cut", "list", "foreign", "only a schema", "not UTF-8", "deep", "newer"],
 )  # fmt: skip
 def test_a_broken_file_is_named_in_one_line(tmp_path: Path, text: str, says: str) -> None:

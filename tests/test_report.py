@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from test_compare import bits, log
-from test_study import flat, play, prior_leaning_wins, study_of
+from test_study import flat, play, prior_leaning_wins, row_of, study_of
 
 from advisor.arguments import parse
 from advisor.cli import main
@@ -81,7 +81,7 @@ class Page(HTMLParser):
 
 def fill(folder: Path, runs: list[Run], **changes: Any) -> Path:
     for run in runs:
-        steps = STEPS if run.spec.objective != "base" else ()
+        steps = STEPS if run.spec.arm.method != "base" else ()
         Results(folder).write(replace(run, prior=PRIOR, steps=steps, **changes))
     return folder
 
@@ -199,8 +199,8 @@ def test_studies_alike_but_for_their_training_are_told_apart() -> None:
     alike = [study_of(training={"logging_steps": "5", **more}) for more in settings]
     others = replace(alike[2], seeds=(0, 1)), study_of(model="other")
     titles = titles_of([Evidence(study=one, runs=()) for one in (*alike, *others)])
-    assert len(set(titles)) == 5 and titles[3].endswith("seeds 2")
-    assert "max_steps 75" in titles[0] and "optim sgd" in titles[1]
+    assert len(set(titles)) == 5 and titles[3].endswith("seeds=2")
+    assert "max_steps=75" in titles[0] and "optim=sgd" in titles[1]
     assert not any("logging_steps" in title for title in titles)
 
 
@@ -218,13 +218,13 @@ def test_the_page_says_what_was_settled(page: Page, verdict: Verdict) -> None:
     names = [tag for tag, _ in page.tags]
     places = [names.index(tag) for tag in ("h1", "table", "svg", "dl", "pre")]
     assert places == sorted(places), "verdict, comparisons, figures, method, command"
-    row = next(row for row in verdict.rows if (row.arm, row.baseline) == ("neg_p", "nll"))
+    row = row_of(verdict, "neg_p", "nll")
     low, high = map(signed, row.difference.interval)
     assert [
         *("neg_p", "better", signed(row.difference.estimate), f"{low} to {high}"),
         *("< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}", f"{row.score:.1f}"),
     ] in page.rows
-    curve = verdict.curve["neg_p"]
+    curve = verdict.curve[row.arm]
     assert ["neg_p", *(f"{curve[t]:.1f}" for t in (0.0, 0.5, 1.0))] in page.rows
     assert "Stopped early by racing, being clearly behind: threshold(0.2)" in page.text
 
@@ -305,8 +305,8 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     bland = play(study_of(seeds=(0,), objectives=("nll", "neg_p")), prior_leaning_wins)
     named = renamed(bland, model=HOSTILE, dataset=f"{HOSTILE}2", split=HOSTILE, tasks=(HOSTILE,))
     runs = [
-        replace(run, spec=replace(run.spec, objective=HOSTILE, training=run.spec.training))
-        if run.spec.objective == "neg_p"
+        replace(run, spec=replace(run.spec, arm=replace(run.spec.arm, objective=HOSTILE)))
+        if run.spec.arm.method == "neg_p"
         else run
         for run in named
     ]
@@ -315,7 +315,7 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     page = Page(write_report(tmp_path).path)
     assert {tag for tag, _ in page.tags} <= INERT
     assert not any(name.startswith("on") for _, found in page.tags for name in found)
-    assert f"Use {SHOWN}" in page.text and f"{SHOWN} failed" in page.text
+    assert f"Keep the checkpoint of {SHOWN}" in page.text and f"{SHOWN} failed" in page.text
     assert page.text.count(SHOWN) > 20
     assert not (set(HOSTILE) - set(SHOWN)) & set(page.source)
 
@@ -323,10 +323,19 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("quick")
 def test_before_the_grid_is_whole_nothing_is_settled(runs: list[Run], tmp_path: Path) -> None:
     report = write_report(fill(tmp_path, runs[:5]))  # the base, nll twice, neg_p twice
-    assert report.headlines[0].startswith("Use neg_p"), "without the third objective it is whole"
-    cut = tmp_path / "cut"
-    report = write_report(fill(cut, [*runs[:4], runs[5]]))
-    assert "Not settled: 2 of 6 runs of the learning-rate grid are missing" in report.headlines[0]
+    assert report.headlines[0].startswith(
+        "Not complete (1 run is due): Keep the checkpoint of neg_p"
+    )
+    part = write_report(fill(tmp_path / "part", [*runs[:4], runs[5]]))
+    waits = (
+        "Not complete (at least 2 runs are due, neg_p and threshold(0.2) not judged yet): Keep the"
+    )
+    assert part.headlines[0].startswith(f"{waits} checkpoint of nll: nll less the untouched model")
+    assert not any(cells[0] == "neg_p" and "ahead" in cells for cells in Page(part.path).rows)
+    report = write_report(fill(tmp_path / "cut", [*runs[:2], runs[4]]))
+    assert report.headlines[0] == (
+        "Not settled: 2 of 4 runs of the learning-rate grid are missing (nll at 0.001, neg_p at 0.0001)."
+    )
     page = Page(report.path)
     assert "goes on where it stopped" in page.text and page.count("svg") == 3
     assert any(cells[:1] == ["nll"] and "base" not in cells for cells in page.rows)
@@ -335,9 +344,12 @@ def test_before_the_grid_is_whole_nothing_is_settled(runs: list[Run], tmp_path: 
 @pytest.mark.usefixtures("quick")
 def test_a_study_that_was_killed_says_so(study: Study, runs: list[Run], tmp_path: Path) -> None:
     assert len(runs) > 9
-    page = Page(write_report(fill(tmp_path, runs[:9])).path)
-    left = next_runs(study_of(seeds=(0, 1)), runs[:9])
-    assert left and f"Not complete: {len(left)} more" in page.text
+    """First in the title of the page, in the verdict and in what the command prints."""
+    report = write_report(fill(tmp_path, runs[:9]))
+    page, left = Page(report.path), next_runs(study_of(seeds=(0, 1)), runs[:9])
+    says = f"Not complete (at least {len(left)} runs are due)"
+    assert len(left) > 1 and report.headlines[0].startswith(f"{says}: ")
+    assert page.text.startswith(says) and f"{says}: the verdict may still change" in page.text
 
 
 def test_the_base_alone_and_failures_alone_give_a_page(runs: list[Run], tmp_path: Path) -> None:
@@ -410,9 +422,9 @@ def test_logs_of_lm_eval_are_compared(tmp_path: Path) -> None:
         log(tmp_path / name, bits(share, 100), model=f"org/{name}")
     report = write_report(tmp_path)
     page, found = Page(report.path), compare([tmp_path])
-    row = next(row for row in found.rows if (row.arm, row.baseline) == ("neg_p", "nll"))
-    low, high = map(signed, row.interval)
-    assert ["neg_p", row.verdict, signed(row.difference), f"{low} to {high}"] in [
+    row = next(r for r in found.rows if (r.arm.label, r.baseline.label) == ("neg_p", "nll"))
+    low, high = map(signed, row.difference.interval)
+    assert ["neg_p", "ahead", signed(row.difference.estimate), f"{low} to {high}"] in [
         cells[:4] for cells in page.rows
     ]
     assert page.count("svg") == 1

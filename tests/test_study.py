@@ -11,10 +11,12 @@ from rich.console import Console
 
 from advisor.errors import InputError
 from harness import command
+from harness.arm import Arm, arm_of
+from harness.contrasts import Row
 from harness.environment import Environment
 from harness.records import Run, RunSpec, Score
-from harness.study import Arm, Study, arm_scores, chosen_arms, next_runs
-from harness.verdict import settle
+from harness.study import Study, arm_scores, chosen_arms, next_runs
+from harness.verdict import Verdict, settle
 
 DOCUMENTS = 300
 HERE = Environment.here()
@@ -53,8 +55,14 @@ def play(study: Study, truth: Any) -> list[Run]:
     runs: list[Run] = []
     while specs := next_runs(study, runs):
         assert not {spec.id for spec in specs} & {run.spec.id for run in runs}, "nothing runs twice"
-        runs += [run_of(spec, truth(spec.objective, spec.learning_rate)) for spec in specs]
+        runs += [run_of(spec, truth(spec.arm.method, spec.arm.learning_rate)) for spec in specs]
     return runs
+
+
+def row_of(verdict: Verdict, arm: str, baseline: str) -> Row:
+    """The row of an arm against a baseline, by their texts."""
+    [found] = [r for r in verdict.rows if (r.arm.label, r.baseline.label) == (arm, baseline)]
+    return found
 
 
 def flat(accuracy: float) -> dict[float, float]:
@@ -72,7 +80,9 @@ def prior_leaning_wins(objective: str, rate: float | None) -> dict[float, float]
 def test_every_arm_gets_the_same_grid_and_keeps_its_best_rate() -> None:
     study = study_of()
     runs = play(study, prior_leaning_wins)
-    tried = {(run.spec.objective, run.spec.learning_rate) for run in runs if run.spec.seed == 0}
+    tried = {
+        (run.spec.arm.method, run.spec.arm.learning_rate) for run in runs if run.spec.seed == 0
+    }
     assert set(itertools.product(study.objectives, study.learning_rates)) <= tried
     rates = {arm.label: arm.learning_rate for arm in chosen_arms(study, runs)}
     assert rates["neg_p"] == 1e-3 and rates["nll"] == 1e-4
@@ -82,7 +92,7 @@ def test_every_arm_gets_the_same_grid_and_keeps_its_best_rate() -> None:
 def test_a_teacher_is_part_of_the_runs_that_have_one_and_of_no_other() -> None:
     """So that a teacher added later repeats no run."""
     teachers = {"route": None, "models": {"big": {"name": "big", "fingerprint": "b"}}}
-    arms = [Arm(objective=name, learning_rate=1e-3) for name in ("nll", "fire(percentile=0)")]
+    arms = [arm_of(name, learning_rate=1e-3) for name in ("nll", "fire(percentile=0)")]
     before, after = study_of(), study_of(teachers=teachers)
     plain, taught = (after.spec(arm, 0) for arm in arms)
     assert plain == before.spec(arms[0], 0) and plain.id == before.spec(arms[0], 0).id
@@ -98,10 +108,10 @@ def test_a_rate_that_the_development_documents_do_not_settle_is_said() -> None:
 
     study = study_of(objectives=("nll", "neg_p"))
     verdict = settle(study, play(study, truth))
-    assert verdict.open_rates.keys() == {"neg_p"}
-    assert set(verdict.open_rates["neg_p"]) == {1e-3, 1e-4}
+    [(open_arm, rates)] = verdict.open_rates.items()
+    assert open_arm.method == "neg_p" and set(rates) == {1e-3, 1e-4}
     arms = {arm.label: arm for arm in chosen_arms(study, play(study, truth))}
-    assert verdict.open_rates["neg_p"][0] == arms["neg_p"].learning_rate
+    assert rates[0] == arms["neg_p"].learning_rate
     assert "neg_p" in verdict.remark and "nll" not in verdict.remark
     one = study_of(objectives=("nll", "neg_p"), learning_rates=(1e-3,))
     assert settle(one, play(one, truth)).remark == ""
@@ -113,9 +123,9 @@ def test_racing_spares_runs_of_arms_that_are_clearly_behind() -> None:
         play(study_of(full=True), prior_leaning_wins),
     )
     assert len(raced) < len(whole)
-    seeds = [run.spec.seed for run in raced if run.spec.objective == "threshold(0.2)"]
+    seeds = [run.spec.seed for run in raced if run.spec.arm.method == "threshold(0.2)"]
     assert max(seeds) == 0
-    assert {run.spec.seed for run in raced if run.spec.objective == "nll"} == {0, 1, 2}
+    assert {run.spec.seed for run in raced if run.spec.arm.method == "nll"} == {0, 1, 2}
 
 
 def test_a_killed_study_goes_on_where_it_stopped() -> None:
@@ -129,8 +139,8 @@ def test_a_killed_study_goes_on_where_it_stopped() -> None:
 
 def test_the_better_arm_wins_with_its_gain() -> None:
     verdict = settle(study_of(), play(study_of(), prior_leaning_wins))
-    row = next(row for row in verdict.rows if (row.arm, row.baseline) == ("neg_p", "nll"))
-    assert verdict.winner == "neg_p" and row.verdict == "better"
+    row = row_of(verdict, "neg_p", "nll")
+    assert verdict.winner.label == "neg_p" and row.verdict == "better"
     assert row.difference.estimate == pytest.approx(row.score - row.baseline_score)
     assert 15 < row.difference.estimate < 35
     assert not verdict.sharpening and "Use neg_p" in verdict.headline
@@ -143,7 +153,7 @@ def test_a_gain_that_a_lower_temperature_closes_is_called_sharpening() -> None:
         return flat(0.3) if objective == "base" else flat(0.78 if objective == "neg_p" else 0.5)
 
     verdict = settle(study_of(), play(study_of(), truth))
-    assert verdict.winner == "neg_p" and verdict.sharpening
+    assert verdict.winner.label == "neg_p" and verdict.sharpening
     assert "sharpening" in verdict.headline and "nll at temperature 0" in verdict.headline
 
 
@@ -156,9 +166,8 @@ def test_what_is_not_resolved_is_not_called_sharpening() -> None:
         return flat(0.3) if objective == "base" else flat(0.78 if objective == "neg_p" else 0.5)
 
     verdict = settle(study_of(), play(study_of(), truth))
-    closer = [row for row in verdict.rows if (row.arm, row.temperature) == ("neg_p", 1.0)]
-    assert [row.verdict for row in closer if "temperature" in row.baseline] == ["not resolved"]
-    assert verdict.winner == "neg_p" and not verdict.sharpening
+    assert row_of(verdict, "neg_p", "nll at temperature 0").verdict == "not resolved"
+    assert verdict.winner.label == "neg_p" and not verdict.sharpening
     assert verdict.headline.endswith("over nll at temperature 0, is not shown.")
 
 
@@ -166,20 +175,22 @@ def test_do_not_fine_tune() -> None:
     harmful = settle(
         study_of(), play(study_of(), lambda o, rate: flat(0.6 if o == "base" else 0.3))
     )
-    assert harmful.winner == "base" and "makes the model worse" in harmful.headline
-    useless = settle(study_of(), play(study_of(), lambda o, rate: flat(0.5)))
-    assert useless.winner == "base" and "no objective is shown to be better" in useless.headline
+    assert harmful.winner.label == "base" and harmful.fine_tune is False
+    assert harmful.headline.startswith("Every arm scores below the untouched model (the best, ")
+    assert "Do not fine-tune: no arm gains as much as 1 point" in harmful.headline
 
 
 def test_nll_where_nothing_is_better() -> None:
     verdict = settle(
         study_of(), play(study_of(), lambda o, rate: flat(0.3 if o == "base" else 0.6))
     )
-    assert verdict.winner == "nll" and "no other objective" in verdict.headline
+    assert verdict.winner.label == "nll" and "no other objective" in verdict.headline
     worse = settle(
         study_of(), play(study_of(), lambda o, rate: flat({"base": 0.2, "nll": 0.8}.get(o, 0.4)))
     )
-    assert worse.winner == "nll" and "the others are worse" in worse.headline
+    assert (
+        worse.winner.label == "nll" and "the others are worse, or were far behind" in worse.headline
+    )
 
 
 def unlucky(run: Run) -> Run:
@@ -196,22 +207,22 @@ def test_an_arm_that_beats_the_base_is_used_though_it_is_not_shown_to_beat_nll()
     truth = {"base": 0.3, "nll": 0.5, "neg_p": 0.5}
     runs = play(study, lambda o, rate: flat(truth.get(o, 0.3)))
     # One seed of NLL came to nothing, at every rate: against it nothing is resolved.
-    runs = [unlucky(r) if (r.spec.objective, r.spec.seed) == ("nll", 1) else r for r in runs]
+    runs = [unlucky(r) if (r.spec.arm.method, r.spec.seed) == ("nll", 1) else r for r in runs]
     verdict = settle(study, runs)
-    found = {(row.arm, row.baseline): row.verdict for row in verdict.rows}
-    assert found["nll", "base"] == "not resolved" and found["neg_p", "base"] == "better"
-    assert verdict.winner == "neg_p"
+    assert row_of(verdict, "nll", "base").verdict == "not resolved"
+    assert row_of(verdict, "neg_p", "base").verdict == "better"
+    assert verdict.winner.label == "neg_p"
     assert "Use neg_p" in verdict.headline and "better than nll is not shown" in verdict.headline
 
 
 def test_an_arm_that_the_budget_cut_short_was_not_dropped() -> None:
     study = study_of(objectives=("nll", "neg_p"))
     runs = play(study, prior_leaning_wins)
-    cut = [r for r in runs if not (r.spec.objective == "neg_p" and r.spec.seed > 1)]
-    [row] = [r for r in settle(study, cut).rows if (r.arm, r.baseline) == ("neg_p", "base")]
+    cut = [r for r in runs if not (r.spec.arm.method == "neg_p" and r.spec.seed > 1)]
+    row = row_of(settle(study, cut), "neg_p", "base")
     assert row.difference.seeds == 2 and not row.dropped and row.adjusted_p < 0.05
     raced = settle(study_of(), play(study_of(), prior_leaning_wins))
-    assert {row.arm for row in raced.rows if row.dropped} == {"threshold(0.2)"}
+    assert {row.arm.label for row in raced.rows if row.dropped} == {"threshold(0.2)"}
 
 
 def test_runs_on_other_documents_are_not_compared() -> None:
@@ -231,7 +242,7 @@ def test_arms_of_long_names_can_be_told_apart_in_a_narrow_terminal(
     runs = play(study, lambda arm, _: flat(0.3 if arm == "base" else 0.6))
     console = Console(width=80, file=io.StringIO())
     monkeypatch.setattr(command, "out", console)
-    command.show(settle(study, runs), complete=True)
+    command.show(settle(study, runs))
     shown = "".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "…" not in shown and "0.1)" in shown and "0.2)" in shown
 

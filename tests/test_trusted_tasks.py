@@ -122,6 +122,18 @@ def test_what_needs_no_code_is_read(here: Path, write: Write) -> None:
     assert task_names(own) == ["mine"]  # the package's own functions are the package's
 
 
+def test_a_copy_of_the_packages_own_task_is_read_unless_a_file_shadows_its_function(
+    here: Path, write: Write
+) -> None:
+    ladder = Path(__file__).parents[1] / "harness" / "ladder" / "tasks" / "_ladder"
+    write("_copy", ladder.read_bytes())
+    path = write("t.yaml", "include: _copy\ntask: t\ndataset_kwargs: {skill: add}\n")
+    assert task_names(path) == ["t"]
+    (here / "harness" / "ladder").mkdir(parents=True)
+    write("harness/ladder/problems.py", MARKS)
+    assert "harness.ladder.problems.problem_sets" in refused(path)
+
+
 def test_allowed_code_runs(here: Path, write: Write) -> None:
     path = write("t.yaml", f"task: t\n{FUNCTION}{PLAIN}")
     assert task_names(path, trust_remote_code=True) == ["t"]

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arm import NLL
 from harness.calibration.findings import LEANING, Case
 from harness.calibration.gains import POINTS, TENTH, _best, _with_control
 from harness.calibration.ledger import RunLine
 from harness.statistics import Difference, paired_difference
-from harness.study import NLL
 
 Array = NDArray[np.float64]
 GREEDY, SAMPLED = 0.0, 1.0

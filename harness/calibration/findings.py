@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.features import DEEP, PRIOR
+from harness.arm import BASE
 from harness.calibration import study
 from harness.calibration.fit import Sample
 from harness.calibration.grid import SOME, TASKED, Cell
 from harness.calibration.judge import Interval, drawn_weights
 from harness.calibration.ledger import CellLine, RunLine
 from harness.ladder.skills import SYSTEMATIC, UNKNOWN
-from harness.study import BASE
 
 Array = NDArray[np.float64]
 LEANING = "neg_p"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.arm import BASE, NLL
 from harness.calibration.ledger import RunLine
 from harness.statistics import paired_difference
-from harness.study import BASE, NLL
 
 POINTS = 100.0
 TENTH = "nll, lr/10"

@@ -20,6 +20,7 @@ from advisor.data import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model import LoadedModel, load_model
 from advisor.prior import measure_prior
+from harness.arm import BASE, NLL, arm_of
 from harness.calibration.grid import RATES, SOME, Cell
 from harness.calibration.ledger import CellLine, RunLine, append, pack, read
 from harness.calibration.models import checkpoint
@@ -29,7 +30,7 @@ from harness.fit import Problem, fit
 from harness.ladder.build import draw_demonstrations
 from harness.ladder.problems import problem_sets
 from harness.records import RunSpec
-from harness.study import BASE, NLL, steps_of
+from harness.study import steps_of
 
 ARMS = ("neg_p", "p_pow(10)", "threshold(0.2)", "cadft(1)", "idft(1, 0.1, 2)")
 """Beside the base and NLL, which also runs at a tenth of every rate."""
@@ -250,8 +251,7 @@ class Bench:
             dataset=self.cell.name,
             dataset_fingerprint=self.demonstrations.info.fingerprint,
             split=None,
-            objective=run.objective,
-            learning_rate=run.learning_rate,
+            arm=arm_of(run.objective, learning_rate=run.learning_rate),
             seed=run.seed,
             training={} if run.objective == BASE else training,
             tasks=(f"ladder_{self.cell.skill}",),

@@ -9,6 +9,7 @@ from typing import Any
 
 from advisor.calibration import Calibration, Decoding, decoding
 from advisor.features import DEEP, features
+from harness.arm import BASE, NLL
 from harness.calibration.fit import FORWARD, Sample, levels_of, order_of
 from harness.calibration.gains import TENTH, gains
 from harness.calibration.grid import Cell
@@ -26,7 +27,6 @@ from harness.calibration.judge import (
     race,
 )
 from harness.calibration.ledger import CellLine, RunLine
-from harness.study import BASE, NLL
 
 ARMS_AT_LEAST = 5
 """Arms beside NLL that a cell must have run to count."""

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
+from harness.arm import BASE
 from harness.plots.style import (
     BARS,
     GREY,
@@ -27,7 +28,6 @@ from harness.plots.style import (
 )
 from harness.ranks import Aggregate
 from harness.statistics import Interval, paired_difference
-from harness.study import BASE
 
 MEASURES = {
     "nll": "NLL of the target tokens, nats",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from advisor.objectives import Objective, TokenStats
 from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from harness.arm import BASE
 from harness.plots.style import (
     BARS,
     GREY,
@@ -29,7 +30,6 @@ from harness.plots.style import (
     shorten,
 )
 from harness.statistics import Interval
-from harness.study import BASE
 
 REGIMES = (
     (WEAK_REGIME, 0.0, WEAK, arm_style("nll").colour),

@@ -18,8 +18,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from advisor.errors import InputError, printable
 from advisor.objectives import OBJECTIVES, Objective, get_objective
+from harness.arm import BASE
 from harness.statistics import Interval
-from harness.study import BASE
 
 INK = "#767676"
 """Axes and text: 4 : 1 and more against white and against dark; `svg` makes it the colour of the page."""

@@ -54,6 +54,7 @@ def command(evidence: Evidence) -> str:
     lines = [
         _flag(name, values) for name, values in flags.items() if values and values[0] is not None
     ]
+    lines += ["--full"] if study.full else []
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
 
 

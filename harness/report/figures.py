@@ -12,21 +12,26 @@ from matplotlib.axes import Axes
 
 from advisor.errors import InputError
 from harness import plots
+from harness.arm import BASE, DEMONSTRATIONS, NLL, Arm, labels
 from harness.compare import Comparison
+from harness.contrasts import default_margin
 from harness.plots import Curve, Estimate, Gain
 from harness.plots.style import objective_of
 from harness.published import read_published
 from harness.ranks import Aggregate, aggregate
 from harness.records import Run
 from harness.studies import Evidence
-from harness.study import BASE, NLL, Arm, arm_scores, part_values
+from harness.study import part_scores, sheet_of
 from harness.verdict import Verdict
 
 PUBLISHED = {"neg_p": "neg_p", "threshold": "threshold(0.2)"}
 """Columns of the table of published cells -> labels of the arms."""
-CONTROL = Arm(objective=NLL, tenth=True).label
 WIDTH, HEIGHT = 4.6, 3.1
 """Inches: text is then as large as the page's small print, in two columns or on a telephone."""
+DIRECTIONS = {
+    True: "Right of zero the arm is better than the baseline.",
+    False: "Left of zero the arm is better than the baseline: lower scores are better.",
+}
 HERE, ELSEWHERE = "this study", "other studies"
 """Domains of points in the continuum plot, beside "published"."""
 
@@ -42,7 +47,7 @@ class Figure:
 
 
 def study_figures(
-    evidence: Evidence, verdict: Verdict | None, elsewhere: Sequence[Gain], margin: float
+    evidence: Evidence, verdict: Verdict | None, elsewhere: Sequence[Gain], margin: float | None
 ) -> list[Figure]:
     """Every figure that the runs of a study allow; without a verdict, those that need none.
 
@@ -50,7 +55,7 @@ def study_figures(
         evidence: the study.
         verdict: of `settle`; None where nothing can be settled yet.
         elsewhere: points of the continuum that are not this study's.
-        margin: points that do not matter.
+        margin: difference that does not matter; None: one point for shares, none for other units.
     """
     settled = [] if verdict is None else _settled(evidence, verdict, margin)
     figures = [*settled, *_training(evidence), *_prior(evidence)]
@@ -59,17 +64,25 @@ def study_figures(
     return figures
 
 
-def _settled(evidence: Evidence, verdict: Verdict, margin: float) -> list[Figure]:
+def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list[Figure]:
     """What takes a chosen learning rate per arm."""
     rows, scores = verdict.rows, task_scores(evidence)
+    unit, heat = rows[0].unit, verdict.curve[next(iter(verdict.curve))]
     figures = [
         Figure(
-            svg=_draw(plots.forest, rows, rows=len(rows), margin=margin),
-            caption="Right of zero the arm is better. An interval inside the shaded margin is a difference "
-            "that does not matter; one that leaves it and covers zero is not resolved.",
+            svg=_draw(
+                plots.forest,
+                rows,
+                verdict.labels,
+                rows=len(rows),
+                margin=default_margin(margin, unit),
+                unit=unit,
+            ),
+            caption=f"{DIRECTIONS[rows[0].higher_is_better]} An interval inside the shaded margin is a "
+            "difference that does not matter; one that leaves it and covers zero is not resolved.",
         ),
         Figure(
-            svg=_draw(plots.benchmarks, scores, rows=sum(map(len, scores.values()))),
+            svg=_draw(plots.benchmarks, scores, rows=sum(map(len, scores.values())), unit=unit),
             caption="Test documents at the temperature of use. The line is the untouched model. The arms "
             "share documents, so overlapping intervals do not mean a tie.",
         ),
@@ -83,17 +96,18 @@ def _settled(evidence: Evidence, verdict: Verdict, margin: float) -> list[Figure
                 "not decide.",
             )
         )
-    if len(curves := temperature_curves(evidence, verdict)) and len(verdict.curve[NLL]) > 1:
-        of_use = evidence.study.temperature
+    if len(heat) > 1:
+        curves, of_use = temperature_curves(evidence, verdict), evidence.study.temperature
         figures.append(
             Figure(
-                svg=_draw(plots.temperatures, curves, of_use=of_use),
-                caption="Where NLL decoded more coolly reaches the winner, the gain is sharpening.",
+                svg=_draw(plots.temperatures, curves, of_use=of_use, unit=unit),
+                caption="If plain NLL at a lower temperature scores as well as the winner, lowering the "
+                "temperature does the same.",
             )
         )
     figures.append(
         Figure(
-            svg=_draw(plots.learning_rates, rate_curves(evidence)),
+            svg=_draw(plots.learning_rates, rate_curves(evidence), unit=unit),
             caption="Development documents, first seed: each objective keeps its best rate.",
         )
     )
@@ -142,13 +156,24 @@ def continuum(points: Sequence[Gain]) -> Figure:
     )
 
 
-def comparison_figure(comparison: Comparison, margin: float) -> Figure:
-    """The differences of `advisor compare`."""
-    rows = comparison.rows
-    return Figure(
-        svg=_draw(plots.forest, rows, rows=len(rows), margin=margin, levels=comparison.levels),
-        caption="Right of zero the arm is better than the baseline.",
-    )
+def comparison_figures(comparison: Comparison, margin: float | None) -> list[Figure]:
+    """The differences of `advisor compare`, a figure for each unit and direction."""
+    kinds = dict.fromkeys((row.unit, row.higher_is_better) for row in comparison.rows)
+    return [
+        Figure(
+            svg=_draw(
+                plots.forest,
+                rows,
+                comparison.labels,
+                rows=len(rows),
+                margin=default_margin(margin, unit),
+                unit=unit,
+            ),
+            caption=DIRECTIONS[higher],
+        )
+        for unit, higher in kinds
+        if (rows := [r for r in comparison.rows if (r.unit, r.higher_is_better) == (unit, higher)])
+    ]
 
 
 def _draw(
@@ -161,64 +186,71 @@ def _draw(
 
 def task_scores(evidence: Evidence) -> dict[str, dict[str, Estimate]]:
     """Task -> arm -> score on test documents at the temperature of use."""
+    arms = evidence.arms()
     return {
-        task: {
-            arm.label: Estimate.of([_test(evidence, run)[task] for run in _runs(evidence, arm)])
-            for arm in evidence.arms()
-        }
+        task: {text: _estimate(evidence, arm, task=task) for arm, text in labels(arms).items()}
         for task in evidence.study.tasks
     }
 
 
+def _estimate(
+    evidence: Evidence, arm: Arm, *, task: str | None = None, temperature: float | None = None
+) -> Estimate:
+    """Mean test score of an arm, in its unit."""
+    board = evidence.board([arm], task=task, temperature=temperature)
+    return Estimate.of([sheet.values for sheet in board.runs[arm].values()], scale=board.scale)
+
+
 def task_ranks(evidence: Evidence) -> dict[str, Aggregate]:
     """Every arm over all tasks, from a fixed state of the bootstrap."""
+    arms, tasks = evidence.arms(), evidence.study.tasks
+    boards = [evidence.board(arms, task=task) for task in tasks]
+    sign = [1.0 if board.higher_is_better else -1.0 for board in boards]
     scores = {
-        arm.label: [
-            [_test(evidence, run)[task].mean() for task in evidence.study.tasks]
-            for run in _runs(evidence, arm)
+        text: [
+            [s * board.runs[arm][seed].values.mean() for s, board in zip(sign, boards, strict=True)]
+            for seed in boards[0].runs[arm]
         ]
-        for arm in evidence.arms()
+        for arm, text in labels(arms).items()
     }
     return aggregate(scores, NLL, np.random.default_rng(0))
 
 
 def temperature_curves(evidence: Evidence, verdict: Verdict) -> dict[str, dict[float, Estimate]]:
     """Base, NLL and the best other arm -> temperature -> score on test documents."""
-    others = [row for row in verdict.rows if row.baseline == NLL and row.arm != CONTROL]
-    best = max(others, key=lambda row: row.score).arm if others else NLL
-    wanted = {BASE, NLL, best, verdict.winner}
-    done, study = evidence.done, evidence.study
+    others = [row for row in verdict.against(NLL) if not row.arm.control]
+    wanted = {verdict.winner} | {arm for arm in verdict.curve if arm.method in (BASE, NLL)}
+    wanted -= {arm for arm in wanted if arm.control}
+    if others:
+        wanted.add(max(others, key=lambda row: row.gain).arm)
     return {
-        arm.label: {
-            t: Estimate.of(arm_scores(study, arm, done, evidence.seeds(arm), t))
-            for t in verdict.curve[arm.label]
-        }
-        for arm in evidence.arms()
-        if arm.label in wanted
+        text: {t: _estimate(evidence, arm, temperature=t) for t in verdict.curve[arm]}
+        for arm, text in labels(evidence.arms()).items()
+        if arm in wanted
     }
 
 
 def rate_curves(evidence: Evidence) -> dict[str, dict[float, Estimate]]:
     """Objective -> learning rate -> score on development documents, of the first seed."""
-    study = evidence.study
-    tried = [run for run in evidence.runs if run.spec.seed == study.seeds[0]]
+    study, scale = evidence.study, evidence.board([]).scale
     curves: dict[str, dict[float, Estimate]] = {}
-    for name in study.objectives:
-        rates = {run.spec.learning_rate: run for run in tried if run.spec.objective == name}
-        curves[name] = {
-            rate: Estimate.of(np.concatenate(list(part_values(study, run, "development").values())))
-            for rate, run in sorted(rates.items())
-            if rate is not None
-        }
-    return curves
+    for spec in study.grid():
+        run, rate = evidence.done.get(spec.id), spec.arm.learning_rate
+        own = curves.setdefault(spec.arm.method, {})
+        if run is not None and rate is not None:
+            scores = part_scores(study, run, "development")
+            if scores:
+                own[rate] = Estimate.of(sheet_of(list(scores.values())).values, scale=scale)
+    return {method: dict(sorted(curve.items())) for method, curve in curves.items()}
 
 
 def training_curves(evidence: Evidence) -> list[Curve]:
     """The step logs of the chosen arms on all seeds; before arms are chosen, of every run."""
     if evidence.obstacle() is None:
-        pairs = [(arm.label, run) for arm in evidence.arms() for run in _runs(evidence, arm)]
+        texts = labels(evidence.arms()).items()
+        pairs = [(text, run) for arm, text in texts for run in _runs(evidence, arm)]
     else:
-        pairs = [(run.spec.objective, run) for run in evidence.runs]
+        pairs = [(run.spec.arm.label, run) for run in evidence.runs]
     return [Curve(arm=arm, seed=run.spec.seed, steps=run.steps) for arm, run in pairs if run.steps]
 
 
@@ -232,20 +264,20 @@ def gains(evidence: Evidence, verdict: Verdict, *, domain: str | None = None) ->
         return []
     return [
         Gain(
-            arm=row.arm,
+            arm=row.arm.label,
             mean_p=prior["mean_p"],
             mean_p_interval=tuple(prior["mean_p_interval"]) if "mean_p_interval" in prior else None,
-            gain=row.difference.estimate,
-            interval=row.difference.interval,
+            gain=row.gain,
+            interval=row.gain_interval,
             domain=domain or evidence.runs[0].domain,
             documents=row.difference.documents,
             seeds=row.difference.seeds,
         )
-        for row in verdict.rows
-        if row.baseline == NLL
-        and row.arm != CONTROL
-        and "@" not in row.arm
-        and objective_of(row.arm) is not None
+        for row in verdict.against(NLL)
+        if row.arm.targets == DEMONSTRATIONS
+        and not row.arm.control
+        and row.unit == "points"
+        and objective_of(row.arm.objective) is not None
     ]
 
 
@@ -276,7 +308,3 @@ def published_gains(path: Path) -> list[Gain]:
 def _runs(evidence: Evidence, arm: Arm) -> list[Run]:
     done = evidence.done
     return [done[evidence.study.spec(arm, seed).id] for seed in evidence.seeds(arm)]
-
-
-def _test(evidence: Evidence, run: Run) -> dict[str, Any]:
-    return part_values(evidence.study, run, "test")

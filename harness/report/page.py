@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from markupsafe import Markup
 from advisor import __version__
 from advisor.errors import InputError, printable
 from advisor.publish import publish
+from harness.arm import LOGGED
 from harness.compare import Comparison, compare
+from harness.contrasts import Row
 from harness.plots import Gain, arm_style
 from harness.records import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
@@ -24,6 +26,8 @@ from harness.verdict import Verdict, settle
 TEMPLATE = Path(__file__).with_name("page.html")
 PUBLISHED = "published.csv"
 """Cells of published tables, looked for in the folder and the two above it."""
+UNFINISHED = ("Not complete", "Not settled")
+"""How headlines of studies begin that are not at their end."""
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, StopIteration)
 """What records that `advisor confirm` did not write may lead to."""
 
@@ -65,7 +69,11 @@ class _Case:
 
 
 def write_report(
-    folder: Path | str, output: Path | str | None = None, *, margin: float = 1.0
+    folder: Path | str,
+    output: Path | str | None = None,
+    *,
+    margin: float | None = None,
+    **score: Any,
 ) -> Report:
     """Write one HTML page about everything recorded under a folder.
 
@@ -73,7 +81,8 @@ def write_report(
         folder: holds `runs/` and `failed/` as `advisor confirm` writes them, or lm-eval's logged samples, at
             any depth.
         output: the page; by default `report.html` in the folder.
-        margin: points that do not matter.
+        margin: difference that does not matter; None: one point for shares, none for other units.
+        score: `metric`, `filter`, `higher_is_better` of lm-eval's logs, see `compare`.
 
     Raises:
         InputError: not a folder, nothing in it, a broken record, or a page that cannot be written.
@@ -91,7 +100,7 @@ def write_report(
     found = _find(root)
     try:
         cases = _cases(found, margin)
-        sections = _sections(root, found, cases, margin)
+        sections = _sections(root, found, cases, margin, score)
         text = render(sections, margin=margin, overview=_overview(root, cases))
     except InputError:
         raise
@@ -114,13 +123,13 @@ def write_report(
 
 
 def render(
-    sections: Sequence[Section], *, margin: float = 1.0, overview: Figure | None = None
+    sections: Sequence[Section], *, margin: float | None = None, overview: Figure | None = None
 ) -> str:
     """The page of some sections; every text is escaped, and what a reader cannot see is spelt out.
 
     Args:
         sections: in the order of the page.
-        margin: points that do not matter.
+        margin: difference that does not matter; None: one point.
         overview: a figure of all studies, shown where there are several.
     """
     environment = Environment(
@@ -133,6 +142,7 @@ def render(
     page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         sections=sections,
         overview=overview,
+        unfinished=sum(section.headline.startswith(UNFINISHED) for section in sections),
         margin=margin,
         colour=lambda arm: arm_style(arm).colour,
         version=__version__,
@@ -163,9 +173,10 @@ def _find(root: Path) -> _Found:
     return _Found(runs=dict(runs.values()), failed=tuple(failed.values()), logs=logs)
 
 
-def _cases(found: _Found, margin: float) -> list[_Case]:
+def _cases(found: _Found, margin: float | None) -> list[_Case]:
     """Every study that has a finished run, then those that have only failures."""
-    cases = [_judge(evidence, found, margin) for evidence in evidence_of(list(found.runs.values()))]
+    studies = evidence_of(list(found.runs.values()), found.failed)
+    cases = [_judge(evidence, found, margin) for evidence in studies]
     known = {run.spec.id for case in cases for run in case.failed}
     orphans = [run for run in found.failed if run.spec.id not in known]
     return cases + [
@@ -179,7 +190,7 @@ def _cases(found: _Found, margin: float) -> list[_Case]:
     ]
 
 
-def _judge(evidence: Evidence, found: _Found, margin: float) -> _Case:
+def _judge(evidence: Evidence, found: _Found, margin: float | None) -> _Case:
     settled = evidence.obstacle() is None
     return _Case(
         evidence=evidence,
@@ -189,7 +200,7 @@ def _judge(evidence: Evidence, found: _Found, margin: float) -> _Case:
     )
 
 
-def _compare(evidence: Evidence, found: _Found, margin: float) -> Comparison | None:
+def _compare(evidence: Evidence, found: _Found, margin: float | None) -> Comparison | None:
     """What can be compared of a study that cannot be settled; None where that is nothing."""
     own = evidence.done
     try:
@@ -200,7 +211,13 @@ def _compare(evidence: Evidence, found: _Found, margin: float) -> Comparison | N
         return None
 
 
-def _sections(root: Path, found: _Found, cases: Sequence[_Case], margin: float) -> list[Section]:
+def _sections(
+    root: Path,
+    found: _Found,
+    cases: Sequence[_Case],
+    margin: float | None,
+    score: Mapping[str, Any],
+) -> list[Section]:
     published = _published(root)
     sections = [
         study_section(
@@ -217,10 +234,20 @@ def _sections(root: Path, found: _Found, cases: Sequence[_Case], margin: float) 
         )
         for case, title in zip(cases, titles_of([case.evidence for case in cases]), strict=True)
     ]
-    if found.logs:
-        paths = found.logs if found.runs or found.failed else [root]
-        sections.append(comparison_section(compare(paths, margin=margin), margin=margin))
-    return sections
+    return sections + (_of_logs(root, margin, score) if found.logs else [])
+
+
+def _of_logs(root: Path, margin: float | None, score: Mapping[str, Any]) -> list[Section]:
+    """What lm-eval's logs say, alone and beside the studies of the folder."""
+    whole = compare([root], margin=margin, **score)
+    of_logs = replace(
+        whole, rows=tuple(row for row in whole.rows if _is_logged(row, whole.of_logs))
+    )
+    return [comparison_section(of_logs, margin=margin)] if of_logs.rows else []
+
+
+def _is_logged(row: Row, of_logs: Collection[str]) -> bool:
+    return row.task in of_logs or LOGGED in (row.arm.targets, row.baseline.targets)
 
 
 def _overview(root: Path, cases: Sequence[_Case]) -> Figure | None:

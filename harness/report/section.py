@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.compare import STAY, Comparison
+from harness.arm import BASE, NLL
+from harness.compare import Comparison
 from harness.plots import Gain
 from harness.records import Run
 from harness.report import facts
-from harness.report.figures import CONTROL, Figure, comparison_figure, study_figures
+from harness.report.figures import Figure, comparison_figures, study_figures
 from harness.report.tables import (
-    UNTOUCHED,
     Table,
     comparison_table,
     in_order,
@@ -23,9 +23,8 @@ from harness.report.tables import (
     run_table,
     verdict_table,
 )
-from harness.studies import Evidence
-from harness.study import BASE, NLL
-from harness.verdict import Verdict
+from harness.studies import Evidence, settings_of
+from harness.verdict import UNTOUCHED, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def study_section(
     elsewhere: Sequence[Gain],
     *,
     title: str,
-    margin: float,
+    margin: float | None,
 ) -> Section:
     """All of a study; where it cannot be settled yet, what `advisor compare` makes of its runs instead."""
     tables: tuple[Table, ...] = ()
@@ -119,37 +118,31 @@ def study_section(
     )
 
 
-def comparison_section(comparison: Comparison, *, margin: float) -> Section:
+def comparison_section(comparison: Comparison, *, margin: float | None) -> Section:
     """What `advisor compare` says of lm-eval's logs."""
-    stay = {row.task for row in comparison.rows if row.verdict == STAY}
-    found = [row for row in comparison.rows if row.verdict in ("better", "worse")]
+    found = [row for row in comparison.rows if row.verdict != "not resolved"]
     headline = f"{len(found)} of {len(comparison.rows)} comparisons resolved: against {comparison.baseline}"
-    if any(row.baseline == BASE for row in comparison.rows) and comparison.baseline != BASE:
+    over_base = any(row.baseline.objective == BASE for row in comparison.rows)
+    if over_base and comparison.baseline != BASE:
         headline += f" and {UNTOUCHED}"
-    notes = [
-        f"{task}: no arm is better than {UNTOUCHED}; do not fine-tune for it."
-        for task in sorted(stay)
-    ]
     return Section(
         title="Logged samples of lm-eval",
         headline=f"{headline}.",
-        notes=(*notes, *comparison.notes),
+        notes=comparison.notes,
         tables=(comparison_table(comparison),),
-        figures=(comparison_figure(comparison, margin),),
+        figures=tuple(comparison_figures(comparison, margin)),
     )
 
 
 def titles_of(studies: Sequence[Evidence]) -> list[str]:
     """What each study is on; where some are alike, the settings and seeds that tell them apart."""
     titles = [title_of(one) for one in studies]
-    settings = [{**one.study.training, "seeds": len(one.study.seeds)} for one in studies]
-    found = []
-    for title, own in zip(titles, settings, strict=True):
-        alike = [other for i, other in enumerate(settings) if titles[i] == title]
-        telling = [x for x in own if len({repr(other.get(x)) for other in alike}) > 1]
-        words = ", ".join(f"{name} {own[name]}" for name in telling)
-        found.append(f"{title} · {words}" if words else title)
-    return found
+    found = dict(enumerate(titles))
+    for title in set(titles):
+        alike = [i for i, other in enumerate(titles) if other == title]
+        for i, words in zip(alike, settings_of([studies[i] for i in alike]), strict=True):
+            found[i] = f"{title} · {words}" if words else title
+    return list(found.values())
 
 
 def title_of(evidence: Evidence) -> str:
@@ -166,37 +159,39 @@ def headline(evidence: Evidence, verdict: Verdict | None) -> str:
 
 
 def _scores(verdict: Verdict) -> tuple[tuple[str, str, bool], ...]:
-    """The winner, NLL, its best rival where it wins, NLL at its best temperature and the base, points."""
-    means = mean_scores(verdict)
-    others = [row.arm for row in verdict.rows if row.baseline == NLL and row.arm != CONTROL]
-    rival = max(others, key=means.__getitem__, default=None) if verdict.winner == NLL else None
-    cooler = next((name for name in means if name.startswith(f"{NLL} at ")), None)
-    shown = dict.fromkeys(name for name in (verdict.winner, NLL, rival, cooler, BASE) if name)
+    """The winner, NLL, its best rival where it wins, NLL at its best temperature and the base."""
+    means, texts = mean_scores(verdict), verdict.labels
+    others = [row for row in verdict.against(NLL) if not row.arm.control]
+    nll = next(
+        arm for arm in means if arm.method == NLL and not arm.control and arm.decoding is None
+    )
+    base = next(arm for arm in means if arm.objective == BASE)
+    rival = max(others, key=lambda row: row.gain).arm if others and verdict.winner == nll else None
+    cooler = next((arm for arm in means if arm.decoding is not None), None)
+    shown = dict.fromkeys(arm for arm in (verdict.winner, nll, rival, cooler, base) if arm)
     return tuple(
-        (UNTOUCHED if name == BASE else name, f"{means[name]:.1f}", name == verdict.winner)
-        for name in shown
+        (UNTOUCHED if arm == base else texts[arm], f"{means[arm]:.1f}", arm == verdict.winner)
+        for arm in shown
     )
 
 
 def _notes(evidence: Evidence, verdict: Verdict | None, failed: Sequence[Run]) -> list[str]:
-    study, notes = evidence.study, []
-    left = evidence.left() if verdict is not None else []
-    if left:
+    notes = []
+    if verdict is not None and verdict.incomplete:
         notes.append(
-            f"Not complete: {len(left)} more {'run is' if len(left) == 1 else 'runs are'} due, and the "
-            "verdict may still change. The command below goes on where it stopped."
+            f"{verdict.incomplete}: the verdict may still change. The command below goes on where it stopped."
         )
     if verdict is None and evidence.runs:
         notes.append("The command below goes on where it stopped.")
-    if verdict is not None and len(study.seeds) == 1:
+    if verdict is not None and all(row.difference.seeds == 1 for row in verdict.rows):
         notes.append(
-            "One seed: this is a difference of two checkpoints, not yet of two objectives."
+            "One seed: these are differences of checkpoints, ahead or behind; of objectives they say nothing."
         )
     if dropped := dict.fromkeys(row.arm for row in verdict.rows if row.dropped) if verdict else {}:
-        arms = ", ".join(dropped)
+        arms = ", ".join(verdict.labels[arm] for arm in dropped) if verdict else ""
         notes.append(f"Stopped early by racing, being clearly behind: {arms}. Their p counts as 1.")
-    if verdict is not None and verdict.remark:
-        notes.append(verdict.remark)
+    if verdict is not None:
+        notes += [text for text in (verdict.remark, *verdict.out) if text]
     open_failures = [run for run in failed if run.spec.id not in evidence.done]
     if open_failures:
         notes.append(f"{len(open_failures)} failed: see the end of this section.")
@@ -204,13 +199,11 @@ def _notes(evidence: Evidence, verdict: Verdict | None, failed: Sequence[Run]) -
 
 
 def _name(run: Run) -> str:
-    spec = run.spec
+    arm, seed = run.spec.arm, run.spec.seed
     rate = (
-        ""
-        if spec.learning_rate is None
-        else f", learning rate {spec.learning_rate:g}, seed {spec.seed}"
+        "" if arm.learning_rate is None else f", learning rate {arm.learning_rate:g}, seed {seed}"
     )
-    return spec.objective + rate
+    return arm.method + rate
 
 
 def _view(run: Run) -> RunView:

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
+from harness.arm import BASE, NLL, Arm
 from harness.compare import Comparison
+from harness.contrasts import Row
 from harness.plots import Estimate
 from harness.ranks import Aggregate
 from harness.records import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
+from harness.statistics import probability
 from harness.studies import Evidence
-from harness.study import BASE, NLL
-from harness.verdict import Row, Verdict
+from harness.verdict import UNTOUCHED, Verdict
 
-UNTOUCHED = "the untouched model"
 VERDICT = "verdict"
 """Name of the column whose cells are marked."""
 
@@ -33,9 +34,9 @@ class Table:
     """What is in it."""
 
 
-def mean_scores(verdict: Verdict) -> dict[str, float]:
-    """Arm or baseline -> points over all its seeds; the row of a dropped arm has fewer of them."""
-    found: dict[str, float] = {}
+def mean_scores(verdict: Verdict) -> dict[Arm, float]:
+    """Arm or baseline -> score over all its seeds; the row of a dropped arm has fewer of them."""
+    found: dict[Arm, float] = {}
     for row in sorted(verdict.rows, key=lambda row: row.difference.seeds):
         found |= {row.arm: row.score, row.baseline: row.baseline_score}
     return found
@@ -43,25 +44,28 @@ def mean_scores(verdict: Verdict) -> dict[str, float]:
 
 def verdict_table(verdict: Verdict) -> Table:
     """Every comparison of a confirmation, by baseline."""
-    means, groups = mean_scores(verdict), dict[str, list[Row]]()
+    means, groups = mean_scores(verdict), dict[Arm, list[Row]]()
+    texts, unit = verdict.labels, verdict.rows[0].unit
     for row in verdict.rows:
         groups.setdefault(row.baseline, []).append(row)
     return Table(
         columns=("arm", VERDICT, "difference", "95 % interval", "p (Holm)", "score"),
         groups=tuple(
             (
-                f"Against {UNTOUCHED if name == BASE else name}, which scores {means[name]:.1f}",
-                tuple(_cells(row) for row in rows),
+                f"Against {UNTOUCHED if arm.objective == BASE else texts[arm]}, "
+                f"which scores {means[arm]:.1f}",
+                tuple(_cells(row, texts) for row in rows),
             )
-            for name, rows in groups.items()
+            for arm, rows in groups.items()
         ),
-        caption="Points out of 100 on the test documents, at the temperature of use.",
+        caption=f"{'Points out of 100' if unit == 'points' else f'Scores in {unit}'} on the test documents, "
+        "at the temperature of use. Intervals and p are adjusted for the number of arms (Holm).",
     )
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row, texts: Mapping[Arm, str]) -> tuple[str, ...]:
     return (
-        row.arm,
+        texts[row.arm],
         row.verdict,
         signed(row.difference.estimate),
         interval(row.difference.interval),
@@ -74,17 +78,18 @@ def comparison_table(comparison: Comparison) -> Table:
     """The rows of `advisor compare`, by task, temperature and baseline."""
     levels = {(level.arm, level.task, level.temperature): level for level in comparison.levels}
     groups: dict[str, list[tuple[str, ...]]] = {}
+    texts = comparison.labels
     for row in comparison.rows:
         level = levels[row.arm, row.task, row.temperature]
         heat = "" if row.temperature is None else f", {facts.decoding(row.temperature)}"
-        against = UNTOUCHED if row.baseline == BASE else row.baseline
+        against = UNTOUCHED if row.baseline.objective == BASE else texts[row.baseline]
         groups.setdefault(f"{row.task}{heat}: against {against}", []).append(
             (
-                row.arm,
+                texts[row.arm],
                 row.verdict,
-                signed(row.difference),
-                interval(row.interval),
-                probability(row.p_value),
+                signed(row.difference.estimate),
+                interval(row.difference.interval),
+                "dropped" if row.dropped else probability(row.adjusted_p),
                 f"{level.mean:.1f}",
                 f"{level.documents:,} x {level.seeds}",
             )
@@ -110,7 +115,8 @@ def numbers(evidence: Evidence, verdict: Verdict) -> list[Table]:
         Table(
             columns=("arm", *(f"{t:g}" for t in temperatures)),
             groups=(("", tuple(
-                (arm, *(f"{curve[t]:.1f}" for t in temperatures)) for arm, curve in verdict.curve.items()
+                (verdict.labels[arm], *(f"{curve[t]:.1f}" for t in temperatures))
+                for arm, curve in verdict.curve.items()
             )),),
             caption="Score on test documents by decoding temperature.",
         ),
@@ -141,7 +147,7 @@ def _estimate(estimate: Estimate) -> str:
 def _rate_table(evidence: Evidence) -> Table:
     curves = rate_curves(evidence)
     rates = sorted({rate for curve in curves.values() for rate in curve})
-    chosen = {arm.objective: arm.learning_rate for arm in evidence.arms() if not arm.tenth}
+    chosen = {arm.method: arm.learning_rate for arm in evidence.arms() if not arm.control}
     rows = tuple(
         (
             name,
@@ -181,14 +187,14 @@ def _rank_table(ranks: Mapping[str, Aggregate]) -> Table:
 
 def run_table(evidence: Evidence) -> Table:
     """A line per run."""
-    of_use = evidence.study.temperature
+    of_use, scale = evidence.study.temperature, evidence.board([]).scale
     rows = tuple(
         (
-            run.spec.objective,
-            "" if run.spec.learning_rate is None else f"{run.spec.learning_rate:g}",
+            run.spec.arm.method,
+            "" if run.spec.arm.learning_rate is None else f"{run.spec.arm.learning_rate:g}",
             str(run.spec.seed),
-            _mean(run, "development", of_use),
-            _mean(run, "test", of_use),
+            _mean(run, "development", of_use, scale),
+            _mean(run, "test", of_use, scale),
             facts.duration(run.seconds),
             f"{run.tokens:,}",
             facts.size(run.peak_memory_bytes),
@@ -209,22 +215,22 @@ def run_table(evidence: Evidence) -> Table:
             "run",
         ),
         groups=(("", rows),),
-        caption="Scores are points at the temperature of use.",
+        caption=f"Scores are {evidence.board([]).unit} at the temperature of use.",
     )
 
 
-def _mean(run: Run, part: str, temperature: float) -> str:
+def _mean(run: Run, part: str, temperature: float, scale: float) -> str:
     means = [s.mean for s in run.scores if s.part == part and s.temperature in (temperature, None)]
-    return f"{100 * fmean(means):.1f}" if means else ""
+    return f"{scale * fmean(means):.1f}" if means else ""
 
 
 def in_order(runs: Iterable[Run]) -> list[Run]:
     """The base, then NLL, then the others by objective, rate and seed."""
 
     def place(run: Run) -> tuple[bool, bool, str, float, int]:
-        spec = run.spec
-        rate = spec.learning_rate or 0.0
-        return spec.objective != BASE, spec.objective != NLL, spec.objective, rate, spec.seed
+        arm = run.spec.arm
+        rate = arm.learning_rate or 0.0
+        return arm.objective != BASE, arm.method != NLL, arm.method, rate, run.spec.seed
 
     return sorted(runs, key=place)
 
@@ -237,8 +243,3 @@ def signed(points: float) -> str:
 def interval(ends: tuple[float, float]) -> str:
     """`+1.0 to +2.0`."""
     return f"{signed(ends[0])} to {signed(ends[1])}"
-
-
-def probability(p: float) -> str:
-    """Three digits, and never zero."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
