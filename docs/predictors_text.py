@@ -23,13 +23,13 @@ from predictors_evidence import (
 from scipy.stats import spearmanr
 
 from advisor.rule import STRONG, WEAK
+from harness.arm import BASE, NLL
 from harness.calibration.checks import GREEDY, SAMPLED
 from harness.calibration.findings import FEWEST, LEANING, NEW, Case, Predictor, Step
 from harness.calibration.grid import SOME
 from harness.calibration.ledger import RunLine
 from harness.plots.calibration import ordered
 from harness.plots.style import count
-from harness.study import BASE, NLL
 
 
 def _missing(evidence: Evidence) -> str:
