@@ -272,8 +272,16 @@ def _keep(found: _Findings) -> _Conclusion:
         return _Conclusion(text=_below(found, text), winner=best, fine_tune=None)
     row = next(row for row in found.against_base if row.arm == best)
     kept = best if row.gain > 0 else found.base
-    text = f"Keep {UNTOUCHED if kept == found.base else f'the checkpoint of {best.label}'}: "
-    text += f"{best.label} less {UNTOUCHED} is {_measured(row)}, on test documents"
+    what = (
+        f"{UNTOUCHED}: {best.label} scores"
+        if kept == found.base
+        else f"the checkpoint of {best.label}:"
+    )
+    low, high = row.difference.interval
+    text = (
+        f"Keep {what} {row.difference.estimate:+.1f} {row.unit} against {UNTOUCHED} on the test documents "
+        f"(95 % interval {low:+.1f} to {high:+.1f})"
+    )
     if row.verdict == "not resolved":
         text += f", which {_needed(found, row)}"
     return _Conclusion(
