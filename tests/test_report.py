@@ -330,7 +330,7 @@ def test_before_the_grid_is_whole_nothing_is_settled(runs: list[Run], tmp_path: 
     waits = (
         "Not complete (at least 2 runs are due, neg_p and threshold(0.2) not judged yet): Keep the"
     )
-    assert part.headlines[0].startswith(f"{waits} checkpoint of nll: nll less the untouched model")
+    assert part.headlines[0].startswith(f"{waits} checkpoint of nll: +")
     assert not any(cells[0] == "neg_p" and "ahead" in cells for cells in Page(part.path).rows)
     report = write_report(fill(tmp_path / "cut", [*runs[:2], runs[4]]))
     assert report.headlines[0] == (
