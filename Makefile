@@ -20,7 +20,7 @@ lint: .venv/installed
 check: lint test
 
 calibrate: .venv/installed  ## coefficients, tables and figures from the records
-	OMP_NUM_THREADS=1 $(BIN)/python -m harness.calibration fit
+	OMP_NUM_THREADS=1 $(BIN)/python -m harness.experiments.calibration fit
 	$(BIN)/python docs/generate.py
 
 fmt: .venv/installed

@@ -1,10 +1,10 @@
 """Which fine-tuning objective for this model and this dataset? Measure the prior, then decide.
 
-    from advisor.data import load_dataset
-    from advisor.model import load_model
-    from advisor.prior import measure_prior
-    from advisor.recommend import recommend
-    from advisor.rule import is_settled
+    from advisor.data.dataset import load_dataset
+    from advisor.model.load import load_model
+    from advisor.prior.prior import measure_prior
+    from advisor.advice.recommend import recommend
+    from advisor.advice.published_rule import is_settled
 
     loaded = load_model("path/to/model")
     dataset = load_dataset("train.jsonl", loaded.tokenizer)

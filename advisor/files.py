@@ -1,211 +1,118 @@
-"""Data files as they lie on a disk: their kind, their compression, and what they are instead of data."""
+"""Where a name leads on the disk, and files that are whole or not there.
 
-import bz2
-import gzip
-import importlib
-import io
-import json
-import lzma
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+Answers, records, figures and pages are written through `publish`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any, cast
 
 from advisor.errors import InputError
 
-BUILDERS = {
-    ".json": "json",
-    ".jsonl": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-}
-COMPRESSED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
-MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"(\xb5/\xfd"}
-"""How compressed files begin."""
-TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv"})
-POINTER = b"version https://git-lfs.github.com/spec/"
-WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
-REMEDIES = {
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as csv (UTF-8)"),
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z"), "an archive; unpack it and name a file of it"),
-    **dict.fromkeys(WEIGHTS, "weights of a model, not a dataset; the command takes MODEL DATASET"),
-}
-"""What files of other kinds are, and what to do with them."""
-LISTED_BY = ("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
-"""Keys of a dataset in LLaMA-Factory's dataset_info.json."""
 
-
-def kind_of(path: Path) -> tuple[str, str | None]:
-    """The suffix that names the kind of file, and that of its compression: `.csv` and `.gz`."""
-    suffix = path.suffix.lower()
-    return (Path(path.stem).suffix.lower(), suffix) if suffix in COMPRESSED else (suffix, None)
-
-
-def is_data(path: Path) -> bool:
-    """Whether a file's name is that of data."""
-    return kind_of(path)[0] in BUILDERS
-
-
-def builder_of(path: Path) -> str:
-    """The kind of data in a file.
+def find(name: str) -> tuple[Path, str | None]:
+    """The path that a name may be, and whether a `file` or a `folder` is there.
 
     Raises:
-        InputError: Another kind of file; with what it is, where that is known.
+        InputError: a name that no path can have: too long, or another user's unknown home.
     """
-    suffix, compression = kind_of(path)
-    if suffix in BUILDERS and not (compression and suffix not in TEXT_SUFFIXES):
-        return BUILDERS[suffix]
-    if suffix in BUILDERS:
-        raise InputError(f"{path}: only text is read compressed; unpack this {suffix[1:]} file")
-    if what := REMEDIES.get(path.suffix.lower()):
-        raise InputError(f"{path}: is {what}")
-    raise InputError(
-        f"{path}: unknown file type {suffix or '(none)'}; known are {', '.join(BUILDERS)}, "
-        f"and of the text files {', '.join(COMPRESSED)} as well"
-    )
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked.
-
-    Raises:
-        InputError: A pointer of Git LFS, a package that is missing, or a damaged compressed file.
-    """
-    compression = kind_of(path)[1]
-    check_pointer(path)
     try:
-        with _open(path, compression) as stream:
-            yield stream
-    except (gzip.BadGzipFile, EOFError, lzma.LZMAError) as error:
-        raise InputError(_damaged(path, compression, error)) from error
-    except Exception as error:
-        # zlib's, zstandard's and bz2's errors have no common type.
-        if compression and type(error).__name__ in ("error", "ZstdError", "OSError"):
-            raise InputError(_damaged(path, compression, error)) from error
-        raise
+        path = Path(name).expanduser()
+        return path, "folder" if path.is_dir() else "file" if path.is_file() else None
+    except (OSError, RuntimeError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip(".")
+        raise InputError(f"{name}: cannot be a path ({reason})") from error
 
 
-def _damaged(path: Path, compression: str | None, error: Exception) -> str:
-    kind = COMPRESSED.get(compression or "", "a file")
-    return f"{path} cannot be read as {kind} ({' '.join(str(error).split())}); copy it again"
+def output_file(output: str, *, flag: str, dataset: str) -> Path:
+    """A file to write, its folder made now: what must not or cannot be written is refused before the work.
+
+    Args:
+        output: where it goes, as the user typed it.
+        flag: that named it, for the refusal.
+        dataset: path or hub id of what is read: a file or folder of the user's is never written over.
+
+    Raises:
+        InputError: it cannot be written, or it is the dataset or lies within it.
+    """
+    path, there = find(output)
+    source, kind = find(dataset)
+    if kind and _is_in(path, source):
+        where = f"lies within DATASET {dataset}" if kind == "folder" else "is DATASET itself"
+        raise InputError(f"{flag} {output} {where}: give another path")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another path") from None
+    if there == "folder" or not os.access(path.parent, os.W_OK):
+        raise InputError(f"{flag} {output} cannot be written: give the path of a file")
+    return path
 
 
-def _open(path: Path, compression: str | None) -> IO[bytes]:
-    if compression == ".zst":
-        try:
-            zstandard = importlib.import_module("zstandard")
-        except ImportError as error:
-            raise InputError(
-                f"{path} is packed with zstd, which needs a package: pip install zstandard, or "
-                f"unpack it: unzstd {path.name}"
-            ) from error
-        return io.BytesIO(_unpacked(zstandard, path.read_bytes()))
-    if compression is None:
-        return path.open("rb")
-    opener: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[compression]
-    return cast(IO[bytes], opener.open(path, "rb"))
+def check_folder(output: str, *, flag: str, dataset: str, models: Iterable[str]) -> None:
+    """Refuse a folder to write a model into that must not or cannot be written; nothing is made.
+
+    Args:
+        output: the folder, as the user typed it.
+        flag: that named it, for the refusal.
+        dataset: path or hub id of what is read: in a folder, all of its files are.
+        models: folders or hub ids of what is loaded: those are not written over.
+
+    Raises:
+        InputError: it cannot be made, is a model's folder, or is the dataset's folder or lies within it.
+    """
+    path, _ = find(output)
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another folder") from None
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written" if there.is_dir() else "is not a folder"
+        raise InputError(f"{flag} {output}: {there} {why}: give another folder")
+    source, kind = find(dataset)
+    if kind == "folder" and _is_in(path, source):
+        raise InputError(f"{flag} {output} lies within DATASET {dataset}: give another folder")
+    for model in models:
+        folder, kind = find(model)
+        if kind == "folder" and path.exists() and path.samefile(folder):
+            raise InputError(f"{flag} {output} is the folder of model {model}: give another folder")
 
 
-def _unpacked(zstandard: Any, packed: bytes) -> bytes:
-    """The content of every frame; its own stream ends without a word where a file is cut off."""
-    parts = []
-    while packed:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        parts.append(frame.decompress(packed))
-        if not frame.eof:
-            raise EOFError("it is cut off")
-        packed = frame.unused_data
-    return b"".join(parts)
+def make_folder(output: str, *, flag: str) -> None:
+    """Make a folder that `check_folder` has let pass; InputError where that fails after all."""
+    try:
+        find(output)[0].mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{flag} {output}: {error.strerror}: give another folder") from None
 
 
-def check_pointer(path: Path) -> None:
-    """Refuse what Git LFS left in the place of a file."""
-    with path.open("rb") as stream:
-        start = stream.read(200)
-    if start.startswith(POINTER):
-        size = re.search(rb"size (\d+)", start)
-        of = f" of {int(size[1]):,} bytes" if size else ""
-        raise InputError(
-            f"{path} is not the file itself but Git LFS's pointer to one{of}: fetch it with git lfs "
-            "pull in its repository, or hf download"
-        )
+def _is_in(path: Path, source: Path) -> bool:
+    """Whether a path, or what it links to, is what is there at `source` or lies within it."""
+    target, name = path.resolve(), path.parent.resolve() / path.name
+    places = (target, *target.parents, *name.parents)
+    return any(place.exists() and place.samefile(source) for place in places)
 
 
-def read_text(path: Path) -> str:
-    """The text of a file, unpacked, without its byte order mark; `check_file` saw that it is UTF-8."""
-    with opened(path) as stream:
-        return stream.read().decode("utf-8-sig")
+def publish(path: Path, content: bytes, *, subject: str, remedy: str) -> None:
+    """Write a file under a temporary name and rename it, so that it is whole also after a power cut.
 
-
-def check_file(path: Path) -> None:
-    """Refuse an empty file and text that is not UTF-8, naming the line."""
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty")
-    check_pointer(path)
-    if kind_of(path)[0] not in TEXT_SUFFIXES:
-        return
-    blank = True
-    with opened(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                blank = not line.decode().strip("\ufeff \t\r\n") and blank
-            except UnicodeDecodeError as error:
-                raise InputError(_not_utf8(path, number, line, error)) from error
-    if blank:
-        raise InputError(f"{path} is empty")
-
-
-def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> str:
-    packed = next((s for s, magic in MAGIC.items() if number == 1 and line.startswith(magic)), "")
-    if packed:
-        return (
-            f"{path} is packed with {COMPRESSED[packed]}, by its first bytes; name it "
-            f"{path.name}{packed}, or unpack it"
-        )
-    name = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
-    return (
-        f"{path} is not UTF-8 text: byte 0x{line[error.start]:02x} on line {number}, column "
-        f"{error.start + 1}; convert it, e.g. iconv -f {name} -t utf-8 {path.name} > utf8"
-        f"{path.suffix}"
-    )
-
-
-def check_folder(path: Path) -> None:
-    """Refuse a folder that is a model, an adapter or LLaMA-Factory's list, not data."""
-    if (path / "adapter_config.json").is_file():
-        raise InputError(
-            f"{path} is an adapter, not a dataset; the command takes MODEL DATASET, and an adapter is "
-            "merged into its base before it is a MODEL"
-        )
-    weights = any(p.suffix in WEIGHTS for p in path.iterdir())
-    if (path / "config.json").is_file() and (weights or (path / "tokenizer.json").is_file()):
-        raise InputError(f"{path} is a model, not a dataset; the command takes MODEL DATASET")
-    if (listing := path / "dataset_info.json").is_file():
-        try:
-            found = json.loads(listing.read_text("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{listing} is broken JSON ({error}); correct it") from error
-        check_listing(found, listing)
-
-
-def check_listing(found: Any, path: Path) -> None:
-    """Refuse LLaMA-Factory's dataset_info.json: it says where data are, and holds none."""
-    if not isinstance(found, dict) or not found:
-        return
-    if not all(isinstance(v, dict) and not v.keys().isdisjoint(LISTED_BY) for v in found.values()):
-        return
-    named = [f"{name} ({_place(entry)})" for name, entry in list(found.items())[:5]]
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    raise InputError(
-        f"{path} is LLaMA-Factory's list of datasets, not data; name one of them as DATASET: "
-        f"{', '.join(named)}{more}. Its formatting and columns are found by themselves, else with "
-        "--prompt_field and --completion_field"
-    )
-
-
-def _place(entry: dict[str, Any]) -> str:
-    return str(next((entry[key] for key in LISTED_BY if entry.get(key)), "nowhere"))
+    Raises:
+        InputError: "SUBJECT cannot be written (why): REMEDY".
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{subject} cannot be written ({error.strerror}): {remedy}") from None
+    finally:
+        with contextlib.suppress(OSError):  # of a folder that went away: said already
+            temporary.unlink(missing_ok=True)

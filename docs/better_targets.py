@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.arm import NLL, Arm
-from harness.records import Results
+from harness.records.arm import NLL, Arm
+from harness.records.runs import Results
 from harness.report import facts
-from harness.statistics import Difference, paired_difference
-from harness.studies import Evidence, evidence_of
-from harness.study import arm_scores, part_values
-from harness.verdict import settle
+from harness.statistics.paired import Difference, paired_difference
+from harness.study.from_records import Evidence, evidence_of
+from harness.study.study import arm_scores, part_values
+from harness.study.verdict import settle
 
 RESULTS = Path(__file__).parents[1] / "results"
 SAMPLED, GREEDY = 1.0, 0.0

@@ -14,16 +14,21 @@ from predictors_evidence import ARMS, HEATS, NAMES, SWEEPS, Evidence
 from predictors_rules import fresh, held_out, published, readme_table
 from predictors_text import alone, by_mean_p, done, sweeps
 
-from advisor.calibration import shipped
+from advisor.advice.calibration import shipped
 from advisor.errors import InputError
-from harness.calibration.checks import by_arm, decoding_checks, rate_checks
-from harness.calibration.findings import cases, predictors, sweep
-from harness.calibration.grid import read_grid
-from harness.calibration.ledger import read
+from harness.experiments.calibration.checks import by_arm, decoding_checks, rate_checks
+from harness.experiments.calibration.figures import (
+    Published,
+    gains_by_mean_p,
+    predictor_dots,
+    sweep_lines,
+)
+from harness.experiments.calibration.findings import cases, predictors, sweep
+from harness.experiments.calibration.grid import read_grid
+from harness.experiments.calibration.ledger import read
 from harness.plots import svg
-from harness.plots.calibration import Published, gains_by_mean_p, predictor_dots, sweep_lines
 from harness.plots.style import INK
-from harness.published import read_published
+from harness.records.published import read_published
 
 RESULTS = Path(__file__).parents[1] / "results"
 SECTIONS: tuple[Callable[[Evidence], str], ...] = (

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from predictors_evidence import HEATS, PARAMETERS, Evidence, capital, points, side, table
 
-from advisor.forecast import BOUND
-from harness.calibration.checks import GREEDY, DecodingCheck, RateCheck
-from harness.calibration.findings import ERROR, KINDS, LEANING, mean
+from advisor.advice.forecast import BOUND
+from harness.experiments.calibration.checks import GREEDY, DecodingCheck, RateCheck
+from harness.experiments.calibration.findings import ERROR, KINDS, LEANING, mean
 from harness.plots.style import count
 
 Check = TypeVar("Check", RateCheck, DecodingCheck)

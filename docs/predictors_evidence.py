@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.calibration import Calibration
-from harness.calibration.checks import GREEDY, SAMPLED, DecodingCheck, RateCheck
-from harness.calibration.findings import (
+from advisor.advice.calibration import Calibration
+from harness.experiments.calibration.checks import GREEDY, SAMPLED, DecodingCheck, RateCheck
+from harness.experiments.calibration.figures import Published
+from harness.experiments.calibration.findings import (
     BASE_ACCURACY,
     ERROR,
     LEANING,
@@ -17,10 +18,9 @@ from harness.calibration.findings import (
     Predictor,
     Step,
 )
-from harness.calibration.grid import Cell
-from harness.calibration.judge import Interval
-from harness.calibration.ledger import RunLine
-from harness.plots.calibration import Published
+from harness.experiments.calibration.grid import Cell
+from harness.experiments.calibration.judge import Interval
+from harness.experiments.calibration.ledger import RunLine
 
 HEATS = {SAMPLED: "T = 1", GREEDY: "greedy"}
 ARMS = {LEANING: "-p", "cadft(1)": "cadft(1)"}
@@ -53,8 +53,8 @@ GLOSSARY = """\
 Conflict share: targets with p < .1 where the model is sure of something else (entropy below 1 nat); ignorance
 share: where it is not; conflict in the tail: the first as a share of both. Spread over examples: standard
 deviation of an example's mean p. Demonstrations: their number. The deep ones take a short NLL run, gradients
-and sampled answers: recovery and coherence are those of `advisor/deep.py`, agreement is the share of the
-model's answers that equal the demonstrations'; drop of NLL is that on held-out
+and sampled answers: recovery and coherence are those of `advisor/prior/deep.py`, agreement is the share of
+the model's answers that equal the demonstrations'; drop of NLL is that on held-out
 demonstrations. Base accuracy is that of the untouched model on development problems with trusted answers, at
 the temperature in question."""
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from predictors_evidence import DECODED, Evidence, table, wrapped
 
-from advisor.calibration import Calibration, Cell
-from advisor.forecast import BOUND
-from harness.calibration.study import SHIPPED_RULE
+from advisor.advice.calibration import Calibration, Cell
+from advisor.advice.forecast import BOUND
+from harness.experiments.calibration.study import SHIPPED_RULE
 
 SHORT = ("balanced accuracy", "side of the best arm", "regret, points", "undecided")
 GOALS = {"sampled": 0.9, "greedy": 0.8}

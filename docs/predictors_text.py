@@ -22,14 +22,14 @@ from predictors_evidence import (
 )
 from scipy.stats import spearmanr
 
-from advisor.rule import STRONG, WEAK
-from harness.arm import BASE, NLL
-from harness.calibration.checks import GREEDY, SAMPLED
-from harness.calibration.findings import FEWEST, LEANING, NEW, Case, Predictor, Step
-from harness.calibration.grid import SOME
-from harness.calibration.ledger import RunLine
-from harness.plots.calibration import ordered
+from advisor.advice.published_rule import STRONG, WEAK
+from harness.experiments.calibration.checks import GREEDY, SAMPLED
+from harness.experiments.calibration.figures import ordered
+from harness.experiments.calibration.findings import FEWEST, LEANING, NEW, Case, Predictor, Step
+from harness.experiments.calibration.grid import SOME
+from harness.experiments.calibration.ledger import RunLine
 from harness.plots.style import count
+from harness.records.arm import BASE, NLL
 
 
 def _missing(evidence: Evidence) -> str:
@@ -168,7 +168,7 @@ Hollow: published cells (`results/published.csv`), single runs of models of bill
 
 {table(head, lines)}
 
-The borders are those between the regimes of `advisor/rule.py`."""
+The borders are those between the regimes of `advisor/advice/published_rule.py`."""
 
 
 def _ranked(found: Sequence[Case]) -> str:

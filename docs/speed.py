@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.bench.hinted import BOUND
+from harness.experiments.bench.hinted import BOUND
 
 BENCHES = Path(__file__).parents[1] / "results" / "bench"
 INTRODUCTION = """\
@@ -12,8 +12,8 @@ INTRODUCTION = """\
 
 Written by `docs/generate.py` from the records in `results/bench/`. Every number is a ratio of two things
 measured in one interleaved run, median and range over rounds, after the numbers of both were checked
-against float64. On your machine: `python -m harness.bench head|step|probe --output_path FILE` and
-`python -m harness.bench.hinted`, with `--device cuda` on a GPU; none has been measured yet.
+against float64. On your machine: `python -m harness.experiments.bench head|step|probe --output_path FILE` and
+`python -m harness.experiments.bench.hinted`, with `--device cuda` on a GPU; none has been measured yet.
 
 The floor of the head is its bare matrix products, three with gradients, without a softmax. Peers: the
 full-logits loss of transformers (hf), the DFT authors' code (reference), TRL 1.16 as SFTTrainer calls it,

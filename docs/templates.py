@@ -14,8 +14,8 @@ import trl
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from advisor.data import SFTDataset, load_dataset
-from advisor.describe import describe_example
+from advisor.data.dataset import SFTDataset, load_dataset
+from advisor.data.describe import describe_example
 from advisor.errors import InputError
 
 HERE = Path(__file__).parent

@@ -21,11 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from harness.arm import BASE, NLL
-from harness.environment import Environment
-from harness.records import Run, RunSpec, Score
-from harness.study import Study, next_runs
-from harness.verdict import Verdict, settle
+from harness.records.arm import BASE, NLL
+from harness.records.runs import Run, RunSpec, Score
+from harness.runtime.environment import Environment
+from harness.study.study import Study, next_runs
+from harness.study.verdict import Verdict, settle
 
 DOCUMENTS = 300
 OBJECTIVES = (NLL, "cadft", "idft", "neg_p", "threshold")

@@ -1,21 +1,20 @@
 """`python -m harness.gym write GENERATOR` writes demonstrations of a reasoning-gym problem as JSON lines."""
 
 import argparse
-import difflib
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from advisor.arguments import Parser
 from advisor.errors import InputError
-from advisor.publish import publish
+from advisor.files import publish
+from advisor.names import did_you_mean
 from harness.gym import GENERATORS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and writes; returns 2 where that is refused."""
-    parser = Parser(prog="python -m harness.gym", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m harness.gym", description=__doc__)
     write = parser.add_subparsers(dest="command", required=True).add_parser(
         "write", help="demonstrations to fine-tune on; no problem of the tasks is among them"
     )
@@ -34,14 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generator(name: str) -> str:
     if name in GENERATORS:
         return name
-    near = difflib.get_close_matches(name, GENERATORS, n=1)
-    advice = f"did you mean {near[0]}?" if near else f"not one of {', '.join(GENERATORS)}"
+    advice = did_you_mean(name, GENERATORS) or f"not one of {', '.join(GENERATORS)}"
     raise argparse.ArgumentTypeError(f"{name}: {advice}")
 
 
 def _write(arguments: argparse.Namespace) -> None:
     # Imported here so that --help needs no datasets.
-    from harness.gym.problems import demonstrations
+    from harness.gym.gym_tasks import demonstrations
 
     if arguments.rows < 1:
         raise InputError(f"--rows {arguments.rows}: at least 1")

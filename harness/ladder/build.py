@@ -22,10 +22,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from harness.ladder import Rung, demonstrations_file, model_folder
 from harness.ladder.card import card_table, read_card, update_card
+from harness.ladder.letters import build_tokenizer
 from harness.ladder.pretrain import Recipe, pretrain
 from harness.ladder.score import demonstration_prior, greedy_accuracy
 from harness.ladder.skills import SKILLS, demonstration
-from harness.ladder.tokenizer import build_tokenizer
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.ladder import Rung
 from harness.ladder.build import draw_demonstrations
-from harness.ladder.problems import problem_sets
+from harness.ladder.ladder_tasks import problem_sets
 from harness.ladder.skills import SKILLS
 
 SCORED = tuple(name for name in SKILLS if name != "day")

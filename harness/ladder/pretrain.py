@@ -12,8 +12,8 @@ import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from harness.ladder.known import Problem
+from harness.ladder.letters import ALPHABET, TERMINATOR, build_tokenizer
 from harness.ladder.skills import KNOWN, PRETRAINED, render, with_slip, with_wrong_answer
-from harness.ladder.tokenizer import ALPHABET, TERMINATOR, build_tokenizer
 
 logger = logging.getLogger(__name__)
 

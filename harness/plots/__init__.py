@@ -4,6 +4,8 @@ No file is read here and no state of pyplot is used. The same figure serves a li
 background is transparent, and axes and text have one colour, which `svg` makes that of the page.
 """
 
+from harness.plots.canvas import make_figure, save, svg
+from harness.plots.continuum import Gain, continuum, histogram
 from harness.plots.differences import forest
 from harness.plots.evidence import (
     Curve,
@@ -14,8 +16,6 @@ from harness.plots.evidence import (
     temperatures,
     training_curves,
 )
-from harness.plots.figure import make_figure, save, svg
-from harness.plots.prior import Gain, continuum, histogram
 from harness.plots.style import ArmStyle, arm_style, shorten
 
 __all__ = [

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
-from harness.arm import Arm
-from harness.contrasts import Row
 from harness.plots.style import BARS, INK, SMALL, count, dress, mark, shorten
+from harness.records.arm import Arm
+from harness.study.contrasts import Row
 
 
 def forest(

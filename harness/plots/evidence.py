@@ -13,7 +13,6 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
-from harness.arm import BASE
 from harness.plots.style import (
     BARS,
     GREY,
@@ -26,8 +25,9 @@ from harness.plots.style import (
     mark,
     shorten,
 )
-from harness.ranks import Aggregate
-from harness.statistics import Interval, paired_difference
+from harness.records.arm import BASE
+from harness.statistics.across_tasks import Aggregate
+from harness.statistics.paired import Interval, paired_difference
 
 MEASURES = {
     "nll": "NLL of the target tokens, nats",
@@ -140,7 +140,7 @@ def ranks(
 
     Args:
         axes: to draw on.
-        aggregates: of `harness.ranks.aggregate`.
+        aggregates: of `harness.statistics.across_tasks.aggregate`.
         documents: over all tasks, for the title; None where not known.
         title: first line of the title; tasks and seeds are added.
     """

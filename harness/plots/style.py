@@ -17,9 +17,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 
 from advisor.errors import InputError, printable
-from advisor.objectives import OBJECTIVES, Objective, get_objective
-from harness.arm import BASE
-from harness.statistics import Interval
+from advisor.objectives.table import OBJECTIVES, Objective, get_objective
+from harness.records.arm import BASE
+from harness.statistics.paired import Interval
 
 INK = "#767676"
 """Axes and text: 4 : 1 and more against white and against dark; `svg` makes it the colour of the page."""

@@ -9,14 +9,15 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from advisor.inputs import SWITCHES
-from advisor.rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
-from harness.records import Run
-from harness.studies import Evidence
-from harness.study import Study
+from advisor.data.options import SWITCHES
+
+from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from harness.records.runs import Run
+from harness.study.from_records import Evidence
+from harness.study.study import Study
 
 OWN_TASKS = (("held_out",), ("held_out_choice",))
-"""Tasks made of rows of the user's own dataset where none is given, see `harness.problem`."""
+"""Tasks made of rows of the user's own dataset where none is given, see `harness.evaluate.split`."""
 SCORING = (
     "answer_regex", "include_path", "dtype", "metric", "filter", "higher_is_better", "num_fewshot",
     "fewshot_as_multiturn",

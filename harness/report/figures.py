@@ -12,17 +12,17 @@ from matplotlib.axes import Axes
 
 from advisor.errors import InputError
 from harness import plots
-from harness.arm import BASE, DEMONSTRATIONS, NLL, Arm, labels
-from harness.compare import Comparison
-from harness.contrasts import default_margin
+from harness.compare.compare import Comparison
 from harness.plots import Curve, Estimate, Gain
 from harness.plots.style import objective_of
-from harness.published import read_published
-from harness.ranks import Aggregate, aggregate
-from harness.records import Run
-from harness.studies import Evidence
-from harness.study import part_scores, sheet_of
-from harness.verdict import Verdict
+from harness.records.arm import BASE, DEMONSTRATIONS, NLL, Arm, labels
+from harness.records.published import read_published
+from harness.records.runs import Run
+from harness.statistics.across_tasks import Aggregate, aggregate
+from harness.study.contrasts import default_margin
+from harness.study.from_records import Evidence
+from harness.study.study import part_scores, sheet_of
+from harness.study.verdict import Verdict
 
 PUBLISHED = {"neg_p": "neg_p", "threshold": "threshold(0.2)"}
 """Columns of the table of published cells -> labels of the arms."""

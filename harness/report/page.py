@@ -12,16 +12,16 @@ from markupsafe import Markup
 
 from advisor import __version__
 from advisor.errors import InputError, printable
-from advisor.publish import publish
-from harness.arm import LOGGED
-from harness.compare import Comparison, compare
-from harness.contrasts import Row
+from advisor.files import publish
+from harness.compare.compare import Comparison, compare
 from harness.plots import Gain, arm_style
-from harness.records import Run, read_run
+from harness.records.arm import LOGGED
+from harness.records.runs import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
 from harness.report.section import Section, comparison_section, study_section, titles_of
-from harness.studies import Evidence, belongs, evidence_of, studies_of
-from harness.verdict import Verdict, settle
+from harness.study.contrasts import Row
+from harness.study.from_records import Evidence, belongs, evidence_of, studies_of
+from harness.study.verdict import Verdict, settle
 
 TEMPLATE = Path(__file__).with_name("page.html")
 PUBLISHED = "published.csv"

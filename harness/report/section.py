@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.arm import BASE, NLL
-from harness.compare import Comparison
+from harness.compare.compare import Comparison
 from harness.plots import Gain
-from harness.records import Run
+from harness.records.arm import BASE, NLL
+from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import Figure, comparison_figures, study_figures
 from harness.report.tables import (
@@ -23,8 +23,8 @@ from harness.report.tables import (
     run_table,
     verdict_table,
 )
-from harness.studies import Evidence, settings_of
-from harness.verdict import UNTOUCHED, Verdict
+from harness.study.from_records import Evidence, settings_of
+from harness.study.verdict import UNTOUCHED, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)

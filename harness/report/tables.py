@@ -6,17 +6,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from harness.arm import BASE, NLL, Arm
-from harness.compare import Comparison
-from harness.contrasts import Row
+from harness.compare.compare import Comparison
 from harness.plots import Estimate
-from harness.ranks import Aggregate
-from harness.records import Run
+from harness.records.arm import BASE, NLL, Arm
+from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
-from harness.statistics import probability
-from harness.studies import Evidence
-from harness.verdict import UNTOUCHED, Verdict
+from harness.statistics.across_tasks import Aggregate
+from harness.statistics.paired import probability
+from harness.study.contrasts import Row
+from harness.study.from_records import Evidence
+from harness.study.verdict import UNTOUCHED, Verdict
 
 VERDICT = "verdict"
 """Name of the column whose cells are marked."""

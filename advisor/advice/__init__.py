@@ -1,0 +1,1 @@
+"""From a prior to a recommendation; pure, and free of torch."""

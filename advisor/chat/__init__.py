@@ -1,0 +1,1 @@
+"""Conversations to text with their targets marked: messages, templates, calls, thoughts."""

@@ -1,0 +1,401 @@
+"""Any fine-tuning dataset to one SFTDataset: an indexable view whose rows are tokenised once.
+
+Takes a file, folder, hub id or object in memory and a tokenizer; gives examples with the target
+tokens labelled, and says what it understood (`DatasetInfo`) and lost (`Counts`).
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, overload
+
+from transformers import PreTrainedTokenizerBase
+
+from advisor.chat.remarks import sentences
+from advisor.chat.rendering import Renderer
+from advisor.chat.template import Conversation, Marked, Passage
+from advisor.data import dropped
+from advisor.data.dropped import Loss
+from advisor.data.formats import Content, Format, as_turns, detect
+from advisor.data.labels import Encoded, Encoder, end_of_text, longest
+from advisor.data.layouts import first_content, layout_note
+from advisor.data.passages import mark_passage
+from advisor.data.row_marks import LeftOut
+from advisor.data.sources import Source, load_rows
+from advisor.data.tokenised import Tokens, check_vocabulary
+from advisor.errors import InputError
+
+BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One tokenised row."""
+
+    input_ids: list[int]
+    """The sequence, at most `max_length` tokens."""
+    labels: list[int]
+    """Same length: the token's id where it is a target, else -100; not shifted."""
+    terminators: tuple[int, ...]
+    """Positions in `input_ids` of target tokens that end a turn or the sequence."""
+    truncated: bool
+    """Whether tokens were cut off at the end."""
+
+    @property
+    def target_tokens(self) -> int:
+        """Number of targets that are scored: nothing precedes position 0."""
+        return sum(label != -100 for label in self.labels[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetInfo:
+    """What was understood of a dataset."""
+
+    name: str
+    """File or folder name, hub id, or `in memory`."""
+    split: str | None
+    """None where the source has no splits."""
+    format: str
+    """Detected from the columns, e.g. `alpaca`."""
+    columns: tuple[str, ...]
+    """All columns of the source."""
+    rows: int
+    """Number of source rows."""
+    fingerprint: str
+    """Hash of the source's content; the prefix says of what."""
+    template: str
+    """`tokenizer`, `file`, `string` (where a chat template comes from), `plain` or `none`."""
+    template_text: str
+    """The template, or a readable form of the plain one."""
+    template_hash: str
+    """First 12 hex digits of the sha256 of `template_text`."""
+    max_length: int
+    """Longest sequence in tokens; what is beyond is cut off."""
+    eos_token: str | None
+    """Token that ends a text that no chat template ends."""
+    notes: tuple[str, ...]
+    """What was assumed, one sentence each."""
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """Running counts over the distinct rows tokenised so far."""
+
+    examples: int = 0
+    """Rows tokenised."""
+    truncated: int = 0
+    """Rows cut at `max_length`."""
+    dropped: int = 0
+    """Rows without a target left."""
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why rows were dropped, and how many for each reason."""
+    untrained_turns: int = 0
+    """Turns of the assistant that their row marks as no target."""
+    empty: int = 0
+    """Dropped rows that had no target before truncation."""
+    merged: int = 0
+    """Rows in which one token reaches across the boundary of a target."""
+    target_tokens: int = 0
+    """Targets that are scored."""
+    remarks: dict[str, int] = field(default_factory=dict)
+    """Rows for which something was assumed or lost by design, by its code (`advisor.chat.remarks`)."""
+
+
+class SFTDataset(Sequence[Example]):
+    """Rows of a dataset as examples, tokenised on first access and kept."""
+
+    def __init__(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        info: DatasetInfo,
+        reader: "Reader",
+    ) -> None:
+        self.info = info
+        self.counts = Counts()
+        self.tokenizer = reader.tokenizer
+        self._reader = reader
+        self._rows = rows
+        self._examples: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        return self.info.rows
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
+        if isinstance(index, slice):
+            chosen = range(*index.indices(len(self)))
+            self.tokenize(chosen)
+            return [self._examples[i] for i in chosen]
+        i = range(len(self))[index]
+        self.tokenize([i])
+        return self._examples[i]
+
+    def __iter__(self) -> Iterator[Example]:
+        for start in range(0, len(self), BATCH):
+            yield from self[start : start + BATCH]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, of the dataset and of the rows tokenised so far."""
+        return (*self.info.notes, *self.row_notes)
+
+    @property
+    def row_notes(self) -> tuple[str, ...]:
+        """What was assumed of single rows among those tokenised so far, with their number."""
+        return tuple(sentences(self.counts.remarks, self.counts.examples))
+
+    def raw(self, index: int) -> dict[str, Any]:
+        """The source row."""
+        return dict(self._rows[index])
+
+    def tokenize(self, indices: Iterable[int]) -> None:
+        """Tokenise these rows together, as far as they are not yet; InputError names the row."""
+        missing = [i for i in dict.fromkeys(indices) if i not in self._examples]
+        try:
+            found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
+        except InputError as error:
+            raise InputError(f"{self.info.name}, {error}") from error
+        for i, (encoded, loss) in zip(missing, found, strict=True):
+            self._examples[i] = self._add(encoded, loss)
+
+    def _add(self, encoded: Encoded, loss: Loss) -> Example:
+        limit = self.info.max_length
+        example = Example(
+            input_ids=encoded.input_ids[:limit],
+            labels=encoded.labels[:limit],
+            terminators=tuple(t for t in encoded.terminators if t < limit),
+            truncated=len(encoded.input_ids) > limit,
+        )
+        counts = self.counts
+        counts.examples += 1
+        counts.truncated += example.truncated
+        counts.merged += encoded.merged
+        counts.target_tokens += example.target_tokens
+        counts.untrained_turns += loss.untrained_turns
+        counts.dropped += not example.target_tokens
+        empty = all(label == -100 for label in encoded.labels[1:])
+        counts.empty += empty
+        if not example.target_tokens:
+            why = loss.why or (dropped.EMPTY if empty else dropped.CUT.format(limit))
+            counts.reasons[why] = counts.reasons.get(why, 0) + 1
+        for code in encoded.remarks:
+            counts.remarks[code] = counts.remarks.get(code, 0) + 1
+        return example
+
+    def require_targets(self) -> None:
+        """Raise InputError if rows were tokenised and none has a target token."""
+        counts = self.counts
+        if not counts.examples or counts.dropped < counts.examples:
+            return
+        raise InputError(
+            f"{self.info.name}: none of the {counts.examples} rows read has a target token "
+            f"({dropped.listed(counts.reasons)}); see what was understood with advisor validate"
+        )
+
+    def losses(self) -> tuple[str, ...]:
+        """What of the rows read is not trained, and why: a sentence each, none where all of it is."""
+        counts = self.counts
+        return dropped.sentences(
+            self.info.name, counts.examples, counts.reasons, counts.untrained_turns
+        )
+
+
+class Reader:
+    """Source rows to token ids and labels, by one format, template and tokenizer."""
+
+    def __init__(
+        self,
+        format: Format,
+        tokenizer: PreTrainedTokenizerBase,
+        template: Renderer | None,
+        eos_token: str | None,
+        *,
+        drop_bad_rows: bool = False,
+    ) -> None:
+        self.format = format
+        self.drop_bad_rows = drop_bad_rows
+        self.refusals = dropped.Refusals()
+        self.tokenizer = tokenizer
+        self.template = template
+        self.eos_token = eos_token
+        own = template.templates if template and template.kind != "plain" else []
+        self.encoder = Encoder(tokenizer, templates=own, eos_token=eos_token)
+
+    def encode(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Encoded, Loss]]:
+        """Encode numbered rows; InputError names the first that cannot be, unless such are dropped."""
+        read = [self._read(i, row) for i, row in rows]
+        texts = iter(self.encoder.encode([c for c, _ in read if isinstance(c, Marked)]))
+        return [(next(texts) if isinstance(c, Marked) else c, loss) for c, loss in read]
+
+    def _read(self, i: int, row: Mapping[str, Any]) -> tuple[Marked | Encoded, Loss]:
+        try:
+            return self._understand(self.format.read(row))
+        except UnicodeEncodeError:
+            reason = "its text holds half a character (\\ud800 to \\udfff alone); mend it"
+        except InputError as error:
+            reason = str(error)
+        if not self.drop_bad_rows:
+            raise InputError(f"row {i} (counted from 0): {reason}")
+        return dropped.NOTHING, Loss(why=self.refusals.kind(i, reason))
+
+    def _understand(self, content: Content) -> tuple[Marked | Encoded, Loss]:
+        if isinstance(content, LeftOut):
+            return dropped.NOTHING, Loss(why=content.why)
+        if isinstance(content, Tokens):
+            check_vocabulary(content, self.vocabulary)
+            return self._ready(content), Loss()
+        marked = self._mark(content)
+        marked.text.encode()
+        if not isinstance(content, Conversation) or not content.skip:
+            return marked, Loss()
+        why = None if content.targets() else dropped.MARKED
+        return marked, Loss(untrained_turns=len(content.skip), why=why)
+
+    @cached_property
+    def vocabulary(self) -> int:
+        """One more than the largest id that the tokenizer knows."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    def _mark(self, content: Conversation | Passage) -> Marked:
+        if isinstance(content, Passage) and self.template is not None:
+            content = as_turns(content)
+        if isinstance(content, Conversation):
+            if self.template is None:
+                raise InputError("holds messages where the first row holds text: keep to one kind")
+            return self.template.mark(content)
+        return mark_passage(content, self.tokenizer, self.eos_token)
+
+    def _ready(self, content: Tokens) -> Encoded:
+        labels = content.labels
+        following = [*labels, -100][1:]
+        ends = tuple(
+            t
+            for t, (here, after) in enumerate(zip(labels, following, strict=True))
+            if after == -100 and here in self.encoder.eos_ids
+        )
+        return Encoded(input_ids=content.input_ids, labels=labels, terminators=ends, merged=False)
+
+
+def load_dataset(
+    source: Source,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    prompt_field: str | None = None,
+    completion_field: str | None = None,
+    delimiter: str | None = None,
+    chat_template: str | None = None,
+    max_length: int | None = None,
+    eos_token: str | None = None,
+    context_length: int | None = None,
+    drop_bad_rows: bool = False,
+) -> SFTDataset:
+    """Open a dataset for a tokenizer; rows are read when asked for.
+
+    Args:
+        source: A file, folder or hub id, or rows in memory.
+        tokenizer: The model's; it is not changed.
+        split: Needed where the source has several.
+        config: Configuration of a hub dataset.
+        prompt_field: Column of the prompt, where its name is not a known one.
+        completion_field: Column of the completion; alone, the whole text is the target.
+        delimiter: Between the cells of a csv or tsv file; by default what its first line shows.
+        chat_template: A jinja file, a jinja text, or `none`; default is the tokenizer's own.
+        max_length: In tokens; default is the context, at most 2048.
+        eos_token: Text of the token that ends a text, or `none` for no end.
+        context_length: In tokens, the longest sequence that the model takes.
+        drop_bad_rows: Whether rows that cannot be read are dropped and counted; else they are refused.
+
+    Raises:
+        InputError: The source cannot be read, or no format fits its columns.
+    """
+    length = longest(max_length, context_length, tokenizer)
+    end = end_of_text(tokenizer, eos_token)
+    found = load_rows(source, split, config, delimiter)
+    single = len(found.rows) == 1
+    columns = found.columns
+    format = detect(columns, found.rows[0], prompt_field, completion_field, single=single)
+    first = first_content(format, found, drop_bad_rows=drop_bad_rows)
+    template = _template(first, format, tokenizer, chat_template, end)
+    if end is None and eos_token != "none" and _needs_eos(first, template):
+        raise InputError(
+            "the tokenizer has no end-of-sequence token; --eos_token TEXT gives one of its "
+            "vocabulary, --eos_token none scores rows without an end"
+        )
+    text = template.text if template else _format_text(first, format)
+    info = DatasetInfo(
+        name=found.name,
+        split=found.split,
+        format=format.name,
+        columns=columns,
+        rows=len(found.rows),
+        fingerprint=found.fingerprint,
+        template=template.kind if template else "none",
+        template_text=text,
+        template_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
+        max_length=length,
+        eos_token=end,
+        notes=(
+            *found.notes,
+            *_notes(first, format, columns, template),
+            *layout_note(found, format),
+        ),
+    )
+    reader = Reader(format, tokenizer, template, end, drop_bad_rows=drop_bad_rows)
+    return SFTDataset(found.rows, info, reader)
+
+
+def _template(
+    first: Content,
+    format: Format,
+    tokenizer: PreTrainedTokenizerBase,
+    chat_template: str | None,
+    eos_token: str | None,
+) -> Renderer | None:
+    """The template that renders the rows, None where they are not rendered."""
+    if isinstance(first, Tokens):
+        return None
+    template = Renderer(tokenizer, chat_template, eos_token)
+    if isinstance(first, Passage):
+        return None if format.whole or template.kind == "plain" else template
+    return template
+
+
+def _needs_eos(first: Content, template: Renderer | None) -> bool:
+    if template is None:
+        return isinstance(first, Passage)
+    return template.kind == "plain"
+
+
+def _format_text(first: Content, format: Format) -> str:
+    """Readable form of what is tokenised where there is no template."""
+    if isinstance(first, Tokens):
+        return ""
+    return "{text}{eos}" if format.whole else "{prompt}{completion}{eos}"
+
+
+def _notes(
+    first: Content, format: Format, columns: Sequence[str], template: Renderer | None
+) -> Iterator[str]:
+    """What was assumed, one sentence each."""
+    unused = [c for c in columns if c not in format.uses]
+    if unused:
+        yield f"Columns not used: {', '.join(unused)}."
+    if isinstance(first, Passage) and template is not None:
+        yield (
+            "The chat template is applied to the string columns; TRL's SFTTrainer would join them "
+            "raw (use message lists there, or --chat_template none here)."
+        )
+    if format.name in ("messages", "conversations", "conversation"):
+        yield (
+            "Targets are the assistant's turns; TRL's SFTTrainer trains on every token of these "
+            "rows unless assistant_only_loss is set."
+        )
+    if template is None:
+        return
+    yield from template.notes

@@ -1,0 +1,133 @@
+"""Rows of a dataset with another prompt or another completion, in the format that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from advisor.chat.messages import ROLES
+from advisor.chat.template import Passage
+from advisor.data.formats import Format, Row
+from advisor.data.row_marks import LeftOut, is_untrained
+from advisor.data.tokenised import Tokens
+from advisor.errors import InputError
+
+TALKS = ("messages", "conversations", "conversation")
+"""Formats of which one column holds a prompt and its completion as one list of messages."""
+BLANKED = {"alpaca": "input", "dolly": "context"}
+"""Columns that belong to the question, by format: another question takes the place of both."""
+SAID = ("role", "from", "content", "value", "human", "assistant")
+"""What stays of a message that is written anew: its calls and thoughts were another answer's."""
+
+
+def check_editable(name: str, format: Format) -> None:
+    """Refuse a format without prompts."""
+    if format.whole or "input_ids" in format.uses:
+        raise InputError(
+            f"{name}: rows of format {format.name} have no prompt as text: give a dataset with prompts and "
+            "completions"
+        )
+
+
+def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
+    """The text of the last target and of the question that it answers; empty where there is none."""
+    content = format.read(row)
+    if isinstance(content, LeftOut):
+        return "", ""
+    assert not isinstance(content, Tokens)
+    if isinstance(content, Passage):
+        return content.prompt, content.completion
+    targets = content.targets()
+    if not targets:
+        return "", ""
+    before = content.messages[: targets[-1]]
+    questions = [message["content"] for message in before if message["role"] == "user"]
+    return (questions or [""])[-1], str(content.messages[targets[-1]].get("content") or "")
+
+
+def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
+    """The row with another last target, between the white space that the old one stands in."""
+    format = format.of(row)
+    column = format.uses[0] if _is_one_list(format) else format.uses[1]
+    return {**row, column: _said(row[column], "assistant", text)}
+
+
+def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
+    """The row with another question before its last target."""
+    format = format.of(row)
+    if _is_one_list(format):
+        column = format.uses[0]
+        return {**row, column: _said(row[column], "user", text, _answer(row[column]))}
+    prompt, completion = format.uses[:2]
+    answered = _answer(row[completion])
+    if answered is not None and _last(row[completion], "user", answered):
+        return {**row, completion: _said(row[completion], "user", text, answered)}
+    rest = BLANKED.get(format.name)
+    blank = {rest: _in_form_of(row[rest], "")} if rest is not None and rest in row else {}
+    return {**row, **blank, prompt: _said(row[prompt], "user", text)}
+
+
+def _is_one_list(format: Format) -> bool:
+    """Whether prompt and completion stand in one column."""
+    return format.name in TALKS or (format.name, format.uses[0]) == ("preference", "chosen")
+
+
+def _is_list(cell: Any) -> bool:
+    return isinstance(cell, list) and all(isinstance(part, Mapping) for part in cell)
+
+
+def _answer(cell: Any) -> int | None:
+    """How many messages there are up to and with the last answer; None where there is none."""
+    found = _last(cell, "assistant", None) if _is_list(cell) else None
+    return found[0] + 1 if found else None
+
+
+def _said(cell: Any, role: str, text: str, before: int | None = None) -> Any:
+    """A cell whose text, or whose last message of that role before another, says something else."""
+    if not _is_list(cell):
+        return _between(cell, text) if role == "assistant" else _in_form_of(cell, text)
+    place = _last(cell, role, before)
+    if place is None:
+        raise InputError(f"no message of role {role} stands in {str(cell)[:60]}")
+    number, key = place
+    message = {k: v for k, v in cell[number].items() if k in SAID}
+    message[key] = _in_form_of(message[key], text)
+    return [*cell[:number], message, *cell[number + 1 :]]
+
+
+def _between(cell: Any, text: str) -> Any:
+    if not isinstance(cell, str):
+        return _in_form_of(cell, text)
+    bare = cell.strip()
+    start = cell.find(bare) if bare else 0
+    return cell[:start] + text + (cell[start + len(bare) :] if bare else "")
+
+
+def _in_form_of(old: Any, text: str) -> Any:
+    """The text as the old one is written: a string, a list of strings, or a list of text parts."""
+    if not isinstance(old, list) or not old:
+        return text
+    return [{**old[0], "text": text} if isinstance(old[0], Mapping) else text]
+
+
+def _last(
+    messages: Sequence[Mapping[str, Any]], role: str, before: int | None
+) -> tuple[int, str] | None:
+    """Number and key of the last message of a role that says something, before another message."""
+    for number in reversed(range(len(messages) if before is None else before)):
+        key = _key(messages[number], role)
+        if key is not None and messages[number].get(key):
+            return number, key
+    return None
+
+
+def _key(message: Mapping[str, Any], role: str) -> str | None:
+    """Where a message holds what that role says, as `formats` spells it; no untrained turn."""
+    if role == "assistant" and is_untrained(message):
+        return None
+    if {"human", "assistant"} <= message.keys():
+        return {"user": "human", "assistant": "assistant"}.get(role)
+    said = message.get("role") or message.get("from")
+    if ROLES.get(str(said), said) != role:
+        return None
+    return "content" if message.get("content") is not None else "value"

@@ -1,0 +1,234 @@
+"""Marked texts to token ids and labels: where targets start, and the token that ends each turn."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from advisor.chat.template import ChatTemplate, Marked, common_prefix_length
+from advisor.errors import InputError
+
+Offsets = list[tuple[int, int]]
+DEFAULT_MAX_LENGTH = 2048
+SANE_LENGTH = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Token ids and which of them are targets."""
+
+    input_ids: list[int]
+    """The whole row, not truncated."""
+    labels: list[int]
+    """The id where the token is a target, else -100."""
+    terminators: tuple[int, ...]
+    """Positions of target tokens that end a turn."""
+    merged: bool
+    """Whether a token reaches across the start or the end of a target."""
+    remarks: tuple[str, ...] = ()
+    """Codes of what was assumed for the row or lost by design (`advisor.chat.remarks`)."""
+
+
+class Encoder:
+    """Marked texts to token ids and labels, many at a time."""
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        templates: Sequence[ChatTemplate] = (),
+        eos_token: str | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.leading = [] if templates else _leading(tokenizer)
+        self.eos_ids = frozenset(self._ids([eos_token])[0] if eos_token else ())
+        added = tokenizer.added_tokens_decoder
+        special = {i for i, t in added.items() if t.special and t.content.strip()}
+        bos = tokenizer.bos_token_id
+        headers = {bos}
+        closing: set[int] = set()
+        for template in templates:
+            closing.update(i for i in self._ids([template.ending])[0][:1] if i in added)
+            for text in (template.header, template.opener):
+                opening = [i for i in self._ids([text])[0] if i in added.keys() - {bos}]
+                headers.update(opening[:1])
+        self.deciding = frozenset(closing | self.eos_ids)
+        self.special = frozenset(special | self.deciding)
+        self.enders = frozenset(((special | closing) - headers) | self.eos_ids)
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        return self._tokenise(texts)[0]
+
+    def _tokenise(self, texts: list[str]) -> tuple[list[list[int]], list[Offsets]]:
+        """Token ids of each text and, from a fast tokenizer, the characters of each token."""
+        fast = bool(self.tokenizer.is_fast)
+        out = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=fast,
+            verbose=False,
+        )
+        offsets = out["offset_mapping"] if fast else [[] for _ in texts]
+        return [list(ids) for ids in out["input_ids"]], offsets
+
+    def encode(self, rows: Sequence[Marked]) -> list[Encoded]:
+        """Tokenise each row whole, then find its targets among the tokens."""
+        if not rows:
+            return []
+        ids, offsets = self._tokenise([row.text for row in rows])
+        cuts = [self._cuts(row) for row in rows]
+        texts = [row.text[:cut] for row, own in zip(rows, cuts, strict=True) for cut in own]
+        beginnings = iter(self._ids(texts) if texts else [])
+        return [
+            self._encode(row, ids[i], offsets[i], {cut: next(beginnings) for cut in cuts[i]})
+            for i, row in enumerate(rows)
+        ]
+
+    def _cuts(self, row: Marked) -> list[int]:
+        """Characters up to which the text is tokenised by itself, to be compared with the whole."""
+        if self.tokenizer.is_fast and not row.verify:
+            return []
+        spans = (*row.spans, *row.ends)
+        return sorted({cut for span in spans for cut in span} - {0, len(row.text)})
+
+    def _encode(
+        self, row: Marked, ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
+    ) -> Encoded:
+        leading = self._own_leading(ids)
+        shift = len(leading)
+        labels = [-100] * (len(ids) + shift)
+        terminators: list[int] = []
+        merged = False
+        for start, stop in _joined(row.spans):
+            first, split = _position(start, ids, offsets, beginnings)
+            last, straddled = _position(stop, ids, offsets, beginnings)
+            merged = merged or split or straddled
+            last, ended = self._close(ids, first, last + straddled)
+            ends = [end for end in row.ends if start <= end[0] <= stop]
+            found = [t for end in ends for t in _inside(end, ids, offsets, beginnings)]
+            if ended:
+                found = [self._deciding(ids, first, last)]
+            elif found and not row.text[ends[-1][1] : stop].strip():
+                last = found[-1] + 1
+            labels[shift + first : shift + last] = ids[first:last]
+            terminators += [shift + t for t in found]
+        return Encoded(
+            input_ids=leading + ids,
+            labels=labels,
+            terminators=tuple(terminators),
+            merged=merged,
+            remarks=row.remarks,
+        )
+
+    def _own_leading(self, ids: list[int]) -> list[int]:
+        """The beginning of sequence, unless the text begins with it."""
+        return [] if ids[: len(self.leading)] == self.leading else self.leading
+
+    def _deciding(self, ids: list[int], first: int, last: int) -> int:
+        """Where the turn is over: at the first of its end tokens that ends a turn by itself."""
+        start = last
+        while start > first and (ids[start - 1] in self.special or self._is_space(ids[start - 1])):
+            start -= 1
+        return next((t for t in range(start, last) if ids[t] in self.deciding), last - 1)
+
+    def _close(self, ids: list[int], first: int, last: int) -> tuple[int, bool]:
+        """End of the turn: at its terminator, which a template may put just after the span."""
+        tail = last
+        while tail > first and (ids[tail - 1] in self.special or self._is_space(ids[tail - 1])):
+            tail -= 1
+        ends = [t for t in range(tail, last) if ids[t] in self.deciding]
+        if not ends and ids[last : last + 1] and ids[last] in self.deciding & self.enders:
+            return last + 1, True
+        # The text may itself end with special tokens: what ends a turn comes before any of them.
+        ends = ends or [t for t in range(tail, last) if ids[t] in self.special]
+        if not ends and last < len(ids) and ids[last] in self.enders:
+            return last + 1, True
+        if not ends:
+            return last, False
+        end = ends[0] + 1
+        while end < last and ids[end] in self.special and ids[end] != ids[end - 1]:
+            end += 1
+        return end, True
+
+    def _is_space(self, token: int) -> bool:
+        return not str(self.tokenizer.decode([token])).strip()
+
+
+def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans with those that touch made one."""
+    joined: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _position(
+    cut: int, ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
+) -> tuple[int, bool]:
+    """Number of tokens before a character, and whether a token reaches across it."""
+    if cut in beginnings:
+        shared = common_prefix_length(beginnings[cut], ids)
+        return shared, shared < len(beginnings[cut])
+    if cut == 0:
+        return 0, False
+    if not offsets or cut >= offsets[-1][1]:
+        return len(ids), False
+    first = bisect_left(offsets, cut + 1, key=lambda span: span[1])
+    return first, offsets[first][0] < cut
+
+
+def _inside(
+    span: tuple[int, int], ids: list[int], offsets: Offsets, beginnings: dict[int, list[int]]
+) -> range:
+    """Tokens that begin within a range of characters: the last may take whitespace with it."""
+    first, split = _position(span[0], ids, offsets, beginnings)
+    last, straddled = _position(span[1], ids, offsets, beginnings)
+    return range(first + split, last + straddled)
+
+
+def _leading(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The beginning-of-sequence token, if the tokenizer puts one before a text."""
+    ids = list(tokenizer("a")["input_ids"])
+    return ids[:1] if ids and ids[0] == tokenizer.bos_token_id else []
+
+
+def longest(wanted: int | None, context: int | None, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Maximum length in tokens: as asked for, else the context but at most 2048."""
+    if wanted is None:
+        own = tokenizer.model_max_length
+        known = context or (own if own < SANE_LENGTH else DEFAULT_MAX_LENGTH)
+        if known < 2:
+            raise InputError(f"the model's context of {known} leaves no token to predict")
+        return min(known, DEFAULT_MAX_LENGTH)
+    if wanted < 2:
+        raise InputError(f"--max_length {wanted} leaves no token to predict; give 2 or more")
+    if context is not None and wanted > context:
+        raise InputError(f"--max_length {wanted} is longer than the model's context of {context}")
+    return wanted
+
+
+def end_of_text(tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> str | None:
+    """Text of the end-of-sequence token, None where there is none or none is wanted."""
+    if wanted is None:
+        return str(tokenizer.eos_token) if tokenizer.eos_token else None
+    if wanted == "none":
+        return None
+    ids = tokenizer(wanted, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        raise InputError(
+            f"--eos_token {wanted!r} is not one token of the vocabulary ({len(ids)} tokens); give "
+            "one that is, or none"
+        )
+    return wanted
+
+
+def last_target(labels: Sequence[int]) -> tuple[int, int]:
+    """Where the last run of targets begins and stops; the first token is never one."""
+    stop = max((i for i, label in enumerate(labels) if label != -100 and i), default=0) + 1
+    start = next((i + 1 for i in range(stop - 1, 0, -1) if labels[i] == -100), 1)
+    return start, stop

@@ -1,0 +1,3 @@
+"""How a dataset is read."""
+
+SWITCHES = ("drop_bad_rows",)

@@ -1,0 +1,324 @@
+"""Files, folders and hub ids to rows, with a refusal in one line for what cannot be read.
+
+JSON is read here, not by datasets, which turns dates into timestamps and 2 into 2.0: text and
+numbers stay as they are written. CSV is text throughout.
+"""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+import huggingface_hub
+
+from advisor.data import data_files as files
+from advisor.data.data_files import BUILDERS, check_file, kind_of
+from advisor.data.delimited import csv_layout
+from advisor.data.shapes import shaped, split_of
+from advisor.errors import InputError
+from advisor.files import find
+from advisor.hub import hub_or_cache
+from advisor.names import did_you_mean, neighbour
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+Table: TypeAlias = datasets.Dataset | list[dict[str, Any]]
+Source: TypeAlias = str | Path | datasets.DatasetDict | Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """The rows of one split and where they come from."""
+
+    rows: Table
+    """Every row has every column; None where the source has nothing."""
+    name: str
+    """File or folder name, hub id, or `in memory`."""
+    split: str | None
+    """None where the source has no splits."""
+    fingerprint: str
+    """`sha256:` of the file's bytes or of the rows as JSON, else `datasets:` fingerprint."""
+    notes: tuple[str, ...] = ()
+    """What was assumed of the file, one sentence each."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names in the order of the source."""
+        return tuple(self.rows[0])
+
+
+def load_rows(
+    source: Source, split: str | None, config: str | None, delimiter: str | None = None
+) -> Rows:
+    """Rows of a file, folder, hub id or object in memory; InputError if unreadable or empty.
+
+    Args:
+        source: Where they are.
+        split: Needed where there are several.
+        config: Of a dataset on the hub.
+        delimiter: Between the cells of a csv or tsv file; by default what its first lines show.
+    """
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    huggingface_hub.logging.set_verbosity(logging.CRITICAL)
+    if isinstance(source, str | Path):
+        found = _from_name(str(source), split, config, delimiter)
+    else:
+        found = _from_memory(source, split)
+    if len(found.rows) == 0:
+        raise InputError(f"{found.name} has no rows")
+    return found
+
+
+def _from_memory(source: Any, split: str | None) -> Rows:
+    if isinstance(source, list):
+        if not source:
+            raise InputError("the dataset is an empty list; give at least one row")
+        rows = _table(source, "the rows in memory")
+        text = json.dumps(source, sort_keys=True, default=str)
+        mark = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return Rows(rows=rows, name="in memory", split=None, fingerprint=mark)
+    chosen_rows, chosen = _choose(source, split, "in memory")
+    mark = f"datasets:{chosen_rows._fingerprint}"
+    return Rows(rows=chosen_rows, name="in memory", split=chosen, fingerprint=mark)
+
+
+def _table(rows: list[Any], name: str) -> list[dict[str, Any]]:
+    """Rows with the same columns each; a bare text is a row with the column `text`."""
+    rows = [{"text": row} if isinstance(row, str) else row for row in rows]
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+            raise InputError(f"{name}, row {i} (counted from 0): not an object with named columns")
+    columns = {key: None for row in rows for key in row}
+    return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def _from_name(source: str, split: str | None, config: str | None, delimiter: str | None) -> Rows:
+    path, there = find(source)
+    if there == "file":
+        return _from_file(path, split, delimiter)
+    if there == "folder":
+        return _from_folder(path, split, delimiter)
+    if files.is_data(path) or not HUB_ID.fullmatch(source):
+        raise InputError(f"no file or folder {source}{_nearest(path)}")
+    return _from_hub(source, split, config, path)
+
+
+def _from_file(path: Path, split: str | None, delimiter: str | None) -> Rows:
+    builder = files.builder_of(path)
+    check_file(path)
+    try:
+        loaded, notes = _load_files(path, [path], delimiter)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = _reason(error)
+        if "corresponds to no data" in str(error):
+            raise InputError(f"{path} has no rows") from error
+        remedy = "; correct that line, or give the separator with --delimiter"
+        remedy = remedy if builder == "csv" else ""
+        raise InputError(f"{path} cannot be read as {builder} ({reason}){remedy}") from error
+    if set(loaded) == {"train"} and split not in (None, "train"):
+        raise InputError(f"{path} is one file without splits; leave out --split {split}")
+    rows, chosen = _choose(loaded, split, path.name)
+    named = None if set(loaded) == {"train"} else chosen
+    return Rows(
+        rows=rows, name=path.name, split=named, fingerprint=_hash([path]), notes=tuple(notes)
+    )
+
+
+def _from_folder(path: Path, split: str | None, delimiter: str | None) -> Rows:
+    files.check_folder(path)
+    saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
+    own = sorted(p for p in path.rglob("*") if files.is_data(p) and p.is_file())
+    if not own:
+        raise InputError(f"the folder {path} has no data file; known are {', '.join(BUILDERS)}")
+    notes: list[str] = []
+    try:
+        if saved:
+            loaded: Any = datasets.load_from_disk(str(path))
+        else:
+            loaded, notes = _load_files(path, own, delimiter)
+    except InputError:
+        raise
+    except Exception as error:
+        names = ", ".join(f.name for f in own[:5])
+        raise InputError(
+            f"the folder {path} cannot be read as one dataset ({_reason(error)}); name one of its "
+            f"files: {names}"
+        ) from error
+    rows, chosen = _choose(loaded, split, str(path))
+    return Rows(rows=rows, name=path.name, split=chosen, fingerprint=_hash(own), notes=tuple(notes))
+
+
+def _load_files(
+    path: Path, own: list[Path], delimiter: str | None
+) -> tuple[dict[str, Table], list[str]]:
+    """Files of one kind, put into splits by the words in their names; and what was assumed."""
+    kinds = {kind_of(f)[0] for f in own}
+    if len({BUILDERS[k] for k in kinds}) > 1 or kinds >= {".csv", ".tsv"}:
+        raise InputError(
+            f"the folder {path} mixes {', '.join(sorted(kinds))}; name one of its files: "
+            + ", ".join(f.name for f in own[:5])
+        )
+    splits: dict[str, list[Path]] = {}
+    for file in own:
+        check_file(file)
+        words = re.split(r"[^a-z]+", str(file.relative_to(path)).lower())
+        name = split_of(words) or "train"
+        splits.setdefault("train" if path == file else name, []).append(file)
+    builder = files.builder_of(own[0])
+    if delimiter is not None and builder != "csv":
+        raise InputError(f"--delimiter {delimiter!r}: {own[0]} is no csv or tsv file; leave it out")
+    if builder == "json":
+        return _load_json(splits)
+    names = {name: [str(file) for file in those] for name, those in splits.items()}
+    options, notes = _csv_options(own, delimiter) if builder == "csv" else ({}, [])
+    loaded: dict[str, Table] = datasets.load_dataset(builder, data_files=names, **options)
+    return loaded, notes
+
+
+def _csv_options(own: list[Path], delimiter: str | None) -> tuple[dict[str, Any], list[str]]:
+    """Every cell as text: 02 is no number, and an answer may be the word None or NA."""
+    layouts = {file: csv_layout(file, delimiter) for file in own}
+    separator, names, skipped = layouts[own[0]]
+    for file, (other, header, lines) in layouts.items():
+        if (other, len(header), lines) != (separator, len(names), skipped):
+            raise InputError(
+                f"{file} has other columns or another separator than {own[0].name}; name one file"
+            )
+    columns = datasets.Features({name: datasets.Value("string") for name in names})
+    options = {
+        "keep_default_na": False,
+        "sep": separator,
+        "names": names,
+        "header": 0,
+        "skiprows": skipped,
+        "features": columns,
+    }
+    usual = "\t" if kind_of(own[0])[0] == ".tsv" else ","
+    said = {"\t": "a tab", " ": "a space"}.get(separator, repr(separator))
+    note = f"The separator of {own[0].name} is {said} (--delimiter gives another)."
+    return options, [note] if separator != usual else []
+
+
+def _load_json(splits: dict[str, list[Path]]) -> tuple[dict[str, Table], list[str]]:
+    """Rows of JSON files by split; one file by itself may hold several splits."""
+    notes: list[str] = []
+    loaded: dict[str, list[Any]] = {}
+    alone = sum(map(len, splits.values())) == 1
+    for name, own in splits.items():
+        for file in own:
+            parts, said = _read_json(file)
+            if set(parts) != {""} and not alone:
+                raise InputError(f"{file} holds splits of its own; name it by itself")
+            notes += said
+            for part, rows in parts.items():
+                loaded.setdefault(part or name, []).extend(_table(rows, file.name))
+    return {name: _table(rows, "") for name, rows in loaded.items()}, notes
+
+
+def _read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
+    """Rows of a file that holds an array, an object, or an object on every line."""
+    text = files.read_text(file)
+    try:
+        found = json.loads(text, object_pairs_hook=_object)
+    except json.JSONDecodeError:
+        return {"": list(_json_lines(file, text))}, ()
+    except _TwiceError as error:
+        raise InputError(f"{file}: {error}") from error
+    files.check_listing(found, file)
+    if found is None:
+        return {"": []}, ()
+    parts, notes = shaped(found, file.name)
+    return {n: rows if isinstance(rows, list) else [rows] for n, rows in parts.items()}, notes
+
+
+class _TwiceError(Exception):
+    """An object holds one key twice."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json itself keeps the last of two values of one key without a word."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise _TwiceError(f"an object holds the key {twice!r} twice; keep one of them")
+    return found
+
+
+def _json_lines(file: Path, text: str) -> Iterator[Any]:
+    """The value on each line; InputError names the first line that is broken."""
+    for number, part in enumerate([text] if text.lstrip()[:1] == "[" else text.split("\n")):
+        if part.strip():
+            try:
+                yield json.loads(part, object_pairs_hook=_object)
+            except _TwiceError as error:
+                raise InputError(f"line {number + 1} of {file}: {error}") from error
+            except json.JSONDecodeError as error:
+                raise InputError(
+                    f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "
+                    f"(column {error.colno})"
+                ) from error
+
+
+def _from_hub(source: str, split: str | None, config: str | None, path: Path) -> Rows:
+    try:
+        with hub_or_cache():
+            loaded = datasets.load_dataset(source, config)
+    except Exception as error:
+        raise InputError(
+            f"no file or folder {source}{_nearest(path)}, and it cannot be read from the hub as a "
+            f"dataset ({_reason(error)}); offline, give a local file or folder"
+        ) from error
+    rows, chosen = _choose(loaded, split, source)
+    mark = f"datasets:{rows._fingerprint}"
+    return Rows(rows=rows, name=source, split=chosen, fingerprint=mark)
+
+
+def _choose(loaded: Any, split: str | None, name: str) -> tuple[Any, str | None]:
+    """The split asked for, or the only one."""
+    if isinstance(loaded, datasets.Dataset):
+        if split is not None and str(loaded.split) != split:
+            raise InputError(f"{name} has no splits; leave out --split {split}")
+        return loaded, str(loaded.split) if loaded.split else None
+    if not isinstance(loaded, dict) or isinstance(loaded, datasets.IterableDatasetDict):
+        raise InputError(f"{name} is a {type(loaded).__name__}, which has no rows to index")
+    names = list(loaded)
+    if split is None and len(names) == 1:
+        split = names[0]
+    if split is None:
+        raise InputError(f"{name} has the splits {', '.join(names)}; choose one with --split NAME")
+    if split not in loaded:
+        hint = did_you_mean(split, names) or ""
+        raise InputError(f"{name} has no split {split!r}; {hint} It has {', '.join(names)}")
+    return loaded[split], split
+
+
+def _reason(error: Exception) -> str:
+    """First line of the innermost message: datasets wraps the cause."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return lines[0][:160].strip(" .") if lines else type(error).__name__
+
+
+def _nearest(path: Path) -> str:
+    """A hint at the most similar name in the same folder."""
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    near = neighbour(path)
+    return f"; {near}" if near else ""
+
+
+def _hash(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return "sha256:" + digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""A model from its files to hidden states and log-probabilities."""

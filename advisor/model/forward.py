@@ -1,0 +1,301 @@
+"""From token ids to what the head receives, on any causal architecture, without making logits.
+
+`find_head(model)` compares its log-probabilities with the model's own logits before it is used, so an
+architecture that treats its logits in a way not listed here is found out and scored from its logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from advisor.model.head import Anchor, Head, logit_stats, token_stats, weighted_nll
+from advisor.objectives.table import Objective, TokenStats
+
+logger = logging.getLogger(__name__)
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
+_HALF_TOLERANCE = 0.1  # bf16 logits carry 8 bits: one product in two shapes differs by this much
+
+
+def find_head(model: PreTrainedModel) -> Head | None:
+    """The model's head, or None where its logits cannot be reproduced from the hidden states."""
+    module = model.get_output_embeddings()
+    if type(module) is not nn.Linear or module.weight.is_meta:  # quantised, or offloaded
+        return None
+    head = read_head(model)
+    return head if _reproduces(head, model) else None
+
+
+def read_head(model: PreTrainedModel) -> Head:
+    """The model's head as it stands now, unchecked; its parameters are the model's own."""
+    module: Any = model.get_output_embeddings()
+    scale, softcap = _logit_transform(model)
+    return Head(weight=module.weight, bias=module.bias, scale=scale, softcap=softcap)
+
+
+def _logit_transform(model: PreTrainedModel) -> tuple[float, float | None]:
+    """(scale, softcap) that the architecture applies to its logits, from its configuration."""
+    config = model.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    for name in ("logit_scale", "output_multiplier", "lm_head_multiplier"):
+        if getattr(config, name, None) is not None:
+            return float(getattr(config, name)), softcap
+    scaling = getattr(config, "logits_scaling", None)
+    if scaling is None:
+        return 1.0, softcap
+    return (
+        scaling if config.model_type == "hyperclovax" else 1.0 / scaling
+    ), softcap  # Granite divides
+
+
+@contextlib.contextmanager
+def _at_the_head(head: nn.Module, do: Callable[[Tensor], None]) -> Iterator[None]:
+    """Within the block the head hands its input to `do` and returns one column: no logits are made.
+
+    Replacing `forward` keeps the module's own hooks: what gathers a sharded weight for its call does so.
+    """
+
+    def forward(hidden: Tensor) -> Tensor:
+        do(hidden)
+        return hidden[..., :1]
+
+    original = head.forward
+    head.forward = forward
+    try:
+        yield
+    finally:
+        head.forward = original
+
+
+def last_hidden(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """What the head receives: [batch, sequence] ids -> [batch, sequence, hidden].
+
+    Taken at the head's door rather than from the backbone, so that whatever an architecture does
+    between the two is included.
+    """
+    seen: list[Tensor] = []
+    with _at_the_head(model.get_output_embeddings(), seen.append):
+        model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            **_extra_inputs(model, attention_mask),
+        )
+    return seen[0]
+
+
+def _extra_inputs(model: PreTrainedModel, attention_mask: Tensor) -> dict[str, object]:
+    """Positions that count real tokens only, so that padding on the left changes nothing."""
+    extra: dict[str, object] = {"use_cache": False}
+    if not bool(attention_mask[:, 0].all()):
+        extra["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+    return extra
+
+
+@torch.no_grad()
+def _reproduces(head: Head, model: PreTrainedModel) -> bool:
+    """Whether head and hidden states give the model's own log-probabilities on a few tokens."""
+    ids = (torch.arange(1, 9, device=model.device) * 7919 % head.weight.shape[0])[None]
+    seen: list[Tensor] = []
+    hook = model.get_output_embeddings().register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0])
+    )
+    try:  # one pass for both: where the model is in training, dropout would be another in a second
+        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    finally:
+        hook.remove()
+    if not seen:
+        return False
+    theirs = logits[0].float().log_softmax(-1)
+    ours = head.logits(seen[0][0]).log_softmax(-1)
+    if ours.shape != theirs.shape:
+        return False
+    error = (ours.to(theirs.device) - theirs).abs().max().item()
+    if not error <= _TOLERANCE.get(head.weight.dtype, _HALF_TOLERANCE):
+        logger.warning("head and hidden states miss the model's log-probabilities by %.1e", error)
+        return False
+    return True
+
+
+def scored_positions(labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(rows, columns) of the states that predict a target, row by row; the target stands one further.
+
+    Args:
+        labels: [batch, sequence], -100 outside the targets, not shifted.
+        mask: [batch, sequence], 1 on real tokens; a target behind padding has nothing before it.
+    """
+    predicted = labels[:, 1:].ne(-100)
+    if mask is not None:
+        predicted = predicted & mask[:, :-1].bool()
+    rows, columns = predicted.nonzero(as_tuple=True)
+    return rows, columns
+
+
+@torch.no_grad()
+def score_batch(
+    model: PreTrainedModel, head: Head | None, input_ids: Tensor, labels: Tensor, mask: Tensor
+) -> TokenStats:
+    """Statistics of every target token of a batch, row by row, left to right.
+
+    Args:
+        model: a causal language model in eval mode.
+        head: `find_head(model)`; None scores from the model's own logits, slower but always right.
+        input_ids: [batch, sequence] int64, padded on either side.
+        labels: [batch, sequence] int64, -100 outside the targets, not shifted.
+        mask: [batch, sequence], 1 on real tokens, 0 on padding.
+
+    Returns:
+        TokenStats of [targets]; `example` is the row in the batch. A target at the first real position
+        has nothing before it and is left out.
+    """
+    rows, columns = scored_positions(labels, mask)
+    targets = labels[rows, columns + 1]
+    if head is None:
+        logits = model(
+            input_ids=input_ids, attention_mask=mask, **_extra_inputs(model, mask)
+        ).logits
+        stats = logit_stats(logits[rows.to(logits.device), columns.to(logits.device)], targets)
+    else:
+        hidden = last_hidden(model, input_ids, mask)
+        stats = token_stats(
+            head, hidden[rows.to(hidden.device), columns.to(hidden.device)], targets
+        )
+    return replace(stats, example=rows.to(stats.logp.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadCall:
+    """What a model with an objective head is asked to compute."""
+
+    objective: Objective
+    """Gives the weights, unless they are given."""
+    weights: Tensor | None = None
+    """[batch, sequence] weights of the targets, where they stand in the labels."""
+    reference_logp: Tensor | None = None
+    """[batch, sequence] log-probabilities under the model before training, likewise."""
+    anchor_head: Head | None = None
+    """Head of the frozen reference, for an objective with an anchor."""
+    anchor_hidden: Tensor | None = None
+    """[batch, sequence, hidden], what that head receives."""
+
+
+@dataclass
+class ObjectiveOutput(ModelOutput):
+    """What a model with an objective head returns; everything but the loss is detached."""
+
+    loss: Tensor | None = None
+    """Scalar: *sum* over the targets of weight * NLL; divide by the step's number of targets."""
+    logp: Tensor | None = None
+    """[targets] log-probability, row by row."""
+    entropy: Tensor | None = None
+    """[targets] nats."""
+    top1: Tensor | None = None
+    """[targets] whether the target is the most probable token."""
+    weights: Tensor | None = None
+    """[targets]."""
+    aux_loss: Tensor | None = None
+    """Router loss of a mixture of experts, where the model gives one."""
+
+
+def add_objective_head(model: PreTrainedModel) -> None:
+    """Let `model(**inputs, labels=labels, objective_head=objective)` return an `ObjectiveOutput`.
+
+    The loss, backbone and head, is then computed inside the model's own forward, so that DDP and FSDP
+    wrap all of it: outside, DDP does not synchronise the head's gradient, without an error. Without the
+    argument the forward is the original one. Call it before wrapping the model, with PEFT too.
+
+        add_objective_head(model)
+        loss = model(**batch, objective_head=get_objective("dft")).loss / number_of_targets
+
+    Args:
+        model: a causal language model; changed in place.
+
+    Raises:
+        ValueError: the logits cannot be reproduced from the hidden states (see `find_head`).
+    """
+    if find_head(model) is None:
+        raise ValueError(f"{type(model).__name__}: its logits are not those of a plain linear head")
+    original = model.forward
+
+    # The signature stays the original one: Trainer and generate() read it.
+    @functools.wraps(type(model).forward)
+    def forward(
+        self: PreTrainedModel,
+        *args: Any,
+        objective_head: HeadCall | Objective | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if objective_head is None:
+            return original(*args, **kwargs, **({} if labels is None else {"labels": labels}))
+        if isinstance(objective_head, Objective):
+            objective_head = HeadCall(objective=objective_head)
+        if labels is None:
+            raise ValueError("objective_head needs labels")
+        mask = kwargs.get("attention_mask")
+        work = _LossAtTheHead(
+            self, objective_head, labels, mask if mask is None or mask.dim() == 2 else None
+        )
+        with _at_the_head(self.get_output_embeddings(), work.run):
+            outputs = original(*args, **{**kwargs, "use_cache": False})
+        return work.output(getattr(outputs, "aux_loss", None))
+
+    model.forward = types.MethodType(forward, model)
+
+
+class _LossAtTheHead:
+    """Computes the loss while the head is being called."""
+
+    def __init__(
+        self, model: PreTrainedModel, call: HeadCall, labels: Tensor, mask: Tensor | None
+    ) -> None:
+        self.model, self.call, self.labels = model, call, labels
+        self.rows, self.columns = scored_positions(labels, mask)
+        self.result: Any = None
+
+    def at_targets(self, table: Tensor) -> Tensor:
+        """[batch, sequence] -> [targets], read where the labels stand."""
+        return table[self.rows, self.columns + 1]
+
+    def run(self, hidden: Tensor) -> None:
+        call, objective = self.call, self.call.objective
+        given = {}
+        if call.reference_logp is not None:
+            given["reference_logp"] = self.at_targets(call.reference_logp)
+        anchor = None
+        if call.anchor_head is not None and call.anchor_hidden is not None:
+            states = call.anchor_hidden[self.rows, self.columns]
+            anchor = Anchor(
+                head=call.anchor_head, hidden=states, coefficient=objective.anchor_coefficient
+            )
+        self.result = weighted_nll(
+            read_head(self.model),
+            hidden[self.rows, self.columns],
+            self.at_targets(self.labels),
+            objective.weight if call.weights is None else self.at_targets(call.weights),
+            given=given,
+            needs=objective.head_statistics if call.weights is None else (),
+            sparse=objective.sparse,
+            anchor=anchor,
+        )
+
+    def output(self, aux_loss: Tensor | None) -> ObjectiveOutput:
+        stats = self.result.stats
+        return ObjectiveOutput(
+            loss=self.result.loss,
+            logp=stats.logp,
+            entropy=stats.entropy,
+            top1=stats.top1,
+            weights=self.result.weights,
+            aux_loss=aux_loss,
+        )

@@ -1,0 +1,402 @@
+r"""The language-model head without the [tokens, vocabulary] logits.
+
+Hidden states of the target rows go in; log-probability, entropy and top-1 of each target, or the loss of
+an objective with its gradients, come out, a tile of rows at a time. Log-softmax is taken in float32
+whatever the model's dtype; logit scale and soft-cap are those of the architecture:
+
+$$ z = c \tanh\!\left( \frac{s\,(W h + b)}{c} \right), \qquad \log p = z_y - \log\!\sum_v e^{z_v}. $$
+
+An objective is a detached weight $w$, so the gradient of a target with respect to its logits is
+$w\,(q - \mathrm{onehot}(y))$, $q$ = softmax, known as soon as its tile is there: `weighted_nll` makes the
+gradients in the forward pass with three matrix products and keeps no logits for the backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from advisor.objectives.table import TokenStats
+
+TOP_K = 20
+"""Tokens over which `topk_entropy` is taken (EAFT, arXiv:2601.02151)."""
+_TILE_BYTES = {False: 1024, True: 8192}  # of one column, by is_cuda: 512 and 4096 rows of bfloat16
+_BLOCK_ELEMENTS = {
+    False: 2**18,
+    True: 2**28,
+}  # logits made float32 at a time: what a CPU cache holds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """The last linear map of a causal language model and what follows it."""
+
+    weight: Tensor
+    """[vocabulary, hidden], in the model's dtype."""
+    bias: Tensor | None = None
+    """[vocabulary] or None."""
+    scale: float = 1.0
+    """Factor on the logits, before the soft-cap."""
+    softcap: float | None = None
+    """c of `c tanh(z / c)`, or None."""
+
+    def finish_(self, z: Tensor) -> Tensor:
+        """Scale and soft-cap of raw float logits, in place."""
+        if self.scale != 1.0:
+            z.mul_(self.scale)
+        if self.softcap is not None:
+            z.div_(self.softcap).tanh_().mul_(self.softcap)
+        return z
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """All logits of some rows: [rows, hidden] -> [rows, vocabulary], float32 or float64."""
+        raw = nn.functional.linear(hidden, self.weight, self.bias)
+        return self.finish_(raw.to(_exact(raw.dtype)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """A frozen reference whose distribution the model is held to: the one additive term."""
+
+    head: Head
+    """The reference model's head."""
+    hidden: Tensor
+    """[tokens, hidden], its hidden states at the same targets."""
+    coefficient: float
+    """Factor on KL(reference || model) over the full vocabulary, nats a token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedNLL:
+    """What `weighted_nll` gives."""
+
+    loss: Tensor
+    """Scalar, float32: sum over targets of weight * NLL, and of the anchor's KL; carries the gradient."""
+    stats: TokenStats
+    """[tokens], detached."""
+    weights: Tensor
+    """[tokens], detached."""
+
+
+def token_stats(
+    head: Head,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    needs: Collection[str] = (),
+    tile_rows: int = 256,
+) -> TokenStats:
+    """Statistics of target tokens from their hidden states, without gradient.
+
+    Args:
+        head: the model's head.
+        hidden: [tokens, hidden], the states that predict the targets.
+        targets: [tokens] int64, target token ids.
+        needs: what is wanted beyond logp, entropy and top1: "topk_entropy", "collision".
+        tile_rows: rows of logits alive at a time; changes memory, not the result.
+
+    Returns:
+        TokenStats of [tokens]; `example` is left None.
+    """
+    hidden, targets = hidden.to(head.weight.device), targets.to(head.weight.device)
+    columns = _Columns(len(targets), like=head.weight, needs=needs)
+    with torch.no_grad():
+        for first in range(0, len(targets), tile_rows):
+            tile = slice(first, first + tile_rows)
+            raw = nn.functional.linear(hidden[tile], head.weight, head.bias)
+            columns.fill(head, raw, targets[tile], first)
+    return columns.stats()
+
+
+def logit_stats(logits: Tensor, targets: Tensor) -> TokenStats:
+    """Statistics of target tokens from finished logits, [tokens, vocabulary]."""
+    columns = _Columns(len(targets), like=logits, needs=())
+    columns.fill(Head(weight=logits), logits, targets.to(logits.device), 0)
+    return columns.stats()
+
+
+def weighted_nll(
+    head: Head,
+    hidden: Tensor,
+    targets: Tensor,
+    weight: Tensor | Callable[[TokenStats], Tensor],
+    *,
+    given: Mapping[str, Tensor] | None = None,
+    needs: Collection[str] = (),
+    sparse: bool = False,
+    anchor: Anchor | None = None,
+    tile_rows: int | None = None,
+) -> WeightedNLL:
+    r"""The loss of an objective, $\sum_t \mathrm{sg}(w_t)(-\log p_t)$, in one pass over the logits.
+
+    Args:
+        head: the model's head; its weight and bias get gradients where they require them.
+        hidden: [tokens, hidden], the states that predict the targets, with gradient.
+        targets: [tokens] int64, target token ids.
+        weight: [tokens] weights, or a function from the statistics of some tokens to theirs.
+        given: more [tokens] fields of TokenStats for that function, such as `reference_logp`.
+        needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision".
+        sparse: whether weights of exactly 0 are common: their rows then skip two of three products.
+        anchor: adds `coefficient * KL(reference || model)`.
+        tile_rows: rows of logits alive at a time, by default 256 in float32 and 512 in bfloat16, on
+            CUDA eight times as many; changes memory only.
+
+    Returns:
+        Loss, statistics and weights. Without any target the loss is 0 and its graph is alive.
+    """
+    work = _Work(
+        head=head,
+        targets=targets.to(head.weight.device),
+        weight=weight,
+        given=given or {},
+        needs=needs,
+        sparse=sparse,
+        anchor=anchor,
+        rows=tile_rows or default_tile_rows(head.weight),
+    )
+    hidden = hidden.to(head.weight.device)
+    loss = cast(Tensor, _Sum.apply(hidden, head.weight, head.bias, work))  # type: ignore[no-untyped-call]
+    return WeightedNLL(loss=loss, stats=work.columns.stats(), weights=work.weights)
+
+
+def default_tile_rows(weight: Tensor) -> int:
+    """Rows of logits that `weighted_nll` keeps alive at a time unless it is told."""
+    return _TILE_BYTES[weight.is_cuda] // weight.itemsize
+
+
+def _exact(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of log-probabilities: float32, or float64 for a float64 model."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class _Columns:
+    """Statistics of target tokens, filled a tile of logits at a time."""
+
+    def __init__(self, tokens: int, *, like: Tensor, needs: Collection[str]) -> None:
+        dtype = _exact(like.dtype)
+        names = ("logp", "entropy", *needs)
+        self.columns = {
+            name: torch.empty(tokens, dtype=dtype, device=like.device) for name in names
+        }
+        self.columns["top1"] = torch.empty(tokens, dtype=torch.bool, device=like.device)
+
+    def fill(
+        self, head: Head, raw: Tensor, targets: Tensor, first: int, *, gradient: bool = False
+    ) -> None:
+        """Statistics of one tile, a few rows at a time so that they stay in cache.
+
+        Args:
+            head: for its scale and soft-cap.
+            raw: [rows, vocabulary] logits before those; overwritten.
+            targets: [rows].
+            first: place of the first row in the columns.
+            gradient: leave in `raw` the gradient of -log p with respect to it, but for `head.scale`.
+        """
+        cores = 1 if raw.is_cuda else torch.get_num_threads()
+        step = min(max(1, _BLOCK_ELEMENTS[raw.is_cuda] * cores // raw.shape[1]), len(targets))
+        probabilities = raw.new_empty(step, raw.shape[1], dtype=self.columns["logp"].dtype)
+        for row in range(0, len(targets), step):
+            block, y = raw[row : row + step], targets[row : row + step, None]
+            z = head.finish_(block.to(self.columns["logp"].dtype))
+            q = probabilities[: len(y)]
+            self._fill_block(z, y, q, slice(first + row, first + row + len(y)))
+            if gradient:
+                # Minus the sum of the others: q_y - 1 of a certain target would be all rounding
+                q.scatter_(1, y, 0.0)
+                q.scatter_(1, y, -q.sum(-1, keepdim=True))
+                if head.softcap is not None:
+                    q.mul_(1 - (z / head.softcap).square_())
+                block.copy_(q)
+
+    def _fill_block(self, z: Tensor, y: Tensor, q: Tensor, place: slice) -> None:
+        """Statistics of a few rows from finished logits; leaves their softmax in q."""
+        torch.softmax(z, -1, out=q)
+        # On a CPU it adds up a row in one go: where one term is near 1 the others are rounded away
+        # (1e-4 of log p, 1 % of the gradient of a confident row). sum() adds in a tree.
+        q.div_(q.sum(-1, keepdim=True))
+        # max() with its indices takes as long as the softmax; the largest q is at least 1 / vocabulary
+        top = z.amax(-1, keepdim=True)
+        log_total = top - q.amax(-1, keepdim=True).log()
+        z_y = z.gather(1, y)
+        self.columns["logp"][place] = (z_y - log_total)[:, 0]
+        self.columns["entropy"][place] = log_total[:, 0] - torch.linalg.vecdot(q, z)
+        self.columns["top1"][place] = (z_y == top)[:, 0]
+        if "topk_entropy" in self.columns:
+            log_k = z.topk(min(TOP_K, z.shape[1]), dim=-1).values.log_softmax(-1)
+            self.columns["topk_entropy"][place] = -torch.linalg.vecdot(log_k.exp(), log_k)
+        if "collision" in self.columns:
+            self.columns["collision"][place] = torch.linalg.vecdot(q, q)
+
+    def stats(
+        self, rows: slice = slice(None), given: Mapping[str, Tensor] | None = None
+    ) -> TokenStats:
+        """The statistics of some tokens, with more fields that were given for all of them."""
+        merged = {**self.columns, **(given or {})}
+        return TokenStats(**{name: column[rows] for name, column in merged.items()})
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """One call of `weighted_nll`: its inputs without gradient, and what the forward pass leaves."""
+
+    head: Head
+    targets: Tensor
+    weight: Tensor | Callable[[TokenStats], Tensor]
+    given: Mapping[str, Tensor]
+    needs: Collection[str]
+    sparse: bool
+    anchor: Anchor | None
+    rows: int
+    columns: _Columns = field(init=False)
+    weights: Tensor = field(init=False)
+
+    def weigh(self, tile: slice) -> Tensor:
+        """Weights of one tile, once its statistics are there; kept and returned, [rows]."""
+        if callable(self.weight):
+            self.weights[tile] = self.weight(self.columns.stats(tile, self.given)).detach()
+        else:
+            self.weights[tile] = self.weight[tile].to(self.weights)
+        return self.weights[tile]
+
+
+class _Sum(torch.autograd.Function):
+    """sum(weight * NLL); its gradients are made in the forward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
+    ) -> Tensor:
+        device = hidden.device.type
+        dtype = weight.dtype
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        with torch.autocast(device, enabled=False):
+            h, w = hidden.to(dtype), weight.to(dtype)
+            b = None if bias is None else bias.to(dtype)
+            gradients = _Gradients(h, w, b, needed=ctx.needs_input_grad)
+            loss = _accumulate(h, w, b, work, gradients)
+        ctx.gradients = gradients
+        ctx.dtypes = (hidden.dtype, weight.dtype, bias.dtype if bias is not None else None)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        # Held on to here, autograd would copy each of them into .grad.
+        gradients, ctx.gradients = ctx.gradients, None
+        made = gradients.finished()
+        scaled = (
+            None if gradient is None else gradient.mul_(upstream[0]).to(dtype)
+            for gradient, dtype in zip(made, ctx.dtypes, strict=True)
+        )
+        return *scaled, None
+
+
+class _Gradients:
+    """Gradients with respect to hidden states, weight and bias, for those that need one."""
+
+    def __init__(self, h: Tensor, w: Tensor, b: Tensor | None, *, needed: tuple[bool, ...]) -> None:
+        self.hidden = torch.zeros_like(h) if needed[0] else None
+        self.weight = torch.empty_like(w) if needed[1] else None
+        self.bias = torch.zeros_like(b) if b is not None and needed[2] else None
+        self.wanted = any(needed[:3])
+        self._weight_begun = False
+
+    def add(self, g: Tensor, h: Tensor, w: Tensor, scale: Tensor, place: slice | Tensor) -> None:
+        """Add some rows: g [rows, vocabulary] is their logits' gradient but for their scale [rows]."""
+        if self.hidden is not None:
+            self.hidden[place] = (g @ w).mul_(scale[:, None])
+        if self.bias is not None:
+            self.bias.add_(g.T @ scale)
+        if self.weight is None:
+            return
+        scaled = h[place] * scale[:, None]
+        if self._weight_begun:
+            self.weight.addmm_(g.T, scaled)
+        else:  # the first tile writes, so that nothing has to be zeroed before
+            torch.mm(g.T, scaled, out=self.weight)
+            self._weight_begun = True
+
+    def finished(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """All three, zero where no row had a weight."""
+        if self.weight is not None and not self._weight_begun:
+            self.weight.zero_()
+        return self.hidden, self.weight, self.bias
+
+
+def _accumulate(
+    h: Tensor, w: Tensor, b: Tensor | None, work: _Work, gradients: _Gradients
+) -> Tensor:
+    """Go through the tiles: logits, statistics, weights, loss, gradients."""
+    tokens = len(work.targets)
+    columns = work.columns = _Columns(tokens, like=w, needs=work.needs)
+    work.weights = torch.empty_like(columns.columns["logp"])
+    loss = work.weights.new_zeros(())
+    buffer = h.new_empty(min(work.rows, tokens), w.shape[0])
+    for first in range(0, tokens, work.rows):
+        tile = slice(first, min(first + work.rows, tokens))
+        raw = buffer[: tile.stop - first]
+        torch.mm(h[tile], w.T, out=raw) if b is None else torch.addmm(b, h[tile], w.T, out=raw)
+        held = None if work.anchor is None else _hold(work.head, raw, work.anchor, tile)
+        columns.fill(work.head, raw, work.targets[tile], first, gradient=gradients.wanted)
+        weights = work.weigh(tile)
+        loss -= torch.dot(weights, columns.columns["logp"][tile])
+        if held is not None:
+            loss += held.value
+            weights = held.merge_(raw, weights)
+        if gradients.wanted:
+            scale = (weights * work.head.scale).to(raw.dtype)
+            _add_rows(raw, h, w, scale, tile, gradients, sparse=work.sparse)
+    return loss
+
+
+def _add_rows(
+    g: Tensor,
+    h: Tensor,
+    w: Tensor,
+    scale: Tensor,
+    tile: slice,
+    gradients: _Gradients,
+    *,
+    sparse: bool,
+) -> None:
+    """Add a tile's gradients, leaving out the rows whose weight is exactly 0 where they are common."""
+    place: slice | Tensor = tile
+    if sparse:
+        kept = scale.nonzero()[:, 0]
+        if len(kept) == 0:
+            return
+        if len(kept) < len(scale):
+            g, scale, place = g[kept], scale[kept], kept + tile.start
+    gradients.add(g, h, w, scale, place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Held:
+    """One tile's pull towards the reference distribution."""
+
+    value: Tensor
+    """Scalar, coefficient * sum of KL over the rows."""
+    pull: Tensor
+    """[rows, vocabulary], its gradient with respect to the raw logits, but for `head.scale`."""
+
+    def merge_(self, g: Tensor, weights: Tensor) -> Tensor:
+        """Turn g into the whole gradient in place; returns the scale that is left, all ones."""
+        g.mul_(weights[:, None]).add_(self.pull)
+        return torch.ones_like(weights)
+
+
+def _hold(head: Head, raw: Tensor, anchor: Anchor, tile: slice) -> _Held:
+    r"""KL(reference || model) = \sum_v r_v (log r_v - log q_v) and its gradient q - r, by the tile."""
+    z = head.finish_(raw.to(_exact(raw.dtype), copy=True))
+    log_q = z.log_softmax(-1)
+    log_r = anchor.head.logits(anchor.hidden[tile].to(anchor.head.weight)).log_softmax(-1).to(log_q)
+    r = log_r.exp()
+    value = anchor.coefficient * (r * (log_r - log_q)).sum()
+    pull = (log_q.exp() - r).mul_(anchor.coefficient)
+    if head.softcap is not None:
+        pull.mul_(1 - (z / head.softcap).square_())
+    return _Held(value=value, pull=pull)

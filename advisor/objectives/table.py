@@ -1,0 +1,289 @@
+r"""The objectives: each one a detached weight on the negative log-likelihood of a target token.
+
+Every target-token objective $f(p)$ of the literature has the gradient of a weighted NLL,
+
+$$ L = \frac{1}{N} \sum_t \mathrm{sg}(w_t) \, (-\log p_t), \qquad w = -f'(p)\, p, $$
+
+so that with logits $z$ and softmax $q$, $\partial L / \partial z = w\,(q - \mathrm{onehot}(y)) / N$.
+(Beyond Log Likelihood, arXiv:2510.00526, Lemma 3.1; the lemma as printed omits the minus sign.)
+$N$ is the number of target tokens, also for objectives whose weight is zero on some of them.
+
+An objective is a function in `weights.py` and a line in the table below. Nothing here imports torch, so
+that `advisor ls objectives` stays instant.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from advisor.errors import InputError
+from advisor.names import did_you_mean
+from advisor.objectives import weights
+from advisor.objectives.weights import TokenStats as TokenStats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A number that an objective takes, with the range in which it means something."""
+
+    default: float
+    """The value used when none is given: the paper's, where it names one."""
+    low: float = -math.inf
+    """Smallest value accepted."""
+    high: float = math.inf
+    """Largest value accepted."""
+    exclusive_low: bool = False
+    """Whether `low` itself is refused."""
+
+    def check(self, objective: str, name: str, value: float) -> float:
+        """Return `value`, or raise InputError where it lies outside the range."""
+        too_low = value <= self.low if self.exclusive_low else value < self.low
+        if not math.isfinite(value) or too_low or value > self.high:
+            allowed = f"{'(' if self.exclusive_low else '['}{self.low:g}, {self.high:g}"
+            allowed += "]" if math.isfinite(self.high) else ")"
+            raise InputError(f"objective {objective}: {name} = {value:g} lies outside {allowed}")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One row of the table: a weight function with its provenance and its parameters bound."""
+
+    name: str
+    """How it is called everywhere."""
+    weight_function: Callable[..., Tensor]
+    """`(stats, **parameters) -> weights`, [tokens] float32, non-negative."""
+    formula: str
+    """The loss f(p) of one token."""
+    weight_formula: str
+    """The weight w(p) = -f'(p) p."""
+    leaning: str
+    """"prior-leaning", "prior-averse" or "neutral": whether W(p) = w (1 - p) has more or less of its mass
+    above p = 1/2 than NLL's has (Def. 3.3, which leaves the threshold open)."""
+    source: str
+    """Paper and equation."""
+    status: str = "published"
+    """"published", "unverified" (secondary sources only) or "ours"."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the same update."""
+    needs: tuple[str, ...] = ()
+    """What it takes beyond the token's own log p and entropy: fields of TokenStats; "step" where the
+    statistics must be those of the whole optimiser step, over all micro-batches and ranks; "anchor"
+    where it adds a divergence to the model before training."""
+    sparse: bool = False
+    """Whether weights of exactly 0 are common."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Parameters accepted, in the order in which `name(value)` gives them."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Parameters in force where they differ from the defaults."""
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    """Parameters given as a share of the training tokens instead, until `resolve` makes them values."""
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Every parameter's value in force."""
+        return {key: self.values.get(key, spec.default) for key, spec in self.parameters.items()}
+
+    @property
+    def head_statistics(self) -> tuple[str, ...]:
+        """The needed fields that only the head can compute, from the whole distribution."""
+        return tuple(need for need in self.needs if need in ("topk_entropy", "collision"))
+
+    @property
+    def anchor_coefficient(self) -> float:
+        """Factor of the divergence to the model before training; 0 for all but `asft`."""
+        return self.settings["kl"] if "anchor" in self.needs else 0.0
+
+    @property
+    def label(self) -> str:
+        """Name with its parameters, as `get_objective` reads it back: `p_pow(10)`."""
+        inside = ", ".join(
+            f"{100 * self.quantiles[key]:g}%" if key in self.quantiles else f"{value:.12g}"
+            for key, value in self.settings.items()
+        )
+        return f"{self.name}({inside})" if inside else self.name
+
+    def weight(self, stats: TokenStats) -> Tensor:
+        """Weights of the target tokens, [tokens] float32, detached."""
+        if self.quantiles:
+            raise ValueError(f"{self.label} is a quantile of the training set: resolve() it first")
+        return self.weight_function(stats, **self.settings).detach()
+
+    def with_parameters(self, **values: float) -> Objective:
+        """The same objective with other parameters; InputError for an unknown or invalid one."""
+        for key, value in values.items():
+            if key not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise InputError(
+                    f"objective {self.name} has no parameter {key!r} (it has: {known})"
+                )
+            self.parameters[key].check(self.name, key, value)
+        kept = {key: share for key, share in self.quantiles.items() if key not in values}
+        changed = replace(self, values={**self.values, **values}, quantiles=kept)
+        low, high = (changed.settings.get(end) for end in ("low", "high"))
+        if low is not None and high is not None and low > high:
+            raise InputError(f"objective {self.name}: low = {low:g} lies above high = {high:g}")
+        return changed
+
+    def resolve(self, quantile: Callable[[float], float]) -> Objective:
+        """Quantiles made values: `quantile(share)` is that of p under the model before training.
+
+        Membership is then tested on the current p, as in the source (arXiv:2510.00526, Sec. 4).
+        """
+        return self.with_parameters(
+            **{key: quantile(share) for key, share in self.quantiles.items()}
+        )
+
+
+LEANING, AVERSE, NEUTRAL = "prior-leaning", "prior-averse", "neutral"
+_BEYOND_LL = "arXiv:2510.00526"
+
+
+def _positive(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0, exclusive_low=True)
+
+
+def _from_zero(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0)
+
+
+def _share(default: float) -> Parameter:
+    return Parameter(default=default, low=0.0, high=1.0)
+
+
+def _row(
+    function: Callable[..., Tensor],
+    formula: str,
+    weight: str,
+    leaning: str,
+    source: str,
+    **more: Any,
+) -> Objective:
+    """One line of the table; the objective is called as its weight function is."""
+    return Objective(
+        name=function.__name__,
+        weight_function=function,
+        formula=formula,
+        weight_formula=weight,
+        leaning=leaning,
+        source=source,
+        **more,
+    )
+
+
+# fmt: off
+_ROWS = (
+    _row(weights.nll, "-log p", "1", NEUTRAL, f"{_BEYOND_LL} Eq. 1", aliases=("ce", "sft")),
+    _row(weights.neg_p, "-p", "p", LEANING, f"{_BEYOND_LL} Sec. 3; arXiv:2508.05629 Eq. 9",
+         aliases=("dft", "-p")),
+    _row(weights.p_pow, "(1 - p^k) / k", "p^k", LEANING, f"{_BEYOND_LL} Sec. 3",
+         parameters={"k": _positive(10.0)}),
+    _row(weights.threshold, "-log p where p >= tau, else 0", "1[p >= tau]", LEANING,
+         f"{_BEYOND_LL} Sec. 4, Table 1", aliases=("nll_above",),
+         parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.nll_below, "-log p where p <= tau, else 0", "1[p <= tau]", AVERSE,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.neg_p_above, "-p where p >= tau, else 0", "p 1[p >= tau]", LEANING,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.neg_p_below, "-p where p <= tau, else 0", "p 1[p <= tau]", AVERSE,
+         f"{_BEYOND_LL} Fig. 5", parameters={"tau": _share(0.2)}, sparse=True),
+    _row(weights.profit, "-log p where p > tau, else 0", "1[p > tau]", LEANING, "arXiv:2601.09195",
+         parameters={"tau": _share(0.1)}, sparse=True),
+    _row(weights.log_one_minus_p, "log(1 - p)", "p / max(1 - p, eps)", LEANING, f"{_BEYOND_LL} Sec. 3",
+         parameters={"eps": Parameter(default=1e-3, low=1e-7, high=1.0)}),
+    _row(weights.focal, "-(1 - p)^gamma log p", "(1 - p)^gamma - gamma p (1 - p)^(gamma - 1) log p", AVERSE,
+         f"arXiv:1708.02002; {_BEYOND_LL} App. F.2", parameters={"gamma": _from_zero(1.0)}),
+    _row(weights.huber, "Huber(1 - p, delta)", "p min(1 - p, delta)", LEANING, f"{_BEYOND_LL} App. F.2",
+         parameters={"delta": Parameter(default=0.5, low=0.0, high=1.0, exclusive_low=True)}),
+    _row(weights.floored_dft, "-sg(max(p, floor)) log p", "max(p, floor)", LEANING,
+         "arXiv:2508.05629, code, issue 1", parameters={"floor": _share(0.1)}),
+    _row(weights.eaft, "-sg((H20 / ln 20)^alpha) log p", "(H20 / ln 20)^alpha", NEUTRAL,
+         "arXiv:2601.02151", needs=("topk_entropy",), parameters={"alpha": _from_zero(1.0)}),
+    _row(weights.idft, "-sg(p^g) log p, g = clip(exp(-(log p + H) / beta), low, high)", "p^g", LEANING,
+         "arXiv:2602.12222, code",
+         parameters={"beta": _positive(1.0), "low": _from_zero(0.1), "high": _from_zero(2.0)}),
+    _row(weights.idft_phi, "-sg(p^g) log p, g = exp(-clip(log p + H, -B, B))", "p^g", LEANING,
+         "arXiv:2602.12222 v1", status="unverified", parameters={"bound": _from_zero(5.0)}),
+    _row(weights.deft, "(1 - p^a) / (a + 1e-6), a = sg(sum of p_v^2)", "p^a a / (a + 1e-6)", LEANING,
+         "arXiv:2602.11424", needs=("collision",)),
+    _row(weights.deft_cayley, "(1 - p^a) / (a + 1e-6), a = c + (1 - c) p / (2 - p), c = mean p / 2",
+         "p^a a / (a + 1e-6)", LEANING, "arXiv:2602.11424, code", needs=("step",)),
+    _row(weights.cadft, "-sg(p exp(-beta max(0, z(example)))) log p", "p exp(-beta max(0, z(example)))",
+         LEANING, "arXiv:2606.11206", status="unverified", needs=("example", "step"),
+         parameters={"beta": _from_zero(1.0)}),
+    _row(weights.cadft_mean, "-sg(c p) log p, c = sum of cadft's weights / sum of p over the step", "c p",
+         LEANING, "control of arXiv:2606.11206", status="ours", needs=("example", "step"),
+         parameters={"beta": _from_zero(1.0)}),
+    _row(weights.iw_sft, "-sg(clip(exp(T mean(log p - log p0)), 0, 16)) log p",
+         "clip(exp(T mean(log p - log p0)), 0, 16)", NEUTRAL, "arXiv:2507.12856, code",
+         needs=("example", "reference_logp", "step"), parameters={"temperature": _from_zero(1.0)}),
+    _row(weights.iw_sft_token, "-sg(clip(p / p0, low, high)) log p", "clip(p / p0, low, high)", NEUTRAL,
+         "arXiv:2507.12856, code", needs=("reference_logp",),
+         parameters={"low": _from_zero(0.2), "high": _from_zero(1.8)}),
+    _row(weights.psft, "-min(p / p0, clip(p / p0, .8, 1 + high))", "p / p0 where p / p0 <= 1 + high, else 0",
+         NEUTRAL, "arXiv:2508.17784, code", needs=("reference_logp",),
+         parameters={"high": _from_zero(0.28)}, sparse=True),
+    _row(weights.infosft, "-sg(w) log p", "p [1 - logit(p) / logit(ceiling)]+", LEANING,
+         "arXiv:2605.14967, code",
+         parameters={"ceiling": Parameter(default=0.93, low=0.5, high=0.9999, exclusive_low=True)}),
+    _row(weights.asft, "-sg(p) log p + kl KL(p0 || p)", "p (and the KL, full vocabulary)", LEANING,
+         "arXiv:2509.23753, code", needs=("anchor",), parameters={"kl": _from_zero(0.05)}),
+)
+# fmt: on
+
+OBJECTIVES: dict[str, Objective] = {row.name: row for row in _ROWS}
+"""Every objective by name, in the order in which they are listed and plotted."""
+
+_BY_ALIAS = {alias: row for row in _ROWS for alias in (row.name, *row.aliases)}
+
+
+def get_objective(spec: str) -> Objective:
+    """Look up `name`, an alias, `name(value, ...)` or `name(parameter=value)`.
+
+    A threshold may be a percentage, `threshold(10%)`: that quantile of p on the training set.
+
+    Raises:
+        InputError: no such objective or parameter, naming the nearest; a value outside its range.
+    """
+    match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", spec)
+    name = match.group(1).lower() if match else spec
+    row = _BY_ALIAS.get(name)
+    if match is None or row is None:
+        near = did_you_mean(name, _BY_ALIAS, at_most=2, cutoff=0.4)
+        hint = near or f"known: {', '.join(OBJECTIVES)}"
+        raise InputError(f"unknown objective {spec!r}: {hint}")
+    inside = [part for part in (match.group(2) or "").split(",") if part.strip()]
+    values = _read_values(row, inside)
+    shares = {key: float(text[:-1]) / 100 for key, text in values.items() if text.endswith("%")}
+    for key, share in shares.items():
+        if key != "tau" or not 0 <= share <= 1:
+            raise InputError(f"objective {row.name}: only tau takes a percentage, from 0% to 100%")
+    numbers = {key: float(text) for key, text in values.items() if key not in shares}
+    return replace(row.with_parameters(**numbers), quantiles=shares)
+
+
+def _read_values(row: Objective, inside: list[str]) -> dict[str, str]:
+    """`["10"]` or `["k=10"]` -> `{"k": "10"}`, each the text of a number, perhaps with a %."""
+    if len(inside) > len(row.parameters):
+        raise InputError(
+            f"objective {row.name} takes {len(row.parameters)} parameters, got {len(inside)}"
+        )
+    values: dict[str, str] = {}
+    for position, part in zip(row.parameters, inside, strict=False):
+        key, _, text = part.rpartition("=")
+        try:
+            float(text.strip().removesuffix("%"))
+        except ValueError:
+            raise InputError(f"objective {row.name}: {part.strip()!r} is not a number") from None
+        name = key.strip() or position
+        if name in values:
+            raise InputError(f"objective {row.name}: {name} is given twice")
+        values[name] = text.strip()
+    return values

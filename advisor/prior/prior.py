@@ -1,0 +1,313 @@
+r"""The prior: how much probability a model already gives the target tokens of a dataset.
+
+`measure_prior(model, dataset) -> Prior`, forward passes only. The headline is the token micro-average
+of Beyond Log Likelihood (arXiv:2510.00526, Eq. 5), $\frac{1}{N} \sum_i \sum_j p_\theta(y_{ij})$, with an
+interval clustered by example; beside it stands what the average cannot see.
+
+Examples are drawn in a seeded random order, a block at a time, sorted by length inside a block only,
+so that after every block the examples seen are a random sample of the dataset. Measuring may stop when the
+recommendation is the same everywhere in a joint anytime-valid interval of the statistics it reads.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.prior.intervals import Interval, mean_interval, ratio_interval
+
+if TYPE_CHECKING:
+    from advisor.data.dataset import SFTDataset
+    from advisor.model.load import LoadedModel
+    from advisor.prior.probe import Scored
+
+LOW_P = 0.1
+"""A target below this probability counts as improbable."""
+SURE_NATS = 1.0
+"""Below this entropy the model is sure: it chooses among fewer than e = 2.7 tokens."""
+BLOCK = 128
+"""Examples between two looks at the recommendation."""
+CEILING = 4096
+"""Examples after which measuring stops though the recommendation is not settled."""
+BINS = 20
+"""Bins of the histogram of p."""
+ENTROPY_EDGES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, math.inf)
+"""Edges in nats of the joint histogram's entropy bins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """What forward passes tell of a model and a dataset; shares and means are over target tokens."""
+
+    model: Mapping[str, Any]
+    """Name, fingerprint, parameters, dtype, device and kind of the model."""
+    dataset: Mapping[str, Any]
+    """`DatasetInfo` as a dictionary."""
+    examples: int
+    """Examples measured."""
+    target_tokens: int
+    """Target tokens measured."""
+    truncated: int
+    """Examples looked at that were cut to `max_length`."""
+    dropped: int
+    """Examples looked at that have no target left and were not measured."""
+    mean_p: float
+    """Mean probability of a target token (micro-average)."""
+    mean_p_interval: Interval
+    """95 % interval of `mean_p` for the source of the examples, clustered by example."""
+    anytime: bool
+    """Whether the interval holds at every sample size (measuring stopped by itself)."""
+    median_p: float
+    """Median probability, to half a thousandth."""
+    mean_log_p: float
+    """Mean log-probability, natural log."""
+    entropy: float
+    """Mean entropy of the next-token distribution, nats."""
+    top1: float
+    """Share of targets that are the most probable token."""
+    conflict_share: float
+    """Share with p < 0.1 where the model is sure of something else (entropy below 1 nat)."""
+    ignorance_share: float
+    """Share with p < 0.1 where the model is unsure (entropy of 1 nat and more)."""
+    p_eos: float | None
+    """Mean p of the tokens that end a turn; None where no target ends one."""
+    p_template: float | None
+    """Mean p of the other special tokens among the targets; None where there are none."""
+    cll: float
+    """Centred log-likelihood, mean of log p + entropy, nats (arXiv:2602.12222)."""
+    dispersion: float
+    """Standard deviation between examples of their mean p, net of the token noise inside them."""
+    example_quantiles: Mapping[str, float]
+    """Quantiles over examples of an example's mean p."""
+    histogram: Sequence[int]
+    """Target tokens by p, in 20 equal bins of [0, 1]."""
+    joint_histogram: Sequence[Sequence[int]]
+    """Target tokens by p (20 bins) and entropy (edges 0, .25, .5, 1, 2, 4, inf nats)."""
+    bounds: Mapping[str, Interval]
+    """Joint 95 % intervals of the statistics that the recommendation reads."""
+    seed: int
+    """Seed of the order in which examples were drawn."""
+    seconds: float
+    """Wall time of the measurement."""
+    notes: Sequence[str] = field(default_factory=tuple)
+    """What was assumed on the way, a sentence each."""
+
+    @property
+    def share_below(self) -> float:
+        """Share of target tokens with p < 0.1."""
+        return self.conflict_share + self.ignorance_share
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON; `share_p_below_0.1` is added."""
+        return {**asdict(self), "share_p_below_0.1": self.share_below}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a measurement stands."""
+
+    examples: int
+    """Examples looked at."""
+    at_most: int
+    """Examples that will be looked at if it does not stop earlier."""
+    tokens: int
+    """Tokens the model has read."""
+    seconds: float
+    """Wall time so far."""
+
+
+_COLUMNS = (
+    "tokens", "p", "p_squared", "log_p", "entropy", "top1", "conflict", "ignorance",
+    "eos_p", "eos_tokens", "template_p", "template_tokens",
+)  # fmt: skip
+_PROVENANCE = ("name", "fingerprint", "parameters", "dtype", "device", "kind")
+_READ = ("mean_p", "conflict_share", "ignorance_share", "p_eos", "p_template", "dispersion")
+
+
+class _Sample:
+    """Sums over each example's target tokens, and histograms over all of them."""
+
+    def __init__(self, special: NDArray[np.int64]) -> None:
+        self.special = special
+        self.rows: list[list[float]] = []
+        self.fine = np.zeros(1000, dtype=np.int64)
+        self.joint = np.zeros((BINS, len(ENTROPY_EDGES) - 1), dtype=np.int64)
+        self.tokens_read = 0
+
+    def add(self, scored: Scored) -> None:
+        """Take in one example."""
+        p, entropy = scored.p, scored.entropy
+        improbable, sure = p < LOW_P, entropy < SURE_NATS
+        eos = np.isin(scored.positions, scored.example.terminators)
+        ids = np.asarray(scored.example.input_ids)[scored.positions]
+        template = np.isin(ids, self.special) & ~eos
+        self.rows.append([
+            len(p), p.sum(), np.square(p).sum(), scored.log_p.sum(), entropy.sum(), scored.top1.sum(),
+            (improbable & sure).sum(), (improbable & ~sure).sum(),
+            p[eos].sum(), eos.sum(), p[template].sum(), template.sum(),
+        ])  # fmt: skip
+        self.fine += np.histogram(p, bins=1000, range=(0, 1))[0]
+        edges = np.linspace(0, 1, BINS + 1)
+        self.joint += np.histogram2d(p, entropy.clip(min=0), bins=(edges, ENTROPY_EDGES))[0].astype(
+            np.int64
+        )
+        self.tokens_read += len(scored.example.input_ids)
+
+    def columns(self) -> dict[str, NDArray[np.float64]]:
+        """[examples] of every column."""
+        table = np.asarray(self.rows, dtype=np.float64).reshape(-1, len(_COLUMNS))
+        return {name: table[:, i] for i, name in enumerate(_COLUMNS)}
+
+
+def _between(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """One unbiased-in-the-mean estimate an example of the variance between examples of mean p.
+
+    The squared deviation of an example's mean, less the variance of that mean over its own tokens.
+    """
+    several = columns["tokens"] > 1  # one token alone does not tell its noise from its example
+    if not several.any():
+        return np.zeros(1)
+    n, p, p_squared = (columns[name][several] for name in ("tokens", "p", "p_squared"))
+    mean = p / n
+    inside = (p_squared - n * mean**2).clip(min=0) / (n - 1)
+    between: NDArray[np.float64] = (mean - mean.mean()) ** 2 - inside / n
+    return between
+
+
+def _bounds(columns: Mapping[str, NDArray[np.float64]], *, anytime: bool) -> dict[str, Interval]:
+    """Joint 95 % intervals (Bonferroni) of what the recommendation reads."""
+    alpha = 0.05 / len(_READ)
+    tokens = columns["tokens"]
+    shares = {
+        "mean_p": (columns["p"], tokens),
+        "conflict_share": (columns["conflict"], tokens),
+        "ignorance_share": (columns["ignorance"], tokens),
+        "p_eos": (columns["eos_p"], columns["eos_tokens"]),
+        "p_template": (columns["template_p"], columns["template_tokens"]),
+    }
+    bounds = {
+        name: ratio_interval(a, b, alpha=alpha, anytime=anytime)
+        for name, (a, b) in shares.items()
+        if b.sum()
+    }
+    low, high = mean_interval(_between(columns), alpha=alpha, anytime=anytime, largest=1.0)
+    low, high = (
+        min(max(variance, 0.0), 0.25) for variance in (low, high)
+    )  # of shares: at most 1/4
+    bounds["dispersion"] = (math.sqrt(low), math.sqrt(high))
+    return bounds
+
+
+def _median(fine: NDArray[np.int64]) -> float:
+    """Median from the fine histogram, interpolated inside its bin."""
+    cumulative = fine.cumsum()
+    half = cumulative[-1] / 2
+    index = int(np.searchsorted(cumulative, half))
+    before = cumulative[index - 1] if index else 0
+    return float((index + (half - before) / fine[index]) / len(fine))
+
+
+def _summarise(sample: _Sample, *, anytime: bool, **provenance: Any) -> Prior:
+    c = sample.columns()
+    tokens = c["tokens"].sum()
+    share = {name: float(c[name].sum() / tokens) for name in _COLUMNS}
+    eos, template = c["eos_tokens"].sum(), c["template_tokens"].sum()
+    example_p = c["p"] / c["tokens"]
+    return Prior(
+        examples=len(example_p),
+        target_tokens=int(tokens),
+        mean_p=share["p"],
+        mean_p_interval=ratio_interval(c["p"], c["tokens"], alpha=0.05, anytime=anytime),
+        anytime=anytime,
+        median_p=_median(sample.fine),
+        mean_log_p=share["log_p"],
+        entropy=share["entropy"],
+        top1=share["top1"],
+        conflict_share=share["conflict"],
+        ignorance_share=share["ignorance"],
+        p_eos=float(c["eos_p"].sum() / eos) if eos else None,
+        p_template=float(c["template_p"].sum() / template) if template else None,
+        cll=share["log_p"] + share["entropy"],
+        dispersion=math.sqrt(max(0.0, float(_between(c).mean()))),
+        example_quantiles={
+            str(q): float(np.quantile(example_p, q)) for q in (0.05, 0.25, 0.5, 0.75, 0.95)
+        },
+        histogram=sample.joint.sum(axis=1).tolist(),
+        joint_histogram=sample.joint.tolist(),
+        bounds=_bounds(c, anytime=anytime),
+        **provenance,
+    )
+
+
+def measure_prior(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    *,
+    limit: int | None = None,
+    exact: bool = False,
+    seed: int = 0,
+    batch_tokens: int | None = None,
+    settled: Callable[[Prior], bool] | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Prior:
+    """Measure a model's prior over a dataset.
+
+    Args:
+        loaded: the model with its tokenizer.
+        dataset: tokenised by that tokenizer.
+        limit: measure this many examples, no fewer and no more (fixed-sample interval).
+        exact: measure every example (fixed-sample interval).
+        seed: of the order in which examples are drawn.
+        batch_tokens: tokens, padding included, that the model reads at a time; see `Probe`.
+        settled: given the prior so far, whether to stop (`advisor.advice.recommend.is_settled`). At most
+        4,096
+            examples are measured unless `limit` or `exact` says more.
+        on_progress: called after every batch.
+
+    Raises:
+        InputError: no example has a target, a token id lies outside the vocabulary, or the model's
+            log-probabilities are not numbers.
+    """
+    from advisor.prior.probe import Probe
+
+    fixed = exact or limit is not None
+    at_most = limit if limit is not None else len(dataset) if exact else CEILING
+    order = np.random.default_rng(seed).permutation(len(dataset))[:at_most]
+    probe = Probe(loaded, batch_tokens=batch_tokens)
+    sample = _Sample(np.asarray(sorted(loaded.tokenizer.added_tokens_decoder), dtype=np.int64))
+    start = time.monotonic()
+
+    def prior() -> Prior:
+        return _summarise(
+            sample,
+            anytime=not fixed,
+            model={name: getattr(loaded, name) for name in _PROVENANCE},
+            dataset=asdict(dataset.info),
+            truncated=dataset.counts.truncated,
+            dropped=dataset.counts.dropped,
+            seed=seed,
+            seconds=time.monotonic() - start,
+            notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.losses()),
+        )
+
+    for first in range(0, len(order), BLOCK):
+        block = order[first : first + BLOCK].tolist()
+        dataset.tokenize(block)
+        kept = [example for index in block if (example := dataset[index]).target_tokens]
+        done = first + len(block) - len(kept)
+        for batch in probe.score(kept):
+            for scored in batch:
+                sample.add(scored)
+            done += len(batch)
+            on_progress(Progress(done, len(order), sample.tokens_read, time.monotonic() - start))
+        if not fixed and settled is not None and sample.rows and settled(prior()):
+            break
+    if not sample.rows:
+        dataset.require_targets()
+    return prior()

@@ -1,0 +1,127 @@
+"""Values that come from a file, checked against a type; one line with the place where they differ.
+
+Rows, records, logs and settings are read with this one parser, pydantic's. The choice:
+
+- pydantic is in every installation already (huggingface_hub needs typer, typer needs it), its core is
+  compiled, and a list of messages costs a few microseconds; it names the place of a fault as a path, reads
+  TypedDicts, frozen dataclasses and models alike, and writes JSON schemas.
+- msgspec decodes JSON faster, but a row is a Python object by then, and it would be one more dependency.
+- Dataclasses checked by hand need code for every field and every nesting; that code is where the
+  tracebacks came from.
+
+Types are checked, never converted: "5" is no number and 1 is no text.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+from advisor.errors import InputError
+
+T = TypeVar("T")
+LARGEST_ID = 2**63 - 1
+"""What the tensors of token ids hold: integers of 64 bits."""
+STRICT = ConfigDict(strict=True, extra="allow")
+EXPECTED = {
+    "string_type": "text",
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "dataclass_type": "an object",
+}
+"""What a fault of each of pydantic's kinds calls for."""
+
+Turn = TypedDict("Turn", {"role": str | None, "from": str | None}, total=False)
+"""A message in any of the spellings; its other keys are kept as they are."""
+TURNS: TypeAdapter[Any] = TypeAdapter(list[Turn], config=STRICT)
+PAIR_OF_TURNS: TypeAdapter[list[list[Any]]] = TypeAdapter(
+    list[Annotated[list[Any], Field(min_length=2, max_length=2)]], config=ConfigDict(strict=True)
+)
+"""Earlier turns as [user, assistant] pairs."""
+TOKEN_IDS: TypeAdapter[list[int]] = TypeAdapter(
+    list[Annotated[int, Field(strict=True, ge=0, le=LARGEST_ID)]]
+)
+LABELS: TypeAdapter[list[int]] = TypeAdapter(
+    list[Annotated[int, Field(strict=True, ge=-100, le=LARGEST_ID)]]
+)
+
+
+def parse(kind: TypeAdapter[T], value: object, name: str) -> T:
+    """The value as its type says.
+
+    Args:
+        kind: pydantic's adapter of the type; make it once.
+        value: What was read.
+        name: What the value is called in the source: a column, a key, a file.
+
+    Raises:
+        InputError: It is something else; with the path of the first fault.
+    """
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        raise InputError(fault(error, name)) from error
+
+
+def fault(error: ValidationError, name: str) -> str:
+    """The first fault in one line: `messages[1].role is 5, not text`."""
+    first = error.errors(include_url=False, include_context=True)[0]
+    place = name + path(first["loc"])
+    limits: dict[str, Any] = first.get("ctx", {})
+    kind, value = first["type"], first["input"]
+    if kind == "missing":
+        return f"{name}{path(first['loc'][:-1])} lacks {first['loc'][-1]!r}"
+    if kind in EXPECTED:
+        return f"{place} is {shown(value)}, not {EXPECTED[kind]}"
+    if kind == "less_than_equal":
+        return f"{place} is {shown(value)}, more than {limits['le']}"
+    if kind == "greater_than_equal":
+        return f"{place} is {shown(value)}, less than {limits['ge']}"
+    if kind in ("too_short", "too_long") and "actual_length" in limits:
+        wanted = limits.get("min_length", limits.get("max_length"))
+        return f"{place} has {limits['actual_length']} entries, not {wanted}"
+    return f"{place} is {shown(value)}: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def path(places: Sequence[int | str]) -> str:
+    """Keys and positions (counted from 0) as they are written in Python."""
+    return "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places)
+
+
+def shown(value: object) -> str:
+    """A value as it stands in a message: at most forty characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def given(value: object) -> bool:
+    """Whether a cell is filled: null, NaN, an empty text and an empty list (Arrow's null) are not."""
+    if isinstance(value, str | list | dict):
+        return bool(value)
+    return value is not None and value == value
+
+
+def scalar(value: object) -> str | None:
+    """Text of a single value, as JSON writes it; empty for null and NaN, None for no such value."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, int | float) else None
+
+
+def is_messages(value: object) -> bool:
+    """Whether a cell is a list of objects."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, at most twenty of them."""
+    return ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")

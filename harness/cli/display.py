@@ -1,0 +1,324 @@
+"""What the commands print: tables on stdout, notes and progress on stderr.
+
+Text that comes from a dataset is shown with control characters spelt out and never read as markup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from advisor.advice.forecast import NLL
+from advisor.errors import printable
+
+if TYPE_CHECKING:
+    from advisor.advice.calibration import Cell
+    from advisor.advice.recommend import Recommendation
+    from advisor.data.dataset import SFTDataset
+    from advisor.objectives.other_trainers import TrainerSettings
+    from advisor.objectives.table import Objective
+    from advisor.prior.deep import Deep
+    from advisor.prior.intervals import Interval
+    from advisor.prior.prior import Prior
+    from advisor.prior.prior import Progress as Measured
+    from advisor.prior.row_scores import ExampleScore
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+_FIRST_RANK = os.environ.get("RANK", "0") == "0"  # of those that torchrun or accelerate starts
+err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _FIRST_RANK)
+
+
+def notes(lines: Iterable[str]) -> None:
+    """What was chosen or assumed, on stderr."""
+    for line in lines:
+        err.print(Text(f"- {printable(line)}", style="dim"))
+
+
+@contextlib.contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[Measured], None]]:
+    """A bar on stderr with tokens per second and the time left if it runs to the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn(
+            "{task.completed:.0f}/{task.total:.0f} examples at most, {task.fields[rate]} tokens/s, left"
+        ),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task(title, total=1, rate="-")
+
+        def update(measured: Measured) -> None:
+            rate = f"{measured.tokens / max(measured.seconds, 1e-9):,.0f}"
+            bar.update(task, completed=measured.examples, total=measured.at_most, rate=rate)
+
+        yield update
+
+
+def counter(title: str) -> Callable[[int, int], None]:
+    """A line on stderr that counts, for work whose parts are told one by one; in a log its end alone."""
+
+    def update(done: int, total: int) -> None:
+        if done < total and not err.is_terminal:
+            return
+        err.print(Text(f"{title}: {done} of {total}"), end="\n" if done == total else "\r")
+
+    return update
+
+
+def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
+    """Tokenise rows with a bar on stderr."""
+    step = 256
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("tokenising", total=len(rows))
+        for first in range(0, len(rows), step):
+            dataset.tokenize(rows[first : first + step])
+            bar.advance(task, step)
+
+
+def _facts(rows: Iterable[tuple[str, str]]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows:
+        table.add_row(name, Text(value))
+    return table
+
+
+def recommendation(
+    answer: Recommendation,
+    settings: Sequence[TrainerSettings],
+    *,
+    pair: str,
+    origin: str,
+) -> None:
+    """The answer, its evidence, what may make it wrong, and the settings to paste."""
+    best = answer.ranking[0]
+    inside = ", ".join(f"{key}={value:g}" for key, value in best.parameters.items())
+    verdict = "decided" if answer.decided else "not decided: confirm first"
+    decoding = "greedy" if answer.temperature == 0 else f"temperature {answer.temperature:g}"
+    out.print(
+        _facts(
+            (
+                ("model, dataset", pair),
+                ("regime", answer.regime),
+                (
+                    "recommended",
+                    f"{answer.recommended}" + (f" ({inside})" if inside else "") + f", {verdict}",
+                ),
+                ("because", answer.reason),
+                ("decoding", f"{decoding} ({origin})"),
+            )
+        )
+    )
+    out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
+    out.print()
+    out.print(_ranking_table(answer))
+    for near in answer.nearest:
+        out.print(Text(f"near: {cell(near)}", style="dim"))
+    out.print()
+    out.print(_prior_table(answer.prior))
+    if answer.deep is not None:
+        out.print(_deep_table(answer.deep))
+        notes(answer.deep.notes)
+    for warning in answer.warnings:
+        out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
+    _settings(answer.recommended, settings)
+
+
+_BASIS = {
+    "ladder": "from cells of the ladder",
+    "user": "from your own records",
+    "published": "from mean p and published cells; the ranking is the rule's",
+}
+
+
+def _ranking_table(answer: Recommendation) -> Table:
+    """The arms with their forecasts, and the cells most like the pair."""
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = f"Expected gain over nll, {_BASIS[answer.basis]}"
+    for name in ("objective", "points", "95 % interval", "best with p"):
+        table.add_column(name, justify="left" if name == "objective" else "right")
+    for arm in answer.ranking:
+        low, high = arm.interval
+        gain = (f"{arm.predicted_gain:+.1f}", f"{low:+.0f} to {high:+.0f}")
+        table.add_row(
+            arm.objective, *(("0", "") if arm.objective == NLL else gain), f"{arm.p_best:.2f}"
+        )
+    return table
+
+
+def cell(cell: Cell) -> str:
+    """One line on a measured or published cell."""
+    gains = ", ".join(f"{arm} {gain:+.1f}" for arm, gain in cell.gains.items())
+    where = f"{cell.domain}, {cell.parameters:.2g} parameters, mean p {cell.mean_p:.2f}, {cell.decoding}"
+    return printable(f"{cell.name} ({where}): {gains}")
+
+
+def _probability(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
+def _prior_table(prior: Prior) -> Table:
+    low, high = prior.mean_p_interval
+    per_cent = "{:.1%}".format
+    rows = [
+        (
+            "mean p of a target token",
+            f"{prior.mean_p:.3f}",
+            f"95 % interval {low:.3f} to {high:.3f}",
+        ),
+        ("median p", f"{prior.median_p:.3f}", ""),
+        (
+            "p < 0.1: conflict",
+            per_cent(prior.conflict_share),
+            "the model is sure of something else",
+        ),
+        ("p < 0.1: ignorance", per_cent(prior.ignorance_share), "the model is unsure"),
+        ("p of the turn's end", "-" if prior.p_eos is None else _probability(prior.p_eos), ""),
+        (
+            "spread between examples",
+            f"{prior.dispersion:.3f}",
+            "standard deviation of their mean p",
+        ),
+        ("mean log p, entropy", f"{prior.mean_log_p:.2f}, {prior.entropy:.2f}", "nats"),
+    ]
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    measured = f"{prior.target_tokens:,} target tokens of {prior.examples:,} examples"
+    table.title = f"Prior over {measured}, {prior.seconds:.1f} s"
+    for name in ("statistic", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _deep_table(deep: Deep) -> Table:
+    """The deep probe; a number that there is none of is a dash."""
+
+    def cells(value: float | None, interval: Interval | None) -> tuple[str, str]:
+        if value is None or interval is None:
+            return "-", ""
+        return f"{value:.2f}", f"95 % interval {interval[0]:.2f} to {interval[1]:.2f}; "
+
+    rows = (
+        (
+            "recovery of p < 0.1",
+            *cells(deep.recovery, deep.recovery_interval),
+            f"{deep.improbable:,} held-out targets",
+        ),
+        (
+            "coherence of p < 0.1",
+            *cells(deep.coherence, deep.coherence_interval),
+            f"{deep.coherence_examples} gradients of {deep.coherence_parameters} parameters",
+        ),
+        (
+            "answers as demonstrated",
+            *cells(deep.accuracy, deep.accuracy_interval),
+            f"{deep.answers} at temperature {deep.temperature:g}, before the run",
+        ),
+        (
+            "held-out NLL",
+            f"{deep.nll_before:.2f} > {deep.nll_after:.2f}",
+            "",
+            "nats, before and after the run",
+        ),
+        ("p < 0.1 looks like", deep.reading or "-", "", "not calibrated"),
+    )
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = (
+        f"Deep probe: nll on {deep.training_rows} rows, {deep.steps} steps at {deep.learning_rate:g} "
+        f"({deep.trained}), {deep.held_out_rows} rows held out, {deep.seconds:.1f} s"
+    )
+    for name in ("statistic", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left")
+    for name, value, interval, basis in rows:
+        table.add_row(name, value, interval + basis)
+    return table
+
+
+def _settings(objective: str, settings: Sequence[TrainerSettings]) -> None:
+    out.print()
+    out.print(Text(f"Settings for {objective}", style="bold"))
+    for trainer in settings:
+        version = f" ({trainer.version})" if trainer.version else ""
+        out.print(Text(f"\n{trainer.trainer}{version}", style="bold"))
+        out.print(Text(trainer.settings if trainer.supported else "cannot do it"))
+        for note in trainer.notes:
+            out.print(Text(f"  {note}", style="dim"))
+
+
+def dataset(data: SFTDataset, example: int) -> None:
+    """How a dataset was understood, and one example with its targets marked."""
+    from advisor.data.describe import describe_example
+
+    info, counts = data.info, data.counts
+    out.print(
+        _facts(
+            (
+                ("dataset", info.name + (f", split {info.split}" if info.split else "")),
+                ("format", info.format),
+                ("template", f"{info.template}: {printable(info.template_text)[:400]}"),
+                ("max_length", str(info.max_length)),
+                ("examples", f"{counts.examples:,} of {len(data):,} rows"),
+                ("truncated", f"{counts.truncated:,}"),
+                ("dropped", f"{counts.dropped:,} (no target left)"),
+                ("turns left out", f"{counts.untrained_turns:,} (marked as no target)"),
+                ("target tokens", f"{counts.target_tokens:,}"),
+                ("merged", f"{counts.merged:,} (a token reaches across the start of a target)"),
+            )
+        )
+    )
+    notes((*data.notes, *data.losses()))
+    out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
+    text = Text()
+    for segment, target in describe_example(data, example):
+        shown = printable(segment)
+        text.append(f"«{shown}»" if target else shown, style="bold green" if target else "dim")
+    out.print(text)
+
+
+def worst_rows(scores: Iterable[ExampleScore]) -> None:
+    """The least compatible rows with their numbers."""
+    table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table.title = "Least compatible rows, worst first (means over a row's target tokens)"
+    for name in ("row", "targets", "mean p", "NLL, nats", "CLL, nats", "compatibility, sd"):
+        table.add_column(name, justify="right")
+    for score in scores:
+        table.add_row(
+            str(score.row),
+            f"{score.target_tokens:,}",
+            _probability(score.p),
+            f"{score.nll:.2f}",
+            f"{score.cll:+.2f}",
+            f"{score.compatibility:+.2f}",
+        )
+    out.print(table)
+
+
+def objectives(rows: Iterable[Objective]) -> None:
+    """The table of objectives."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "also", "loss f(p)", "weight w(p)", "leaning", "status", "source"):
+        table.add_column(column)
+    for row in rows:
+        cells = (
+            row.label,
+            ", ".join(row.aliases),
+            row.formula,
+            row.weight_formula,
+            row.leaning,
+            row.status,
+            row.source,
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    out.print(table)

@@ -1,0 +1,164 @@
+"""What a study does while it runs: a live table on a terminal, a line per event elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from advisor.errors import printable
+from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of
+from harness.records.runs import Run, RunSpec
+from harness.study.confirm import Event
+from harness.study.study import Study, board_unit
+
+COLUMNS = ("arm", "learning rate", "seeds done", "score", "state", "seconds")
+
+
+@dataclass(kw_only=True)
+class Line:
+    """One arm at one learning rate."""
+
+    seeds: list[int] = field(default_factory=list)
+    """Finished."""
+    scores: list[float] = field(default_factory=list)
+    """Of the finished seeds, points or the metric's own unit."""
+    seconds: float = 0.0
+    """Of the finished seeds, together."""
+    running: list[int] = field(default_factory=list)
+    """Seeds on the way."""
+    refused: str = ""
+    """Why it cannot be run."""
+    failed: bool = False
+    """Whether that is so at this rate alone."""
+
+    @property
+    def state(self) -> str:
+        """One or two words."""
+        if self.refused:
+            return "failed" if self.failed else "refused"
+        if self.running:
+            return "seed " + ", ".join(map(str, self.running))
+        return "done" if self.seeds else "waiting"
+
+
+def score_of(run: Run) -> float:
+    """Mean test score of a run at the temperature of use, points or the metric's own unit."""
+    of_use = run.spec.evaluation["temperature"]
+    decisive = [s for s in run.scores if s.part == "test" and s.temperature in (of_use, None)]
+    scale: float = board_unit(decisive)["scale"]
+    return scale * fmean(score.mean for score in decisive)
+
+
+class Board:
+    """The state of every arm, from what is reported to it."""
+
+    def __init__(self, study: Study, finished: Sequence[Run]) -> None:
+        grid = [
+            arm_of(method, learning_rate=rate)
+            for method in study.objectives
+            for rate in study.learning_rates
+        ]
+        self.lines: dict[Arm, Line] = {arm: Line() for arm in (Arm(objective=BASE), *grid)}
+        self.grid = set(study.learning_rates)
+        self.caption = ""
+        self.until = 0.0
+        for run in finished:
+            self._add(run)
+
+    def start(self, spec: RunSpec) -> None:
+        """A run has begun."""
+        self._line(spec).running.append(spec.seed)
+
+    def report(self, event: Event) -> None:
+        """A run has ended."""
+        line = self._line(event.run.spec)
+        if event.run.spec.seed in line.running:
+            line.running.remove(event.run.spec.seed)
+        if event.refused:
+            line.refused, line.failed = event.refused, not event.whole
+        else:
+            self._add(event.run)
+        self.caption = f"{event.done} of at most {event.at_most} runs"
+        self.until = time.monotonic() + event.seconds_left
+
+    def _add(self, run: Run) -> None:
+        line = self._line(run.spec)
+        line.seeds.append(run.spec.seed)
+        line.scores.append(score_of(run))
+        line.seconds += run.seconds
+
+    def _line(self, spec: RunSpec) -> Line:
+        arm = spec.arm.trained
+        if arm.method == NLL and arm.learning_rate not in self.grid:
+            arm = replace(arm, control=TENTH)
+        return self.lines.setdefault(arm, Line())
+
+    def __rich__(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in COLUMNS:
+            words = name in ("arm", "state")
+            table.add_column(name, justify="left" if words else "right", overflow="fold")
+        for arm, line in self.lines.items():
+            score = f"{fmean(line.scores):.1f}" if line.scores else ""
+            seeds = ", ".join(map(str, sorted(line.seeds))) if arm.objective != BASE else ""
+            table.add_row(
+                Text(printable(arm.label)),
+                "" if arm.learning_rate is None else f"{arm.learning_rate:g}",
+                seeds,
+                score,
+                line.state,
+                f"{line.seconds:.0f}" if line.seeds else "",
+            )
+        if self.caption:
+            left = max(0.0, self.until - time.monotonic()) / 60
+            table.caption = f"{self.caption}; at most {left:.0f} min left"
+        return table
+
+
+class Reporter:
+    """Told what happens; prints it or shows it."""
+
+    def __init__(self, board: Board, console: Console, *, lines: bool) -> None:
+        self.board, self.console, self.lines = board, console, lines
+
+    def start(self, spec: RunSpec) -> None:
+        """A run has begun."""
+        self.board.start(spec)
+
+    def report(self, event: Event) -> None:
+        """A run has ended."""
+        self.board.report(event)
+        spec = event.run.spec
+        arm, rate = spec.arm, ""
+        if arm.learning_rate is not None:
+            rate = f" lr {arm.learning_rate:g} seed {spec.seed}"
+        if event.refused:
+            text = f"{arm.method}{'' if event.whole else rate} is left out: {event.refused}"
+        elif self.lines:
+            text = (
+                f"{event.done}/{event.at_most} {arm.method}{rate}: {score_of(event.run):.1f} "
+                f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
+            )
+        else:
+            return
+        self.console.print(Text(printable(text)))
+
+
+@contextmanager
+def reporting(study: Study, finished: Sequence[Run], console: Console) -> Iterator[Reporter]:
+    """A live table where the console is a terminal, lines where it is not."""
+    board = Board(study, finished)
+    if not console.is_terminal:
+        yield Reporter(board, console, lines=True)
+        return
+    with Live(board, console=console, refresh_per_second=2):
+        yield Reporter(board, console, lines=False)

@@ -1,0 +1,1 @@
+"""What a short NLL run on part of the data shows of improbable targets."""

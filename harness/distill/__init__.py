@@ -1,0 +1,1 @@
+"""On-policy distillation: the student's own answers, scored by a teacher."""

@@ -1,0 +1,234 @@
+"""On-policy distillation and FiRe-OPD: `advisor distill STUDENT DATASET --teacher TEACHER`.
+
+From loaded models and a dataset, of which the prompts alone are read, to a trained trainer (`on_policy.py`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedModel
+from trl.trainer.distillation_config import DistillationConfig
+
+from advisor.data.dataset import Example, SFTDataset
+from advisor.errors import InputError
+from advisor.model.load import CONTEXT_FIELDS, LoadedModel
+from harness.distill.fire import Fire
+from harness.distill.on_policy import FORMS, OnPolicyTrainer
+from harness.distill.teachers import (
+    check_route,
+    check_teacher,
+    named,
+    shared_vocabulary,
+    teacher_of,
+)
+from harness.generate.decoding import prompt_of
+from harness.train.model_card import facts_of
+from harness.train.saving import carry_template, turn_end_of
+
+logger = logging.getLogger(__name__)
+
+Rows = Sequence[dict[str, Any]]
+"""`prompt`, token ids, and `teacher`, a number."""
+
+
+def build_distiller(
+    student: LoadedModel,
+    dataset: SFTDataset,
+    teachers: Mapping[str, LoadedModel],
+    config: DistillationConfig,
+    *,
+    eval_dataset: SFTDataset | None = None,
+    fire: Fire | None = None,
+    form: str = "full",
+    route: str | None = None,
+    peft_config: Any = None,
+) -> OnPolicyTrainer:
+    """A trainer ready to `train()`; the student's model is changed in place.
+
+    Args:
+        student: the model that learns, from its own answers.
+        dataset: its prompts: what stands before the last target of each row. The targets are not read, and
+            may be empty where no chat template is applied.
+        teachers: by key; several need `route`.
+        config: TRL's settings. Prompts that leave less than `max_completion_length` in the shortest context
+            are left out; where those were most, it is lowered.
+        eval_dataset: its prompts, likewise, for evaluation during training; training is the same without.
+        fire: None is plain on-policy distillation.
+        form: "full" or "sampled", see FORMS.
+        route: column whose value is the key of the row's teacher.
+        peft_config: of PEFT, to train an adapter.
+
+    Raises:
+        InputError: teachers that do not fit the student or the rows, or too few prompts for a step.
+    """
+    check_settings(config, form)
+    check_route(teachers, route)
+    for teacher in teachers.values():
+        check_teacher(student, teacher)
+    models = [student.model, *(teacher.model for teacher in teachers.values())]
+    context = _context(models)
+    rows = _rows(dataset, list(teachers), route)
+    _lower_length(config, rows, context, named(dataset))
+    rows = _with_room(rows, config, context, named(dataset))
+    step = (
+        config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
+    )
+    if len(rows) < step:
+        raise InputError(
+            f"{dataset.info.name}: {len(rows)} prompts, fewer than the {step} of an optimiser step: "
+            "lower --per_device_train_batch_size or --gradient_accumulation_steps"
+        )
+    evaluation = None
+    if eval_dataset is not None:
+        evaluation = _rows(eval_dataset, list(teachers), route)
+        evaluation = _with_room(evaluation, config, context, named(eval_dataset))
+    carry_template(student.tokenizer, dataset)
+    try:
+        return OnPolicyTrainer(
+            model=student.model.requires_grad_(True).train(),
+            teachers=models[1:],
+            fire=fire,
+            form=form,
+            vocabulary=shared_vocabulary(student, teachers.values()),
+            facts=facts_of(student, dataset),
+            turn_end=turn_end_of(dataset),
+            args=config,
+            train_dataset=Dataset.from_list(rows),
+            eval_dataset=Dataset.from_list(evaluation) if evaluation else None,
+            processing_class=student.tokenizer,
+            peft_config=peft_config,
+        )
+    except (ValueError, ImportError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+
+
+def fire_settings(args: argparse.Namespace) -> Fire | None:
+    """What `--method` and the `--fire_...` flags say; None is plain on-policy distillation."""
+    named = {field.name: getattr(args, f"fire_{field.name}") for field in fields(Fire)}
+    given = {name: value for name, value in named.items() if value is not None}
+    if args.method == "fire":
+        return Fire(**given)
+    if given:
+        raise InputError(f"--fire_{next(iter(given))} goes with --method fire")
+    return None
+
+
+def minimised(
+    args: argparse.Namespace, config: DistillationConfig, fire: Fire | None
+) -> dict[str, Any]:
+    """What is minimised, as flags and their values."""
+    weights = asdict(fire) if fire else {}
+    return {
+        "--method": args.method,
+        "--form": args.form,
+        "--beta": config.beta,
+        "--route": args.route,
+        **{f"--fire_{name}": value for name, value in weights.items()},
+    }
+
+
+def check_settings(config: DistillationConfig, form: str) -> None:
+    """Refuse what cannot be distilled with; the models and the data are not needed."""
+    if form not in FORMS:
+        raise InputError(f"form {form!r}: use {' or '.join(FORMS)}")
+    if not config.temperature > 0:
+        raise InputError(
+            f"--temperature {config.temperature:g}: answers are drawn, at a temperature above 0"
+        )
+    length = config.max_completion_length
+    if length is not None and length < 1:
+        raise InputError(f"--max_completion_length {length}: an answer has 1 token or more")
+    if form == "sampled" and config.beta != 1:
+        raise InputError(f"--beta {config.beta:g}: the sampled form is the reverse KL, --beta 1")
+    for name, whole in (("top_p", 1), ("top_k", 0), ("min_p", None), ("repetition_penalty", 1)):
+        value = getattr(config, name)
+        if form == "sampled" and (value or 0) != (whole or 0):
+            raise InputError(
+                f"--{name} {value:g}: the sampled form needs answers drawn from the student's whole "
+                f"distribution: leave it out, or use --form full"
+            )
+
+
+def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[str, Any]]:
+    """Prompts as token ids, each with the number of its teacher."""
+    prompts = {i: _prompt(dataset, example) for i, example in enumerate(dataset)}
+    rows = [
+        {"prompt": prompt, "teacher": teacher_of(dataset, i, keys, route)}
+        for i, prompt in prompts.items()
+        if prompt
+    ]
+    if not rows:
+        dataset.require_targets()
+    if len(rows) < len(prompts):
+        logger.warning(
+            "%s: %d of %d rows are left out: no answer follows, or it was cut off",
+            named(dataset), len(prompts) - len(rows), len(prompts),
+        )  # fmt: skip
+    return rows
+
+
+def _prompt(dataset: SFTDataset, example: Example) -> list[int]:
+    """What precedes the last target; without one a plain row is a prompt as it stands, if it is whole.
+
+    Not so a conversation: what begins the answer's turn is missing.
+    """
+    if example.target_tokens:
+        return prompt_of(example)
+    plain = dataset.info.template == "none" and not example.truncated
+    return example.input_ids if plain else []
+
+
+def _lower_length(config: DistillationConfig, rows: Rows, context: int | None, where: str) -> None:
+    """Lower `max_completion_length` where fewer than half of the prompts leave room for it.
+
+    Then to what all but the longest twentieth leave.
+    """
+    if context is None:
+        return
+    lengths, given = sorted(len(row["prompt"]) for row in rows), config.max_completion_length
+    if given is not None and 2 * sum(n + given <= context for n in lengths) >= len(lengths):
+        return
+    longest = lengths[-(-19 * len(lengths) // 20) - 1]
+    if longest >= context:
+        raise InputError(
+            f"{where}: a prompt of {longest} tokens leaves no room in a context of {context}"
+        )
+    config.max_completion_length = context - longest
+    logger.warning("max_completion_length is %d: more does not fit the context", context - longest)
+
+
+def _with_room(
+    rows: Rows, config: DistillationConfig, context: int | None, where: str
+) -> list[dict[str, Any]]:
+    """The rows whose prompts leave room for the longest answer; InputError where none does."""
+    length = config.max_completion_length
+    if context is None or length is None:
+        return list(rows)
+    kept = [row for row in rows if len(row["prompt"]) + length <= context]
+    if not kept:
+        room = context - min(len(row["prompt"]) for row in rows)
+        mend = f"give --max_completion_length {room}" if room > 0 else "take shorter ones"
+        raise InputError(
+            f"{where}: no prompt leaves the {length} tokens of the longest answer in a context of "
+            f"{context}; the shortest leaves {max(0, room)}: {mend}"
+        )
+    if len(kept) < len(rows):
+        logger.warning(
+            "%s: %d of %d prompts are left out: with answers of up to %d tokens they do not fit a context "
+            "of %d (--max_completion_length)",
+            where, len(rows) - len(kept), len(rows), length, context,
+        )  # fmt: skip
+    return kept
+
+
+def _context(models: Sequence[PreTrainedModel]) -> int | None:
+    """Tokens of the shortest context; None where no model names one."""
+    texts = [model.config.get_text_config() for model in models]
+    found = [getattr(text, name, None) for text in texts for name in CONTEXT_FIELDS]
+    return min((int(length) for length in found if length), default=None)

@@ -1,0 +1,1 @@
+"""Tasks and scores: lm-eval on a model in memory, held-out rows, final answers."""

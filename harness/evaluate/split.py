@@ -1,0 +1,116 @@
+"""From a dataset to what a study trains and scores on: demonstrations, a part kept back, tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from advisor.data.dataset import Example, SFTDataset
+from advisor.errors import InputError
+from harness.evaluate.final_answers import find_answer_pattern
+from harness.evaluate.held_out import choice_task, held_out_task
+
+HELD_OUT = 0.2
+"""Share of the demonstrations that becomes a task where no other task is given."""
+LARGEST_HELD_OUT = 400
+
+
+def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
+    """(train, held out) row numbers: a fixed random part, kept back from every run.
+
+    Rows with the same prompt stay together: what was trained on must not be scored. Where all have the same
+    one, rows that are the same as a whole do.
+
+    Raises:
+        InputError: too few distinct prompts to keep some back.
+    """
+    # A row that was dropped before it was tokenised belongs to neither part.
+    read = {row: example for row, example in enumerate(dataset) if example.input_ids}
+    prompts = {row: _prompt(dataset, example) for row, example in read.items()}
+    if len(set(prompts.values())) == 1:
+        prompts = {row: tuple(example.input_ids) for row, example in read.items()}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, prompt in prompts.items():
+        groups.setdefault(prompt, []).append(row)
+    wanted = min(LARGEST_HELD_OUT, int(len(dataset) * HELD_OUT))
+    together, back = list(groups.values()), list[int]()
+    for group in np.random.default_rng(seed).permutation(len(together)):
+        if len(back) >= wanted:
+            break
+        back += together[group]
+    train = sorted(read.keys() - set(back))
+    if not (back and train):
+        raise InputError(
+            f"{dataset.info.name}: {len(dataset)} rows with {len(groups)} distinct prompts are too few to "
+            "keep some back: give more rows, or --tasks"
+        )
+    return train, sorted(back)
+
+
+def _prompt(dataset: SFTDataset, example: Example) -> tuple[int, ...]:
+    """Token ids before the first target; all of them where nothing but what begins a sequence precedes it."""
+    before = example.input_ids[: _first_target(example)]
+    return tuple(example.input_ids if _begins(dataset, before) else before)
+
+
+def _first_target(example: Example) -> int:
+    """Where the first target stands; behind the last token where there is none."""
+    return next((i for i, label in enumerate(example.labels) if label != -100), len(example.labels))
+
+
+def _begins(dataset: SFTDataset, ids: Sequence[int]) -> bool:
+    """Whether these tokens do nothing but begin a sequence."""
+    return set(dataset.tokenizer.all_special_ids).issuperset(ids)
+
+
+def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
+    """The kept-back rows of the user's data as a task.
+
+    Exact match of the final answer where a pattern finds one, the user's or a known one, in every row that
+    was not cut off: those have lost theirs. Else a choice among completions (`held_out.choice_task`).
+
+    Raises:
+        InputError: the user's pattern fails, or there is nothing to choose from.
+    """
+    examples = [example for example in dataset if example.target_tokens]
+    whole = [example for example in examples if not example.truncated] or examples
+    answered = [_texts(dataset, example) for example in whole]
+    pattern = answer_regex or find_answer_pattern([reference for _, reference in answered])
+    unprompted = not all(prompt.strip() for prompt, _ in answered)
+    if unprompted and answer_regex:
+        raise InputError(
+            f"--answer_regex {answer_regex}: {dataset.info.name} has rows without a prompt to answer: name "
+            "the columns with --prompt_field and --completion_field"
+        )
+    if pattern is None or unprompted:
+        return choice_task([_texts(dataset, example) for example in examples])
+    return held_out_task(
+        answered,
+        answer_pattern=pattern,
+        max_gen_toks=_answer_length(whole, dataset.info.max_length),
+    )
+
+
+def _answer_length(examples: Sequence[Example], context: int) -> int:
+    """A little more tokens than the longest reference, but half the context or what prompts leave of it."""
+    longest = max(example.target_tokens for example in examples)
+    prompt = max(map(_first_target, examples))
+    return min(longest + 16, max(context - prompt - 1, context // 2))
+
+
+def _texts(dataset: SFTDataset, example: Example) -> tuple[str, str]:
+    """(prompt, completion) of an example, as the model reads them: the first target begins the completion."""
+    ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
+    first = _first_target(example)
+    end = example.terminators[0] if example.terminators else len(ids)
+    if _begins(dataset, ids[:first]):  # lm-eval itself puts what begins a sequence before a text
+        begin = next((i for i in range(first, end) if ids[i] not in special), end)
+        return "", _decoded(dataset, ids[begin:end])
+    return _decoded(dataset, ids[:first]), _decoded(dataset, ids[first:end])
+
+
+def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:
+    decode: Callable[..., Any] = dataset.tokenizer.decode
+    return str(decode(ids, clean_up_tokenization_spaces=False))

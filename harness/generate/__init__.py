@@ -1,0 +1,1 @@
+"""Answers of a model: decoding, its own verified answers, hinted decoding, rewritten datasets."""

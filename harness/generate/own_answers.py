@@ -1,0 +1,188 @@
+"""The model's own verified answers as demonstrations: sampled per training prompt, kept where they are right.
+
+One round of ReST-EM (arXiv:2312.06585), which rejection-sampling fine-tuning (arXiv:2308.01825) and STaR
+(arXiv:2203.14465) do with other filters: every distinct right answer is kept, in the model's own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from advisor.data.dataset import Example, SFTDataset, load_dataset
+from advisor.data.labels import last_target
+from advisor.errors import InputError
+from advisor.model.load import LoadedModel
+from harness.evaluate.final_answers import compile_pattern, extract_answer, find_answer_pattern
+from harness.generate.decoding import (
+    PROMPTS_AT_A_TIME,
+    SPARE_TOKENS,
+    continuations,
+    prompt_of,
+    stops_of,
+)
+from harness.runtime.memory import largest_that_fits
+from harness.runtime.quiet import quiet, undisturbed
+
+
+class ArmRefused(InputError):
+    """An arm cannot be run on this problem; the others can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """What came of sampling."""
+
+    prompts: int
+    """Training prompts."""
+    per_prompt: int
+    """Answers sampled to each."""
+    temperature: float
+    """Of sampling."""
+    right: float
+    """Share of the sampled answers that are right."""
+    kept: int
+    """Distinct right answers: the new demonstrations."""
+    covered: float
+    """Share of prompts with a right answer."""
+
+    def to_dict(self) -> dict[str, float]:
+        """As plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    prompt: list[int]
+    reference: list[int]
+
+
+def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
+    """The pattern that finds the final answer in every demonstration; None where no known one does."""
+    if pattern:
+        return pattern
+    # Examples that were cut off have lost their answers.
+    whole = [example for example in dataset if example.target_tokens and not example.truncated]
+    questions = [_question(example) for example in whole]
+    return find_answer_pattern([_text(dataset, question.reference) for question in questions])
+
+
+def own_answers(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    *,
+    pattern: str,
+    per_prompt: int,
+    temperature: float,
+    seed: int,
+) -> tuple[SFTDataset, Sampled]:
+    """The model's own right answers to the prompts of a dataset, as a dataset.
+
+    Args:
+        loaded: the untouched model.
+        dataset: prompts, and the answers that are held to be right.
+        pattern: finds the final answer.
+        per_prompt: answers to sample to each.
+        temperature: of sampling; 0 samples at 1, since greedy answers are all the same.
+        seed: of sampling.
+
+    Raises:
+        ArmRefused: no answer is right.
+    """
+    heat = temperature or 1.0
+    questions = [_question(example) for example in dataset if example.target_tokens]
+    wanted = compile_pattern(pattern)
+    rows: list[dict[str, list[int]]] = []
+    right = covered = 0
+    with undisturbed(loaded.model), quiet():
+        loaded.model.eval()
+        torch.manual_seed(seed)
+        for question, answers in _sample(loaded, dataset, questions, per_prompt, heat):
+            truth = extract_answer(_text(dataset, question.reference), wanted)
+            good = [
+                answer for answer in answers
+                if truth is not None and extract_answer(_text(dataset, answer), wanted) == truth
+            ]  # fmt: skip
+            right, covered = right + len(good), covered + bool(good)
+            rows += [
+                _row(question.prompt, list(answer)) for answer in dict.fromkeys(map(tuple, good))
+            ]
+    sampled = Sampled(
+        prompts=len(questions),
+        per_prompt=per_prompt,
+        temperature=heat,
+        right=right / max(1, len(questions) * per_prompt),
+        kept=len(rows),
+        covered=covered / max(1, len(questions)),
+    )
+    if not rows:
+        raise ArmRefused(
+            f"none of the untouched model's {per_prompt} answers to each of {len(questions)} prompts is "
+            "right: there is nothing of its own to train on"
+        )
+    return load_dataset(rows, dataset.tokenizer, max_length=dataset.info.max_length), sampled
+
+
+def _question(example: Example) -> _Question:
+    """The last target of an example and what precedes it."""
+    reference = example.input_ids[slice(*last_target(example.labels))]
+    return _Question(prompt=prompt_of(example), reference=reference)
+
+
+def _text(dataset: SFTDataset, tokens: Sequence[int]) -> str:
+    decode: Any = dataset.tokenizer.decode
+    return str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def _row(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+
+
+def _sample(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    questions: Sequence[_Question],
+    per_prompt: int,
+    temperature: float,
+) -> Iterator[tuple[_Question, list[list[int]]]]:
+    """Every question with its finished answers; questions of like length are read together."""
+    order = sorted(questions, key=lambda question: len(question.prompt))
+    longest = SPARE_TOKENS + max(len(question.reference) for question in questions)
+    size, start = PROMPTS_AT_A_TIME, 0
+    while start < len(order):
+
+        def answered(size: int, start: int = start) -> tuple[int, list[list[list[int]]]]:
+            prompts = [question.prompt for question in order[start : start + size]]
+            room = dataset.info.max_length - max(map(len, prompts))
+            length = max(1, min(longest, room))
+            return size, _generate(loaded, prompts, per_prompt, temperature, length)
+
+        size, answers = largest_that_fits(answered, size)
+        yield from zip(order[start : start + size], answers, strict=True)
+        start += size
+
+
+def _generate(
+    loaded: LoadedModel, prompts: Sequence[list[int]], several: int, temperature: float, length: int
+) -> list[list[list[int]]]:
+    """Per prompt, its answers that came to an end, with the token that ends them."""
+    model, tokenizer = loaded.model, loaded.tokenizer
+    stops = stops_of(model, tokenizer)
+    # As in `evaluate`: without a top_k of the model's own transformers takes the 50 likeliest tokens
+    top_k = model.generation_config.top_k or 0
+    answers = continuations(
+        model,
+        prompts,
+        stops,
+        max_new_tokens=length,
+        pad_token_id=tokenizer.pad_token_id,
+        num_return_sequences=several,
+        do_sample=True,
+        temperature=temperature,
+        top_k=top_k,
+    )
+    grouped = (answers[i : i + several] for i in range(0, len(answers), several))
+    return [[answer for answer in group if answer[-1] in stops] for group in grouped]

@@ -1,0 +1,60 @@
+"""The formats that records of runs have had; the content of an older one is brought up to the newest.
+
+1. `objective` and `learning_rate` were fields of the specification, the objective as `--objectives` took it.
+2. `arm` stands in their place, an object; `planned` says what the study meant to run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from advisor.errors import InputError
+from harness.records.arm import arm_of
+
+SCHEMA = 2
+"""Of the records that this version writes."""
+
+Content = Mapping[str, Any]
+
+
+def upgrade(content: Content) -> Content:
+    """The content of a record in the newest format; what it says stays the same.
+
+    Raises:
+        InputError: of a format that this version does not know.
+    """
+    while (schema := content["schema"]) != SCHEMA:
+        if schema not in _STEPS:
+            raise InputError(
+                f"format {schema!r} is not among the formats 1 to {SCHEMA}, which this version reads: update"
+            )
+        content = {**_STEPS[schema](content), "schema": schema + 1}
+    return content
+
+
+def first_id(spec: Any) -> str:
+    """The id that a specification had in the first format: calibrations name studies by it."""
+    fields = {
+        "objective": spec.arm.method,
+        "learning_rate": spec.arm.learning_rate,
+        **{
+            field.name: getattr(spec, field.name)
+            for field in dataclasses.fields(spec)
+            if field.name != "arm" and getattr(spec, field.name) != field.default
+        },
+    }
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _to_2(content: Content) -> Content:
+    spec = dict(content["spec"])
+    arm = arm_of(spec.pop("objective"), learning_rate=spec.pop("learning_rate"))
+    return {**content, "spec": {**spec, "arm": dataclasses.asdict(arm)}}
+
+
+_STEPS: dict[int, Callable[[Content], Content]] = {1: _to_2}

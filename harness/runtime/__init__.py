@@ -1,0 +1,1 @@
+"""The process a run lives in: memory, ranks, versions, quiet libraries."""

@@ -1,0 +1,1 @@
+"""Statistics of comparisons: paired differences, power, several tasks together."""

@@ -1,0 +1,145 @@
+"""Planning a comparison: how small a difference it can detect, how many documents or seeds it needs."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from functools import partial
+
+from numpy.typing import ArrayLike
+from scipy.special import nctdtrinc
+
+from advisor.errors import InputError
+from harness.statistics.paired import MeanSquares, paired_scores, varying_squares
+
+MOST_DOCUMENTS, MOST_SEEDS = 1_000_000, 1_000
+"""Beyond these a difference counts as out of reach."""
+SETTLING = (2, 3, 5, 10)
+"""Numbers of seeds that are weighed to settle a comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Standard deviations of a paired difference, in the unit of the scores."""
+
+    document: float
+    """Between documents."""
+    seed: float = 0.0
+    """Between seeds, of the mean over documents."""
+    residual: float = 0.0
+    """Of one document under one seed, beyond the two above."""
+    sampling: float = 0.0
+    """Of one sampled answer of each arm, sqrt(variance of a + variance of b); repeats average it."""
+    repeats: int = 1
+    """Answers sampled for each document under each seed."""
+
+
+def spread(a: ArrayLike, b: ArrayLike) -> Spread:
+    """Standard deviations from the mean squares of a pilot, [seeds, documents] as in `paired_difference`.
+
+    document^2 = (MS_document - MS_residual) / seeds, seed^2 = (MS_seed - MS_residual) / documents,
+    residual^2 = MS_residual, none below zero. One seed cannot tell them apart: all is the documents',
+    and the seeds' is 0. Where nothing varies, the spread is that of two imagined documents, as in
+    `paired_difference`.
+    """
+    first, second = paired_scores(a, b)
+    squares = varying_squares(first, second)
+    return Spread(
+        document=(squares.clusters * max(squares.documents - squares.residual, 0.0)) ** 0.5,
+        seed=(squares.runs * squares.of_seeds) ** 0.5,
+        residual=(squares.clusters * squares.runs * squares.residual) ** 0.5,
+    )
+
+
+def spread_of_accuracy(accuracy: float, correlation: float = 0.5) -> Spread:
+    """Spread of two arms' 0/1 scores before any run: document^2 = 2 p (1 - p) (1 - correlation).
+
+    Args:
+        accuracy: p, expected of both arms, in [0, 1].
+        correlation: of the arms' scores over documents.
+    """
+    return Spread(document=(2 * accuracy * (1 - accuracy) * (1 - correlation)) ** 0.5)
+
+
+def minimum_detectable(
+    documents: int, seeds: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
+) -> float:
+    """The difference that `paired_difference` finds with probability `power`, in the unit of the scores.
+
+    SE^2 = document^2 / n + seed^2 / S + (residual^2 + sampling^2 / K) / (n S), times the noncentrality
+    at which a noncentral t passes the test's critical value with that probability. With one seed and
+    many documents this is Miller's (z_(1 - alpha / 2) + z_power) SE (arXiv:2411.00640).
+
+    Args:
+        documents: n, of each run (with clusters: their number, and the spread of their means).
+        seeds: S, of each arm.
+        spread: from a pilot (`spread`) or assumed (`spread_of_accuracy`).
+        power: probability of detection.
+        alpha: two-sided level; for m contrasts under Holm give alpha / m, its first step.
+
+    Raises:
+        InputError: fewer than two documents or one seed; a spread over seeds that one seed cannot see.
+    """
+    if documents < 2 or seeds < 1:
+        raise InputError(
+            f"{documents} documents and {seeds} seeds cannot be compared: plan at least 2 and 1"
+        )
+    if seeds == 1 and spread.seed > 0:
+        raise InputError(
+            "one seed cannot see the spread over seeds: plan two or more, or set the spread to 0"
+        )
+    planned = _expected(documents, seeds, spread)
+    shift = nctdtrinc(planned.degrees_of_freedom, 1 - power, planned.critical(alpha))
+    return float(shift * planned.variance**0.5)
+
+
+def _expected(documents: int, seeds: int, spread: Spread) -> MeanSquares:
+    residual = (spread.residual**2 + spread.sampling**2 / spread.repeats) / (documents * seeds)
+    several = seeds > 1
+    return MeanSquares(
+        documents=spread.document**2 / documents + residual,
+        seeds=spread.seed**2 / seeds + residual if several else 0.0,
+        residual=residual if several else 0.0,
+        clusters=documents,
+        runs=seeds,
+    )
+
+
+def documents_needed(
+    difference: float, seeds: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Fewest documents that make `difference` detectable; None where only more seeds would."""
+    fits = partial(_fits, difference, spread, power, alpha)
+    found = 2 + bisect_left(range(2, MOST_DOCUMENTS + 1), True, key=lambda n: fits(n, seeds))
+    return found if found <= MOST_DOCUMENTS else None
+
+
+def seeds_needed(
+    difference: float, documents: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
+) -> int | None:
+    """Fewest seeds (two or more) that make `difference` detectable; None where only more documents would."""
+    fits = partial(_fits, difference, spread, power, alpha)
+    found = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=lambda n: fits(documents, n))
+    return found if found <= MOST_SEEDS else None
+
+
+def sizes_that_settle(
+    difference: float, seeds: int, spread: Spread, *, alpha: float = 0.05
+) -> tuple[int, int] | None:
+    """(documents, seeds) that make `difference` detectable with 80 % power, for the fewest answers to score.
+
+    At least `seeds` and two: one seed says nothing of objectives. None where ten seeds would not do.
+    """
+    numbers = sorted({max(2, seeds), *(number for number in SETTLING if number > seeds)})
+    found = [
+        (documents, number)
+        for number in numbers
+        if (documents := documents_needed(difference, number, spread, alpha=alpha)) is not None
+    ]
+    return min(found, key=lambda size: size[0] * size[1], default=None)
+
+
+def _fits(
+    difference: float, spread: Spread, power: float, alpha: float, documents: int, seeds: int
+) -> bool:
+    return minimum_detectable(documents, seeds, spread, power=power, alpha=alpha) <= difference

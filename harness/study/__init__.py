@@ -1,0 +1,1 @@
+"""A study of arms: what to run, running it, and what the runs say."""

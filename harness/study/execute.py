@@ -1,0 +1,174 @@
+"""One run of a study: load, fine-tune, score, and the record of it. The effects of `study.py` are here."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from accelerate.utils.memory import should_reduce_batch_size
+
+from advisor.model.load import LoadedModel, load_model
+from harness.evaluate.lm_eval import evaluate
+from harness.evaluate.scoring import arguments_of
+from harness.records.runs import Run, RunSpec, Score
+from harness.runtime.environment import Environment
+from harness.runtime.memory import largest_that_fits
+from harness.study.failures import NotScored
+from harness.study.fit_arm import Fitted, Problem, fit
+
+DOCUMENTS_AT_A_TIME = 64
+
+
+def execute(spec: RunSpec, problem: Problem) -> Run:
+    """Run one specification; whatever goes wrong becomes the record's error, so that a study goes on."""
+    start = time.monotonic()
+    environment = Environment.here()
+    scores: list[Score] = []
+    found = Fitted()
+    error = None
+    try:
+        loaded, found = fit(spec, problem)
+        environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
+        scores = _scored(spec, problem, loaded)
+    except Exception as failure:  # of a model, a trainer or a task: anything
+        error = in_one_line(failure)
+    return replace(
+        failed(spec, problem, error or "", environment),
+        prior=_prior(problem, found),
+        steps=tuple(found.steps),
+        held_out=found.held_out,
+        scores=tuple(scores),
+        seconds=time.monotonic() - start,
+        tokens=found.tokens,
+        peak_memory_bytes=_peak_memory(),
+        error=error,
+    )
+
+
+def failed(
+    spec: RunSpec, problem: Problem, error: str, environment: Environment | None = None
+) -> Run:
+    """The record of a run of which nothing is left but its error."""
+    return Run(
+        spec=spec,
+        environment=environment or Environment.here(),
+        domain=problem.domain,
+        prior=problem.prior,
+        steps=(),
+        held_out={},
+        scores=(),
+        seconds=0.0,
+        tokens=0,
+        peak_memory_bytes=0,
+        error=error,
+    )
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception as a record keeps it: its class, which says what is out (see `failures`), and its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Seconds that parts of a run take, from a trial."""
+
+    loading: float
+    """Once a run."""
+    step: float
+    """An optimiser step."""
+    answer: float
+    """One answer to one document."""
+
+
+def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 32) -> Trial:
+    """Time a few steps and documents of a run; nothing is recorded."""
+    short = replace(spec, training={**spec.training, "max_steps": steps})
+    once = {"repeats": 1, "development_repeats": 1}
+    settings = {**spec.evaluation, "limit": documents, **once}
+    of_use = settings["temperature"]
+    short = replace(short, evaluation={**settings, "temperatures": [of_use]})
+    times = [time.monotonic()]
+    load_model(problem.model, **problem.loading)
+    times.append(time.monotonic())
+    loaded, _ = fit(short, replace(problem, held_out=None))
+    times.append(time.monotonic())
+    answers = sum(len(score.documents) for score in _score(short, problem, loaded))
+    times.append(time.monotonic())
+    loading, training, scoring = (b - a for a, b in pairwise(times))
+    return Trial(
+        loading=loading, step=max(0.0, training - loading) / steps, answer=scoring / max(1, answers)
+    )
+
+
+def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
+    """What was measured on the untouched model, its own answers, and what became of the demonstrations."""
+    more = {"own_answers": found.sampled, "rewriting": found.rewriting}
+    more = {name: what for name, what in more.items() if what}
+    return {**(problem.prior or {}), **more} if more else problem.prior
+
+
+def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
+    """The scores of a model.
+
+    Raises:
+        NotScored: a score is no number, or a task fails on what the model says.
+    """
+    try:
+        return _score(spec, problem, loaded)
+    except Exception as error:
+        if isinstance(error, OSError) or should_reduce_batch_size(error):  # the machine's fault
+            raise
+        raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
+
+
+def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
+    """Development documents at the temperature of use; test documents at every temperature.
+
+    Answers sampled at the temperature of use are several, to documents of either part.
+    """
+    settings = spec.evaluation
+    of_use = settings["temperature"]
+    repeats = {"development": settings.get("development_repeats", 1), "test": settings["repeats"]}
+    scores = []
+    for part, temperatures in (("development", (of_use,)), ("test", settings["temperatures"])):
+        for temperature in temperatures:
+            several = repeats[part] if temperature == of_use and of_use > 0 else 1
+            score = partial(
+                evaluate,
+                loaded.model,
+                loaded.tokenizer,
+                problem.tasks,
+                temperature=temperature,
+                repeats=several,
+                limit=settings.get("limit"),
+                **arguments_of(settings, problem.train.info),
+                seed=spec.seed,
+                part=part,
+                include_path=problem.include_path,
+                trust_remote_code=bool(problem.loading.get("trust_remote_code")),
+                generated_only=temperature != temperatures[0],  # the others do not depend on it
+            )
+            scores += _in_batches(score, problem)
+    return scores
+
+
+def _in_batches(score: Callable[..., list[Score]], problem: Problem) -> list[Score]:
+    """Scores from the largest batches of documents that fit into memory."""
+    more = dict(problem.evaluation)
+    largest = more.pop("batch_size", DOCUMENTS_AT_A_TIME)
+    return largest_that_fits(lambda size: score(batch_size=size, **more), largest)
+
+
+def _peak_memory() -> int:
+    """Peak resident memory of this process so far, bytes (kilobytes on Linux)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,361 @@
+"""What to run to settle an objective: arms, learning rates, seeds, and who is still in the race.
+
+Pure: `next_runs(study, runs)` looks at the finished runs and says which to do next, an empty list when
+there is nothing left. So a study that was killed goes on where it stopped, and never runs a thing twice.
+A rate that failed (`Study.out`) is not planned again: its arm goes on at the others, or is left out.
+
+1. The untouched base is scored.
+2. Every objective runs once at every learning rate of the same grid; each keeps the rate that is best on the
+   development documents at the temperature of use.
+3. Each then runs on the remaining seeds, NLL also at a tenth of its rate, because a lower rate alone often
+   does what another objective is credited with. Arms clearly behind after a seed get no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from advisor.errors import InputError
+from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of, needs_teacher
+from harness.records.metrics import SHARE
+from harness.records.runs import Run, RunSpec, Score
+from harness.statistics.paired import paired_difference, survivors
+from harness.study.contrasts import Sheet
+
+SEED_SD = 0.1
+"""Largest standard deviation over seeds that racing reckons with, in the unit of the scores (10 points)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A comparison of objectives on one model and dataset."""
+
+    model: str
+    """As the user typed it."""
+    model_fingerprint: str
+    """Of the weights."""
+    dataset: str
+    """As the user typed it."""
+    dataset_fingerprint: str
+    """Of the content."""
+    objectives: tuple[str, ...]
+    """As `Arm.method` spells them, also what is no objective of the table (`methods.py`)."""
+    learning_rates: tuple[float, ...]
+    """The same grid for every objective."""
+    seeds: tuple[int, ...]
+    """Of the order of the data, the initialisation of adapters and sampling."""
+    tasks: tuple[str, ...]
+    """Names of lm-eval tasks; the mean over them decides."""
+    temperature: float
+    """Of use; decides."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of TRL's SFTConfig beyond the learning rate and the seed."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """Temperatures, repeats, limits."""
+    split: str | None = None
+    """Of the dataset."""
+    reading: Mapping[str, Any] | None = None
+    """How the dataset is read, where that was said."""
+    teachers: Mapping[str, Any] | None = None
+    """As of `RunSpec`, of the arms that have one."""
+    full: bool = False
+    """Run every arm on every seed: no racing."""
+    out: frozenset[tuple[str, float]] = frozenset()
+    """Method and learning rate whose run failed: neither planned nor chosen (see `failures`)."""
+    left_out: tuple[str, ...] = ()
+    """What is said of the arms and rates that are not part of it, a sentence each."""
+
+    def planned(self, at: float) -> dict[str, Any]:
+        """What a record keeps of the plan that its run is part of; the last one counts.
+
+        Args:
+            at: when it was made, seconds since 1970.
+        """
+        return {
+            "at": at,
+            "objectives": list(self.objectives),
+            "learning_rates": list(self.learning_rates),
+            "seeds": list(self.seeds),
+            "full": self.full,
+        }
+
+    def spec(self, arm: Arm, seed: int) -> RunSpec:
+        """The run of an arm with a seed."""
+        return RunSpec(
+            model=self.model,
+            model_fingerprint=self.model_fingerprint,
+            dataset=self.dataset,
+            dataset_fingerprint=self.dataset_fingerprint,
+            split=self.split,
+            arm=replace(arm, decoding=None),
+            seed=seed,
+            training={} if arm.objective == BASE else dict(self.training),
+            tasks=self.tasks,
+            evaluation=dict(self.evaluation),
+            reading=self.reading,
+            teachers=self.teachers if needs_teacher(arm) else None,
+        )
+
+    def base(self) -> RunSpec:
+        """The run of the untouched model."""
+        return self.spec(Arm(objective=BASE), self.seeds[0])
+
+    def grid(self) -> list[RunSpec]:
+        """Every objective at every learning rate, on the first seed, less what failed."""
+        return [
+            self.spec(arm_of(method, learning_rate=rate), self.seeds[0])
+            for method in self.objectives
+            for rate in self.rates_of(method)
+        ]
+
+    def rates_of(self, objective: str) -> tuple[float, ...]:
+        """The grid of an objective, less the rates at which it failed."""
+        return tuple(rate for rate in self.learning_rates if (objective, rate) not in self.out)
+
+    def without_rates(self, failed: Collection[tuple[str, float]]) -> Study:
+        """The study less some objectives at some rates, and less those with no rate left."""
+        rest = replace(self, out=self.out | frozenset(failed))
+        return rest.without([name for name in self.objectives if not rest.rates_of(name)])
+
+    def without(self, refused: Collection[str]) -> Study:
+        """The study less some objectives."""
+        return replace(self, objectives=tuple(x for x in self.objectives if x not in refused))
+
+
+def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
+    """The specifications to run next; empty when the study is done."""
+    done = {run.spec.id: run for run in runs}
+    if missing := [spec for spec in (study.base(), *study.grid()) if spec.id not in done]:
+        return missing
+    arms = [arm for arm in chosen_arms(study, runs) if arm.objective != BASE]
+    for looks, seed in enumerate(study.seeds):
+        racing = arms if study.full else in_the_race(study, arms, done, study.seeds[:looks])
+        specs = [study.spec(arm, seed) for arm in racing]
+        if missing := [spec for spec in specs if spec.id not in done]:
+            return missing
+    return []
+
+
+def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
+    """Base, each objective at its best learning rate, NLL at a tenth of its own; first seed, any that ran.
+
+    Rates are compared on the development documents, the lower of two alike is kept: a choice must not
+    depend on the order in which rates were typed. Without development documents each rate is an arm.
+    """
+    done = {run.spec.id: run for run in runs}
+    arms = [Arm(objective=BASE)]
+    for method in study.objectives:
+        found = _tried(study, method, done)
+        chosen = [arm for arm, _ in found]
+        if len(found) > 1 and all(mean is not None for _, mean in found):
+            chosen = [max(found, key=lambda pair: (pair[1], -(pair[0].learning_rate or 0.0)))[0]]
+        arms += chosen
+        if method == NLL and len(chosen) == 1 and (rate := chosen[0].learning_rate) is not None:
+            tenth = arm_of(NLL, learning_rate=rate / 10, control=TENTH)
+            arms += [tenth] if (NLL, rate / 10) not in study.out else []
+    return arms
+
+
+def _tried(study: Study, method: str, done: Mapping[str, Run]) -> list[tuple[Arm, float | None]]:
+    """An objective at each rate of the grid that has run on the first seed, and its development score."""
+    arms = [arm_of(method, learning_rate=rate) for rate in study.rates_of(method)]
+    pairs = ((arm, done.get(study.spec(arm, study.seeds[0]).id)) for arm in arms)
+    return [
+        (arm, part_mean(study, run, "development") if _developed(study, run) else None)
+        for arm, run in pairs
+        if run is not None
+    ]
+
+
+def _developed(study: Study, run: Run) -> bool:
+    """Whether a run was scored on development documents of every task."""
+    return {s.task for s in run.scores if s.part == "development"} >= set(study.tasks)
+
+
+def open_rates(study: Study, runs: Sequence[Run]) -> dict[Arm, tuple[float, ...]]:
+    """By arm, its chosen learning rate and those that the development documents do not tell from it.
+
+    The 95 % interval of a difference is wide on a hundred documents and one seed: a comparison of objectives
+    that hangs on such a choice may be one of rates. Objectives whose rate is settled are left out.
+    """
+    done = {run.spec.id: run for run in runs}
+    found = {}
+    for arm in chosen_arms(study, runs):
+        if arm.objective == BASE or arm.control:
+            continue
+        tried = [other for other, mean in _tried(study, arm.method, done) if mean is not None]
+        scores = {
+            other: _of_all_tasks(
+                study, done[study.spec(other, study.seeds[0]).id], part="development"
+            )
+            for other in tried
+        }
+        best = scores.pop(arm, None)
+        if best is None or arm.learning_rate is None:
+            continue
+        alike = [
+            other.learning_rate
+            for other, own in scores.items()
+            if other.learning_rate is not None and paired_difference(best, own).interval[0] <= 0
+        ]
+        if alike:
+            found[arm] = (arm.learning_rate, *alike)
+    return found
+
+
+def steps_of(training: Mapping[str, Any], rows: int) -> int:
+    """Optimiser steps of a run over so many rows, as Trainer counts them."""
+    if int(training.get("max_steps", -1)) > 0:
+        return int(training["max_steps"])
+    size = int(training.get("per_device_train_batch_size", 8))
+    size *= int(training.get("gradient_accumulation_steps", 1))
+    return max(1, ceil(ceil(rows / size) * float(training.get("num_train_epochs", 1))))
+
+
+def part_mean(study: Study, run: Run, part: str) -> float:
+    """Mean over tasks of the score at the temperature of use on one part of the documents."""
+    return float(np.mean([values.mean() for values in part_values(study, run, part).values()]))
+
+
+def part_values(
+    study: Study, run: Run, part: str, temperature: float | None = None
+) -> dict[str, NDArray[np.float64]]:
+    """Per task, [documents] scores at a temperature (of use), averaged over repeats; larger is better."""
+    found = part_scores(study, run, part, temperature)
+    return {task: np.array(found[task].oriented) for task in study.tasks}
+
+
+def part_scores(
+    study: Study, run: Run, part: str, temperature: float | None = None
+) -> dict[str, Score]:
+    """By task, the score on one part of the documents at a temperature (of use)."""
+    wanted = study.temperature if temperature is None else temperature
+    return {
+        score.task: score
+        for score in run.scores
+        if score.part == part and score.temperature in (wanted, None)
+    }
+
+
+def sheet_of(scores: Sequence[Score]) -> Sheet:
+    """A run's scores in their own direction; of several tasks scaled as in `arm_scores`."""
+    each = sum(len(score.documents) for score in scores) / len(scores)
+    several = len(scores) > 1
+    values = (
+        np.array(s.per_document) * (each / len(s.documents) if several else 1.0) for s in scores
+    )
+    return Sheet(
+        documents=tuple(
+            f"{s.task}/{document}" if several else document
+            for s in scores
+            for document in s.documents
+        ),
+        values=np.concatenate(list(values)),
+    )
+
+
+def board_unit(scores: Sequence[Score]) -> dict[str, Any]:
+    """Direction, scale and unit of what some scores are compared in, as fields of a `Board`.
+
+    Raises:
+        InputError: tasks whose mean would mix directions or units.
+    """
+    directions = {score.higher_is_better for score in scores}
+    # A metric of its own unit may look like shares in a run where all its values are 0 or 1.
+    units = {score.unit for score in scores} - {SHARE} or {SHARE}
+    metrics = {score.metric for score in scores}
+    if len(directions) > 1 or len(units) > 1 or (units != {SHARE} and len(metrics) > 1):
+        named = sorted({f"{s.task} ({s.metric}, {s.unit})" for s in scores})
+        raise InputError(
+            f"the mean over tasks would mix directions or units: {', '.join(named)}: give tasks of one kind, "
+            "or one study a task"
+        )
+    unit = units.pop()
+    return {
+        "higher_is_better": directions != {False},
+        "scale": 100.0 if unit == SHARE else 1.0,
+        "unit": "points" if unit == SHARE else unit,
+    }
+
+
+def arm_scores(
+    study: Study,
+    arm: Arm,
+    done: Mapping[str, Run],
+    seeds: Sequence[int],
+    temperature: float | None = None,
+) -> NDArray[np.float64]:
+    """[seeds, documents of all tasks] test scores; the base, which has no seed, is repeated.
+
+    Scores of tasks of different sizes are scaled so that their mean is the mean over tasks.
+    """
+    used = [study.seeds[0]] * len(seeds) if arm.objective == BASE else seeds
+    found = (done[study.spec(arm, seed).id] for seed in used)
+    return np.array([_of_all_tasks(study, run, temperature=temperature) for run in found])
+
+
+def _of_all_tasks(
+    study: Study, run: Run, *, part: str = "test", temperature: float | None = None
+) -> NDArray[np.float64]:
+    values = list(part_values(study, run, part, temperature).values())
+    each = sum(map(len, values)) / len(values)
+    return np.concatenate([task * (each / len(task)) for task in values])
+
+
+def same_documents(study: Study, runs: Sequence[Run]) -> None:
+    """See that runs can be paired document by document.
+
+    Raises:
+        InputError: they were scored on different documents, or by different metrics.
+    """
+    scores = [score for run in runs for score in run.scores if score.task in study.tasks]
+    for task in study.tasks:
+        names = sorted({score.name for score in scores if score.task == task})
+        if len(names) > 1:
+            raise InputError(
+                f"runs were scored on {task} by {' and by '.join(names)}: choose one with --metric, or "
+                "give another --results folder"
+            )
+    sets = {
+        task: {score.documents for run in runs for score in run.scores
+               if (score.task, score.part) == (task, "test")}
+        for task in study.tasks
+    }  # fmt: skip
+    if mixed := [task for task, found in sets.items() if len(found) > 1]:
+        raise InputError(
+            f"runs were scored on different documents of {', '.join(mixed)}: give another --results folder"
+        )
+
+
+def in_the_race(
+    study: Study, arms: Sequence[Arm], done: Mapping[str, Run], seeds: Sequence[int]
+) -> list[Arm]:
+    """The arms that get another seed: those not clearly behind the leader (`statistics.survivors`).
+
+    NLL and its control always do, because the others are compared with them. Where scores are no shares, how
+    far seeds may differ is not known, and one seed drops nobody.
+    """
+    if not seeds:
+        return list(arms)
+    racing = [arm for arm in arms if _has(study, arm, done, seeds)]
+    scores = [score for run in done.values() for score in run.scores if score.task in study.tasks]
+    shares = board_unit(scores)["scale"] == 100.0
+    return list(
+        survivors(
+            {arm: arm_scores(study, arm, done, seeds) for arm in racing},
+            looks=max(1, len(study.seeds) - 1),
+            seed_sd=SEED_SD if shares else None,
+            rivals=len(arms) - 1,
+            keep=[arm for arm in racing if arm.method == NLL],
+        )
+    )
+
+
+def _has(study: Study, arm: Arm, done: Mapping[str, Run], seeds: Sequence[int]) -> bool:
+    return all(study.spec(arm, seed).id in done for seed in seeds)

@@ -1,0 +1,223 @@
+"""Training with CADFT's second stage (see `targets.py`): samples, exchanges rows, saves and resumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object, send_to_device
+from torch import Tensor
+from transformers.trainer_utils import get_last_checkpoint
+from trl.models.utils import unwrap_model_for_generation
+
+from advisor.data.labels import last_target
+from advisor.errors import InputError
+from advisor.objectives.table import TokenStats
+from harness.evaluate.final_answers import compile_pattern, extract_answer
+from harness.generate.decoding import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
+from harness.runtime.memory import largest_that_fits
+from harness.runtime.quiet import quiet, undisturbed
+from harness.train.cadft import (
+    REPLACED,
+    SAME,
+    UNFINISHED,
+    WRONG,
+    Attempt,
+    Rewriter,
+    Row,
+    rewrite,
+)  # fmt: skip
+from harness.train.objective_trainer import ObjectiveTrainer
+
+STATE = "rewriting.json"
+"""File beside a saved model: what was rewritten, and what a resumed training goes on from."""
+
+
+class RewritingTrainer(ObjectiveTrainer):
+    """ObjectiveTrainer whose worst examples are rewritten; its rows have a column `row`.
+
+    The dataset stays as it is: rewritten rows take the place of their old ones as a step's batches are
+    drawn. So they are the same whether batches were fetched ahead, by other processes, or after resuming.
+    """
+
+    train_dataset: Any
+    data_collator: Any
+    processing_class: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        rewriter: Rewriter,
+        max_length: int,
+        ends: Collection[int],
+        **kwargs: Any,
+    ) -> None:
+        """`max_length` of an example, tokens; `ends` are the tokens that end a turn of the examples."""
+        super().__init__(*args, **kwargs)
+        if self.is_fsdp_enabled:
+            raise InputError(
+                "rewriting generates while it trains, which FSDP's sharded weights do not allow: use "
+                "DDP or DeepSpeed"
+            )
+        self.rewriter = rewriter
+        self.max_length = max_length
+        rows = list(self.train_dataset)
+        self._place = {row["row"]: place for place, row in enumerate(rows)}
+        self._longest = SPARE_TOKENS + max(
+            stop - start for start, stop in (last_target(row["labels"]) for row in rows)
+        )
+        own = stops_of(self.model, self.processing_class)
+        self._ends = set(ends) or own
+        self._stops = self._ends | own
+        pattern = rewriter.settings.answer_pattern
+        self._answer = compile_pattern(pattern) if rewriter.settings.verify and pattern else None
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """As Trainer's; the rewriting, too, goes on from the checkpoint."""
+        folder = resume_from_checkpoint
+        if resume_from_checkpoint is True:
+            folder = get_last_checkpoint(str(self.args.output_dir))
+        if folder:
+            self._restore(Path(folder) / STATE)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As Trainer's, in checkpoints and at the end, with the rewriting beside the model."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save:
+            path = Path(output_dir or str(self.args.output_dir)) / STATE
+            path.write_text(json.dumps(self.rewriter.state(), ensure_ascii=False), encoding="utf-8")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How often it fired and what that changed."""
+        return (f"{self.rewriter.describe()} Every one stands in {STATE}.", *super().notes)
+
+    @property
+    def card_sections(self) -> tuple[str, ...]:
+        """Those of the objective, with what was rewritten."""
+        return *super().card_sections, self.notes[0]
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimiser step, as rewritten so far; rewrites first where it is due."""
+        if self.rewriter.due(self.state.global_step, self.state.max_steps):
+            self._rewrite()
+        return super().get_batch_samples(map(self._renewed, epoch_iterator), num_batches, device)
+
+    def observe(self, stats: TokenStats, row: Tensor) -> None:
+        """The step's compatibility, into the averages."""
+        self.rewriter.observe(row.cpu().numpy(), -stats.logp.double().cpu().numpy())
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the number of rows that are no longer those of the dataset."""
+        if "loss" in logs:
+            logs["rewritten"] = len(self.rewriter.rewritten)
+        super().log(logs, start_time)
+
+    def _restore(self, path: Path) -> None:
+        if not path.exists():
+            raise InputError(
+                f"{path.parent} was made without --rewrite (it has no {STATE}): to go on from there leave "
+                "--rewrite out, to begin anew leave out --resume_from_checkpoint"
+            )
+        try:
+            self.rewriter.restore(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, LookupError) as error:
+            raise InputError(
+                f"{path}: rewriting cannot go on from here ({error}): resume with the settings and the "
+                "dataset that the training began with"
+            ) from error
+
+    def _example(self, row: int) -> Row:
+        """A row as it stands now."""
+        known = self.rewriter.rewritten.get(row)
+        return known if known is not None else dict(self.train_dataset[self._place[row]])
+
+    def _renewed(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with its rewritten rows in place of their old ones."""
+        rows = batch["row"].tolist()
+        if self.rewriter.rewritten.keys().isdisjoint(rows):
+            return batch
+        collated = self.data_collator([self._example(row) for row in rows])
+        renewed: dict[str, Any] = send_to_device(collated, batch["labels"].device)
+        return renewed
+
+    def _rewrite(self) -> None:
+        """One rewriting; every rank samples its share and all take over all of it."""
+        worst, chosen = self.rewriter.choose()
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        found = gather_object(list(self._sampled(chosen[rank::ranks], f"rank {rank}")))
+        self.rewriter.record(self.state.global_step, worst, sorted(found, key=lambda a: a[0].row))
+
+    def _sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
+        """Each of these rows with what came of it, and what it would be."""
+        examples = [self._example(row) for row in rows]
+        spans = [last_target(example["labels"]) for example in examples]
+        prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
+        seed = self.rewriter.random(purpose).getrandbits(32)
+        answers = self._generate(prompts, seed)
+        for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
+            old = row["input_ids"][start:stop]
+            attempt = Attempt(
+                step=self.state.global_step,
+                row=row["row"],
+                average=float(self.rewriter.averages.values[row["row"]]),
+                outcome=self._judge(row["row"], old, answer),
+                before=self._text(old),
+                after=self._text(answer),
+            )
+            yield attempt, rewrite(row, start, answer)
+
+    def _judge(self, row: int, old: list[int], new: list[int]) -> str:
+        """What a sampled answer is worth."""
+        if len(new) < 2 or new[-1] not in self._ends:
+            return UNFINISHED
+        if self._answer is not None:
+            original = self.train_dataset[self._place[row]]
+            start, stop = last_target(original["labels"])
+            truth = extract_answer(self._text(original["input_ids"][start:stop]), self._answer)
+            if truth is None or extract_answer(self._text(new), self._answer) != truth:
+                return WRONG
+        return SAME if new == old else REPLACED
+
+    def _text(self, ids: Sequence[int]) -> str:
+        decode = self.processing_class.decode
+        return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _generate(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
+        """An answer to each prompt, up to the token that ends it; the global random state stays.
+
+        To be called on every rank, with prompts or without: all of them gather sharded weights.
+        """
+        with (
+            undisturbed(self.model),
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator) as model,
+        ):
+            model.eval()
+
+            def in_batches(size: int) -> list[list[int]]:
+                torch.manual_seed(seed)
+                parts = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+                return [answer for part in parts for answer in self._answers(model, part)]
+
+            return largest_that_fits(in_batches, PROMPTS_AT_A_TIME)
+
+    def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
+        settings, room = self.rewriter.settings, self.max_length - max(map(len, prompts))
+        with quiet():  # transformers remarks that a generation config has a max_length, too
+            return continuations(
+                model,
+                prompts,
+                self._stops,
+                max_new_tokens=max(1, min(self._longest, room)),
+                pad_token_id=self.data_collator.pad_token_id,
+                do_sample=True,
+                top_p=settings.top_p,
+                top_k=0,  # else transformers samples from the 50 likeliest tokens
+                temperature=settings.temperature,
+            )

@@ -1,0 +1,332 @@
+"""Fine-tuning with any objective of the table: `advisor train MODEL DATASET --objective NAME`.
+
+`ObjectiveLoss` is a mix-in for any Hugging Face trainer; `ObjectiveTrainer` is TRL's SFTTrainer with it.
+It replaces the loss and nothing else: LoRA, accelerate, resuming, trackers come from TRL.
+
+- The loss, backbone and head, runs inside the wrapped model's forward, so that ranks are synchronised.
+- It is divided by the target tokens of the whole optimiser step, over micro-batches and ranks.
+- Objectives whose weights need the statistics of the step get a first pass without gradient.
+- Losses of different objectives are not comparable; the same token statistics are logged for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, Trainer
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
+
+from advisor.model.forward import (
+    HeadCall,
+    add_objective_head,
+    last_hidden,
+    read_head,
+    scored_positions,
+)
+from advisor.objectives.table import Objective, TokenStats
+from harness.train.model_card import UNKNOWN, Facts, write_card
+from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.train.whole_checkpoint import ReadsWholeCheckpoints
+
+LOW_P = 0.1
+_SUMS = (
+    "tokens", "nll", "p", "entropy", "weight", "weight_squared", "low", "top1", "eos_p", "eos_tokens",
+)  # fmt: skip
+_EXTRA = {"reference_logp": 0.0, "terminator": 0}  # columns beyond TRL's, with their padding
+
+
+class ObjectiveCollator(DataCollatorForLanguageModeling):
+    """TRL's collator, carrying more columns.
+
+    `reference_logp` and `terminator` have a value a token; `row`, the number of the source row, one
+    an example.
+    """
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """A list of rows to padded (or, padding-free, concatenated) tensors."""
+        output = super().torch_call(examples)
+        for name, padding in _EXTRA.items():
+            if name not in examples[0]:
+                continue
+            rows = [torch.as_tensor(example[name]) for example in examples]
+            table = torch.full(output["labels"].shape, padding, dtype=rows[0].dtype)
+            if self.padding_free:
+                rows = [torch.cat(rows)]
+            for row, values in zip(table, rows, strict=True):
+                row[: len(values)] = values
+            output[name] = table
+        if "row" in examples[0]:
+            output["row"] = torch.tensor([example["row"] for example in examples])
+        return output
+
+
+if TYPE_CHECKING:
+    _Mixed = Trainer
+else:
+    _Mixed = object
+
+
+class ObjectiveLoss(_Mixed):
+    """Mix-in before a Hugging Face trainer: trains with an objective of the table.
+
+        class MyTrainer(ObjectiveLoss, Trainer): ...
+        MyTrainer(objective=get_objective("dft"), model=model, args=args, train_dataset=dataset)
+
+    Batches need `labels`; `reference_logp` [batch, sequence] where the objective reads it.
+    """
+
+    objective: Objective
+    model: Any
+
+    def __init__(
+        self,
+        *args: Any,
+        objective: Objective,
+        model: PreTrainedModel,
+        reference_model: PreTrainedModel | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """`reference_model` is the frozen model before training, for objectives with an anchor."""
+        add_objective_head(model)
+        super().__init__(*args, **{**kwargs, "model": model})
+        self.objective = objective
+        if "anchor" in objective.needs and reference_model is None:
+            raise ValueError(
+                f"objective {objective.name} needs reference_model, the model before training"
+            )
+        self.reference_model = reference_model
+        self.model_accepts_loss_kwargs = True  # num_items_in_batch: the whole step's target tokens
+        self._loss_shifts_labels = True
+        self._token_sums: dict[str, Tensor] = {}
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Sum of weight * NLL over this micro-batch, divided by the step's number of targets."""
+        inputs = dict(inputs)
+        if "step" in self.objective.needs and "token_weights" not in inputs:  # in evaluation
+            inputs["token_weights"] = self._step_weights([inputs])[0]
+        terminator = inputs.pop("terminator", None)
+        inputs.pop("row", None)
+        call = self._head_call(inputs)
+        labels, mask = inputs["labels"], inputs.get("attention_mask")
+        outputs: Any = model(**inputs, objective_head=call)
+        if num_items_in_batch is None:  # in evaluation
+            num_items_in_batch = outputs.logp.numel()
+        loss = outputs.loss / torch.as_tensor(num_items_in_batch, device=outputs.loss.device).clamp(
+            min=1
+        )
+        if self.args.average_tokens_across_devices and self.model.training:
+            loss = (
+                loss * self.accelerator.num_processes
+            )  # DDP averages over ranks what is to be a sum
+        loss = loss + self._router_loss(outputs)
+        self._count(outputs, labels, mask, terminator)
+        if not return_outputs:
+            return loss
+        with torch.no_grad():
+            return loss, model(**{k: v for k, v in inputs.items() if k != "labels"})
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Any]:
+        """The micro-batches of one optimiser step, with weights where they depend on all of them."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if "step" in self.objective.needs:
+            for batch, weights in zip(batches, self._step_weights(batches), strict=True):
+                batch["token_weights"] = weights
+        return batches, items
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the token statistics since the last log, over all ranks."""
+        mode = "train" if self.model.training else "eval"
+        if mode in self._token_sums:
+            sums = self.accelerator.reduce(self._token_sums.pop(mode), reduction="sum").tolist()
+            prefix = "eval_" if mode == "eval" else ""
+            means = _means(dict(zip(_SUMS, sums, strict=True)))
+            logs.update({prefix + name: value for name, value in means.items()})
+        super().log(logs, start_time)
+
+    def observe(self, stats: TokenStats, row: Tensor) -> None:
+        """Sees every first pass over an optimiser step, before its update; for subclasses.
+
+        Args:
+            stats: of the step's targets, over all micro-batches and ranks.
+            row: [tokens] int64, the source row of each; only datasets with a column `row` get here.
+        """
+
+    def _head_call(self, inputs: dict[str, Any]) -> HeadCall:
+        """What to ask of the model; takes the columns that only we read out of the inputs."""
+        weights = inputs.pop("token_weights", None)
+        reference = inputs.pop("reference_logp", None)
+        if self.reference_model is None or "anchor" not in self.objective.needs:
+            return HeadCall(objective=self.objective, weights=weights, reference_logp=reference)
+        with torch.no_grad():
+            hidden = last_hidden(
+                self.reference_model, inputs["input_ids"], inputs["attention_mask"]
+            )
+        return HeadCall(
+            objective=self.objective,
+            anchor_head=read_head(self.reference_model),
+            anchor_hidden=hidden,
+        )
+
+    def _step_weights(self, batches: Sequence[dict[str, Any]]) -> list[Tensor]:
+        """[batch, sequence] weights of every micro-batch, from a pass without gradient over all."""
+        was_training = self.model.training
+        self.model.eval()
+        with torch.no_grad(), self.compute_loss_context_manager():
+            seen = [self._first_pass(batch) for batch in batches]
+        self.model.train(was_training)
+        stats, place = self._gathered(seen)
+        weights = self.objective.weight(stats)[place]
+        tables, first = [], 0
+        for batch, (outputs, (rows, columns), _) in zip(batches, seen, strict=True):
+            table = weights.new_zeros(batch["labels"].shape)
+            table[rows, columns + 1] = weights[first : first + len(rows)]
+            first += len(outputs["logp"])
+            tables.append(table)
+        return tables
+
+    def _first_pass(
+        self, batch: dict[str, Any]
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """Statistics, positions and examples of one micro-batch's targets."""
+        inputs = self._prepare_inputs(dict(batch))
+        inputs.pop("terminator", None)
+        row = inputs.pop("row", None)
+        reference = inputs.pop("reference_logp", None)
+        plain = HeadCall(
+            objective=self.objective, weights=torch.zeros_like(inputs["labels"]).float()
+        )
+        outputs = self.model_wrapped(**inputs, objective_head=plain)
+        rows, columns = scored_positions(inputs["labels"], inputs.get("attention_mask"))
+        stats = {"logp": outputs.logp, "entropy": outputs.entropy}
+        if reference is not None:
+            stats["reference_logp"] = reference[rows, columns + 1]
+        example = _examples(inputs)[rows, columns + 1]
+        if row is not None:
+            stats["row"] = row[example]
+        return stats, (rows, columns), example
+
+    def _gathered(self, seen: Sequence[Any]) -> tuple[TokenStats, slice]:
+        """The statistics of the step's targets over all ranks, and where this rank's stand in them."""
+        local = {name: torch.cat([stats[name] for stats, _, _ in seen]) for name in seen[0][0]}
+        examples, used = [], 0
+        for _, _, example in seen:
+            examples.append(example + used)
+            used += int(example.max()) + 1 if len(example) else 0
+        local["example"] = torch.cat(examples)
+        sizes = self.accelerator.gather(
+            torch.tensor([[len(local["logp"]), used]], device=self.args.device)
+        )
+        rank, before = (
+            self.accelerator.process_index,
+            sizes[: self.accelerator.process_index].sum(0),
+        )
+        local["example"] = local["example"] + before[1]
+        gathered = {}
+        for name, column in local.items():
+            padded = self.accelerator.pad_across_processes(column, dim=0)
+            parts = self.accelerator.gather(padded).view(len(sizes), -1)
+            gathered[name] = torch.cat(
+                [part[:n] for part, (n, _) in zip(parts, sizes.tolist(), strict=True)]
+            )
+        place = slice(int(before[0]), int(before[0] + sizes[rank, 0]))
+        row = gathered.pop("row", None)
+        stats = TokenStats(**gathered, top1=gathered["logp"] > 0)
+        if row is not None:
+            self.observe(stats, row)
+        return stats, place
+
+    def _router_loss(self, outputs: Any) -> Any:
+        """A mixture of experts' balancing loss, averaged over the accumulated micro-batches."""
+        if outputs.aux_loss is None:
+            return 0.0
+        steps = self.current_gradient_accumulation_steps if self.model.training else 1
+        coefficient = self.model.config.get_text_config().router_aux_loss_coef
+        return coefficient * outputs.aux_loss / steps
+
+    def _count(
+        self, outputs: Any, labels: Tensor, mask: Tensor | None, terminator: Tensor | None
+    ) -> None:
+        """Add one micro-batch to the sums that `log` reports."""
+        p, w = outputs.logp.exp(), outputs.weights
+        ends = torch.zeros_like(p)
+        if terminator is not None:
+            rows, columns = scored_positions(labels, mask)
+            ends = terminator[rows, columns + 1].to(p)
+        sums = (
+            torch.ones_like(p), -outputs.logp, p, outputs.entropy, w, w * w, (p < LOW_P).to(p),
+            outputs.top1.to(p), p * ends, ends,
+        )  # fmt: skip
+        mode = "train" if self.model.training else "eval"
+        added = torch.stack([column.sum() for column in sums]).double()
+        self._token_sums[mode] = self._token_sums.get(mode, 0) + added
+
+
+class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, SFTTrainer):
+    """TRL's SFTTrainer with the loss of an objective; its dataset is already tokenised."""
+
+    def __init__(
+        self, *args: Any, facts: Facts = UNKNOWN, turn_end: TurnEnd = ONE_TOKEN, **kwargs: Any
+    ) -> None:
+        """`facts` go into the model card; `turn_end` into the saved generation config."""
+        self.facts, self.turn_end = facts, turn_end
+        super().__init__(*args, **kwargs)
+        # TRL refuses a collator of ours with padding_free; ours is its own with two more columns.
+        self.data_collator = ObjectiveCollator(**vars(self.data_collator))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say when training is over, one sentence each."""
+        return self.remarks
+
+    @property
+    def card_sections(self) -> tuple[str, ...]:
+        """What the model card says of this training, in Markdown."""
+        objective = self.objective
+        text = (
+            f"`{objective.label}`: f = `{objective.formula}`, weight on the negative log-likelihood "
+            f"`{objective.weight_formula}` ({objective.source})."
+        )
+        return "\n".join(["## Objective", "", text, ""]), *(f"{note}\n" for note in self.remarks)
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """A card with base model, data, objective and versions in the place of TRL's."""
+        write_card(self, self.facts, self.card_sections)
+
+
+def _examples(inputs: Mapping[str, Tensor]) -> Tensor:
+    """[batch, sequence] which example of the micro-batch each token belongs to."""
+    shape = inputs["labels"].shape
+    if "attention_mask" in inputs:
+        rows = torch.arange(shape[0], device=inputs["labels"].device)
+        return rows[:, None].expand(shape)
+    starts = inputs["position_ids"].eq(0)  # padding-free: one row, a document begins at position 0
+    return (starts.flatten().cumsum(0) - 1).view(shape)
+
+
+def _means(sums: Mapping[str, float]) -> dict[str, float]:
+    """The logged statistics from their sums."""
+    n = max(sums["tokens"], 1)
+    weighed = sums["weight_squared"]
+    means = {
+        "nll": sums["nll"] / n,
+        "mean_p": sums["p"] / n,
+        "entropy": sums["entropy"] / n,
+        "mean_token_accuracy": sums["top1"] / n,
+        "mean_weight": sums["weight"] / n,
+        "effective_sample_size": sums["weight"] ** 2 / weighed / n if weighed else 0.0,
+        "share_p_below_0.1": sums["low"] / n,
+    }
+    if sums["eos_tokens"]:
+        means["p_eos"] = sums["eos_p"] / sums["eos_tokens"]
+    return means

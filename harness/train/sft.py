@@ -1,0 +1,226 @@
+"""One fine-tuning run, from a loaded model and a tokenised dataset to a trained trainer.
+
+What an objective needs besides the batch is prepared here: log-probabilities under the model before
+training, a quantile of them, a frozen copy. The run itself is TRL's (see `train.py`).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from trl.data_utils import pack_dataset
+from trl.trainer.sft_config import SFTConfig
+
+from advisor.data.dataset import Example, SFTDataset
+from advisor.errors import InputError
+from advisor.model.load import LoadedModel
+from advisor.objectives.table import Objective
+from advisor.prior.prior import Prior
+from advisor.prior.probe import Probe
+from harness.generate.decoding import turn_ends
+from harness.generate.own_answers import answers_of
+from harness.train.cadft import Rewriter, Rewriting, Row
+from harness.train.cadft_trainer import RewritingTrainer
+from harness.train.model_card import facts_of
+from harness.train.objective_trainer import ObjectiveTrainer
+from harness.train.packed_attention import attend_within_documents
+from harness.train.saving import carry_template, turn_end_of
+from harness.train.trl_settings import by_nll, check_metric
+
+OnProgress = Callable[[int, int], None]
+
+
+def build_trainer(
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    objective: Objective,
+    config: SFTConfig,
+    *,
+    eval_dataset: SFTDataset | None = None,
+    peft_config: Any = None,
+    prior: Prior | None = None,
+    rewriting: Rewriting | None = None,
+    on_progress: OnProgress = lambda done, total: None,
+) -> ObjectiveTrainer:
+    """A trainer ready to `train()`; the model is the loaded one and is changed in place.
+
+    Args:
+        loaded: the model before training.
+        dataset: its targets; rows without any are left out.
+        objective: what to minimise.
+        config: TRL's settings; how the data are prepared is not theirs to say.
+        eval_dataset: likewise, for evaluation during training.
+        peft_config: of PEFT, to train an adapter.
+        prior: goes into the model card, like the names of model and dataset.
+        rewriting: rewrites the least compatible examples while it trains, for `cadft`.
+        on_progress: told how many examples of how many were read for reference log-probabilities.
+
+    Raises:
+        InputError: no targets, or settings that the objective cannot be exact with.
+    """
+    by_nll(config)
+    check_settings(objective, config, rewriting)
+    rewriting = prepare_rewriting(rewriting, dataset, config)
+    rows, reference = _rows(dataset), None
+    if "reference_logp" in objective.needs or objective.quantiles:
+        reference = _reference(loaded, dataset, rows, on_progress)
+    if objective.quantiles and reference is not None:
+        objective = objective.resolve(lambda share: float(np.exp(np.quantile(reference, share))))
+    build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
+    if rewriting is not None:
+        build = _rewriting_trainer(rewriting, dataset, rows, config)
+    config.dataset_kwargs = {"skip_prepare_dataset": True}
+    config.remove_unused_columns = False
+    if config.padding_free and not config.packing:
+        config.max_length = None  # TRL would insist on cutting; the rows are cut already
+    carry_template(loaded.tokenizer, dataset)
+    frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
+    if config.packing or config.padding_free:
+        attend_within_documents(loaded.model)
+    try:
+        return build(
+            objective=objective,
+            model=loaded.model.requires_grad_(True).train(),
+            reference_model=frozen,
+            facts=facts_of(loaded, dataset, prior),
+            turn_end=turn_end_of(dataset),
+            args=config,
+            train_dataset=_packed(rows, config),
+            eval_dataset=None if eval_dataset is None else Dataset.from_list(_rows(eval_dataset)),
+            processing_class=loaded.tokenizer,
+            peft_config=peft_config,
+        )
+    except ValueError as error:
+        raise _refusal(error) from error
+
+
+def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting | None) -> None:
+    """Refuse what would make an objective other than it says; the model and the data are not needed."""
+    if rewriting is not None and objective.name != "cadft":
+        raise InputError(
+            f"--rewrite is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
+        )
+    if rewriting is not None and config.packing:
+        raise InputError(
+            "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
+        )
+    check_metric(objective.name, config)
+    whole = {"example", "step"} & set(objective.needs)
+    if config.packing and config.packing_strategy != "bfd" and whole:
+        raise InputError(
+            f"objective {objective.name} needs whole examples: packing_strategy "
+            f"{config.packing_strategy} cuts them, use bfd"
+        )
+    if "anchor" in objective.needs and (config.packing or config.padding_free):
+        raise InputError(
+            f"objective {objective.name} compares with the model before training on padded batches: "
+            "leave out --packing and --padding_free"
+        )
+
+
+def prepare_rewriting(
+    rewriting: Rewriting | None, dataset: SFTDataset, config: SFTConfig
+) -> Rewriting | None:
+    """The same with the form of this dataset's answers, where answers are to be verified.
+
+    Raises:
+        InputError: a training in which nothing could be rewritten, or rewritten rows never be trained on.
+    """
+    if rewriting is None:
+        return None
+    rows = sum(1 for example in dataset if example.target_tokens)
+    step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    epochs = (
+        config.max_steps * step / max(rows, 1) if config.max_steps > 0 else config.num_train_epochs
+    )
+    if epochs <= 1:
+        raise InputError(
+            f"--rewrite changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
+            "--num_train_epochs 2 or more"
+        )
+    if rewriting.verify:
+        rewriting = replace(rewriting, answer_pattern=_pattern(dataset, rewriting.answer_pattern))
+    return rewriting
+
+
+def _rewriting_trainer(
+    rewriting: Rewriting, dataset: SFTDataset, rows: list[Row], config: SFTConfig
+) -> Callable[..., ObjectiveTrainer]:
+    """The trainer that rewrites; adds to every row its number in the source."""
+    numbers = [i for i, example in enumerate(dataset) if example.target_tokens]
+    for row, number in zip(rows, numbers, strict=True):
+        row["row"] = number
+    rewriter = Rewriter(rewriting, rows=len(dataset), examples=len(rows), seed=config.seed)
+    return partial(
+        RewritingTrainer,
+        rewriter=rewriter,
+        max_length=dataset.info.max_length,
+        ends=turn_ends(dataset),
+    )
+
+
+def _pattern(dataset: SFTDataset, given: str | None) -> str:
+    pattern = answers_of(dataset, given)
+    if pattern is None:
+        raise InputError(
+            f"--rewrite_verify: the completions of {dataset.info.name} end in no answer of a known form; "
+            "give --answer_regex with one group that finds it"
+        )
+    return pattern
+
+
+def _rows(dataset: SFTDataset) -> list[Row]:
+    """The rows of a dataset that have a target, as the collator takes them."""
+    rows = [_row(example) for example in dataset if example.target_tokens]
+    if not rows:
+        dataset.require_targets()
+    return rows
+
+
+def _row(example: Example) -> Row:
+    ends = set(example.terminators)
+    return {
+        "input_ids": example.input_ids,
+        "labels": [-100, *example.labels[1:]],  # nothing precedes the first token
+        "terminator": [int(i in ends) for i in range(len(example.input_ids))],
+    }
+
+
+def _reference(
+    loaded: LoadedModel, dataset: SFTDataset, rows: list[Row], on_progress: OnProgress
+) -> np.ndarray[Any, Any]:
+    """Add `reference_logp` to every row; returns those of all targets."""
+    examples = [example for example in dataset if example.target_tokens]
+    row_of = {id(example): row for example, row in zip(examples, rows, strict=True)}
+    done, everything = 0, []
+    for batch in Probe(loaded).score(examples):
+        for scored in batch:
+            column = np.zeros(len(scored.example.input_ids), dtype=np.float32)
+            column[scored.positions] = scored.log_p
+            row_of[id(scored.example)]["reference_logp"] = column.tolist()
+            everything.append(scored.log_p)
+        done += len(batch)
+        on_progress(done, len(rows))
+    return np.concatenate(everything)
+
+
+def _packed(rows: list[Row], config: SFTConfig) -> Dataset:
+    dataset = Dataset.from_list(rows)
+    if not config.packing:
+        return dataset
+    longest = max(len(row["input_ids"]) for row in rows)  # packing into less would cut examples
+    return pack_dataset(dataset, max(config.max_length or 0, longest), config.packing_strategy)
+
+
+def _refusal(error: ValueError) -> InputError:
+    """What TRL refuses, in one line, with the way out where it is known."""
+    text = " ".join(str(error).split())
+    if "lm_head" in text and "adapter" in text:
+        text += " Or train it whole: --lora_modules_to_save lm_head."
+    return InputError(text)

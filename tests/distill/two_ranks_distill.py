@@ -1,0 +1,19 @@
+"""Run by torchrun in test_distill.py: distils on two CPU ranks and saves what rank 0 ends with."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from harness.distill.fire import Fire
+from tests.distill.test_distiller import GREEDY, curve, evaluated, run, weights
+from tests.helpers.processes import leave_without_threads
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    trainer = run(folder, fire=Fire(), **GREEDY, **evaluated(), per_device_train_batch_size=4)
+    assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"
+    if trainer.is_world_process_zero():
+        curves = {name: curve(trainer, name) for name in ("kept", "eval_loss")}
+        torch.save({"weights": weights(trainer), **curves}, folder / "two.pt")
+    leave_without_threads(trainer)

@@ -1,0 +1,99 @@
+"""A study that is killed at ten random moments and then left to end; run by test_confirm.py.
+
+    python killed.py FOLDER WORDS...
+
+Forks, so that torch is imported once. Writes FOLDER/journal: `begin ID` before a run is executed, `kept ID`
+after its record is written, `kill` after each kill; and FOLDER/seconds: how long runs take undisturbed.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lm_eval.evaluator
+import lm_eval.models.huggingface  # noqa: F401
+
+import harness.cli.confirm_command
+from harness.cli import main as cli
+from harness.records.runs import Results
+from harness.study import confirm
+from harness.study import executors as executor
+from harness.study.execute import Trial, execute
+
+KILLS = 10
+
+
+def note(path: Path, line: str) -> None:
+    """Append a line in one write, so that a kill cannot split it."""
+    with path.open("ab", buffering=0) as file:
+        file.write(f"{line}\n".encode())
+
+
+def watch(journal: Path) -> None:
+    """Make this process note what it executes and keeps."""
+
+    def executed(spec: Any, problem: Any) -> Any:
+        note(journal, f"begin {spec.id}")
+        return execute(spec, problem)
+
+    write = Results.write
+
+    def written(self: Results, run: Any) -> Path:
+        path = write(self, run)
+        note(journal, f"kept {run.spec.id}")
+        return path
+
+    confirm.execute = executor.execute = executed
+    confirm.trial = lambda *rest: Trial(loading=0.0, step=0.0, answer=0.0)
+    Results.write = written  # type: ignore[method-assign]
+
+
+def start(folder: Path, words: list[str]) -> int:
+    """A child that works on the study; its process id."""
+    if child := os.fork():
+        return child
+    with (folder / "output").open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    watch(folder / "journal")
+    os._exit(cli.main([*words, "--results", str(folder)]))
+
+
+def moments(seconds: float) -> Iterator[tuple[bool, float]]:
+    """Whether to wait for the first execution, and how long to wait then."""
+    rng = random.Random(0)
+    for _ in range(KILLS):
+        yield rng.random() < 0.8, rng.uniform(0, 1.5 * seconds)
+
+
+def main() -> None:
+    """Undisturbed first, which also says how long a run takes; then with kills."""
+    folder, words = Path(sys.argv[1]), sys.argv[2:]
+    for name in ("whole", "killed"):
+        (folder / name).mkdir()
+    journal = folder / "killed" / "journal"
+    journal.touch()
+    begun = time.monotonic()
+    assert os.waitstatus_to_exitcode(os.waitpid(start(folder / "whole", words), 0)[1]) == 0
+    runs = len(list((folder / "whole" / "runs").glob("*.json")))
+    for wait, delay in moments((time.monotonic() - begun) / runs):
+        before = journal.stat().st_size
+        child = start(folder / "killed", words)
+        while wait and journal.stat().st_size == before and os.waitpid(child, os.WNOHANG)[0] == 0:
+            time.sleep(0.005)
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "it had ended already"
+        note(journal, "kill")
+    assert os.waitstatus_to_exitcode(os.waitpid(start(folder / "killed", words), 0)[1]) == 0
+
+
+if __name__ == "__main__":
+    assert harness.cli.confirm_command
+    main()

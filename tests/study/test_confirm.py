@@ -1,0 +1,421 @@
+"""`advisor confirm` end to end on the ladder, in miniature: records, resuming, refusals."""
+
+import gc
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import weakref
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from advisor.advice.recommend import recommend
+from advisor.data.dataset import Example, load_dataset
+from advisor.errors import InputError
+from advisor.model.load import load_model
+from harness.cli import confirm_command as command
+from harness.cli.commands import measure, read_pair, resolve_ladder
+from harness.cli.confirm_command import seconds_of
+from harness.cli.inputs import read_rows
+from harness.cli.main import main
+from harness.cli.parser import parse
+from harness.evaluate import lm_eval as evaluate
+from harness.evaluate.final_answers import extract_answer, find_answer_pattern
+from harness.evaluate.lm_eval import task_names
+from harness.evaluate.split import own_task, split_rows
+from harness.ladder import resolve
+from harness.records.arm import Arm
+from harness.records.runs import Results
+from harness.study import fit_arm as fit
+from harness.study.methods import labels_of
+from harness.study.study_settings import refuse_arms, training_of
+from tests.helpers.byte_tokens import byte_tokenizer
+from tests.helpers.paths import ROOT
+
+QUICK = [
+    *("ladder:strong", "--objectives", "neg_p", "--learning_rates", "1e-3", "--seeds", "1"),
+    *("--max_steps", "2", "--limit", "6", "--temperature", "0"),
+]
+
+
+def confirmed(capsys: Any, *flags: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main(["confirm", *QUICK, "--json", *flags]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return answer
+
+
+def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
+    answer = confirmed(capsys, "--results", str(tmp_path))
+    assert answer["complete"] and answer["tasks"] == ["ladder_chain"]
+    arms = {tuple(Arm(**row[side]).label for side in ("arm", "baseline")) for row in answer["rows"]}
+    others = {"neg_p", "nll, lr/10"}
+    assert arms == {(a, "nll") for a in others} | {(a, "base") for a in (*others, "nll")}
+    assert {row["verdict"] for row in answer["rows"]} <= {"ahead", "behind", "not resolved"}
+    assert answer["arm"] == asdict(Arm(**answer["arm"]))
+    assert answer["winner"] == Arm(**answer["arm"]).label
+    runs = Results(tmp_path).runs()
+    assert {run.spec.arm.method for run in runs} == {"base", "nll", "neg_p"}
+    trained = next(run for run in runs if run.spec.arm.method == "neg_p")
+    assert trained.prior and trained.tokens and trained.domain == "ladder"
+    test = [score for score in trained.scores if score.part == "test"]
+    development = [score for score in trained.scores if score.part == "development"]
+    assert {s.temperature for s in test} == {0.0, 1.0} and len(test[0].documents) == 6
+    assert not set(test[0].documents) & set(development[0].documents)
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    again = confirmed(capsys, "--results", str(tmp_path))
+    assert again == answer
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
+
+
+def test_sampled_development_documents_get_several_answers(capsys: Any, tmp_path: Path) -> None:
+    """One each settles no learning rate."""
+    confirmed(capsys, "--temperature", "1", "--repeats", "3", "--results", str(tmp_path))
+    sizes = {
+        (score.part, score.temperature): {len(values) for values in score.values}
+        for run in Results(tmp_path).runs()
+        for score in run.scores
+    }
+    assert sizes.pop(("development", 1.0)) == {4} and sizes.pop(("test", 1.0)) == {3}
+    assert set(map(frozenset, sizes.values())) == {frozenset({1})}
+
+
+TAUGHT = ("--teacher", "ladder:mid", "--objectives", "opd", "fire(percentile=50)")
+
+
+def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
+    capsys: Any, tmp_path: Path
+) -> None:
+    more = ("--logging_steps", "1", "--results", str(tmp_path))
+    confirmed(capsys, *more)
+    before = {path.name for path in tmp_path.rglob("*.json")}
+    answer = confirmed(capsys, *TAUGHT, *more)
+    assert {"opd", "fire(percentile=50)"} <= {Arm(**row["arm"]).label for row in answer["rows"]}
+    assert len({path.name for path in tmp_path.rglob("*.json")} - before) == 2
+    runs = {run.spec.arm.method: run for run in Results(tmp_path).runs()}
+    models = {
+        "ladder:mid": {
+            "name": "ladder:mid",
+            "fingerprint": load_model(str(resolve("mid")[0])).fingerprint,
+        }
+    }
+    for name in ("opd", "fire(percentile=50)"):
+        assert runs[name].spec.teachers == {"route": None, "models": models} and runs[name].tokens
+        assert len(runs[name].steps) == 2 and runs[name].steps[0]["completions/mean_length"] > 1
+    assert runs["nll"].spec.teachers is None
+    assert (
+        0 < runs["fire(percentile=50)"].steps[0]["kept"] < 1 and "kept" not in runs["opd"].steps[0]
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    words = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
+    script = Path(__file__).with_name("killed.py")
+    root = str(ROOT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path), "confirm", *words, "--json"],
+        env=environment, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killed, whole = (
+        {run.spec.id: run for run in Results(tmp_path / name).runs()}
+        for name in ("killed", "whole")
+    )  # reading refuses a broken record
+    assert killed.keys() == whole.keys() and len(whole) == 12
+    assert all(killed[key].scores == whole[key].scores for key in whole)
+    journal = (tmp_path / "killed" / "journal").read_text().splitlines()
+    assert journal.count("kill") == 10
+    begun: set[str] = set()
+    kept: set[str] = set()
+    interrupted = 0
+    for line, after in itertools.pairwise([*journal, "end"]):
+        word, _, key = line.partition(" ")
+        assert not (word == "begin" and key in kept), "a finished run was executed again"
+        (kept if word == "kept" else begun if word == "begin" else set()).add(key)
+        interrupted += word == "begin" and after == "kill"
+    assert begun == whole.keys() and kept <= whole.keys() and interrupted >= 5
+
+
+def test_a_users_own_data_become_a_task(
+    capsys: Any, model_folder: Path, write: Any, tmp_path: Path
+) -> None:
+    prompts = itertools.islice(itertools.product("abcdef", repeat=4), 200)
+    rows = [
+        {"prompt": " ".join(p) + " ", "completion": "cdefgh"[i % 6]} for i, p in enumerate(prompts)
+    ]
+    data = write("d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--learning_rates", "1e-3", "--seeds", "1", "--objectives", "nll", "--max_steps", "1"]
+    words = ["confirm", str(model_folder), str(data), *flags, "--results", str(tmp_path), "--json"]
+    capsys.readouterr()
+    assert main([*words, "--temperature", "0", "--answer_regex", "([c-h])"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["tasks"] == ["held_out"] and not answer["fine_tune"]
+    run = next(run for run in Results(tmp_path).runs() if run.spec.arm.method == "nll")
+    assert {"nll", "mean_p"} <= set(run.held_out)
+
+
+def test_a_group_of_tasks_is_scored_by_its_members(capsys: Any, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text("task: mine\ninclude: _ladder\ndataset_kwargs:\n  skill: rev\n")
+    shared = Path(evaluate.__file__).parent / "ladder" / "tasks" / "_ladder"
+    (tmp_path / "_ladder").write_text(shared.read_text())
+    results = tmp_path / "r"
+    confirmed(capsys, "--results", str(results), "--tasks", str(task), "ladder_add")
+    [spec] = {run.spec.tasks for run in Results(results).runs()}
+    assert spec == ("mine", "ladder_add")
+    [files] = {tuple(run.spec.evaluation["task_files"]) for run in Results(results).runs()}
+    assert files == ("mine.yaml",)
+    assert len(task_names("ladder")) > 8
+
+
+def test_held_out_rows_are_fixed_and_kept_back() -> None:
+    rows = [{"prompt": f"{i}? ", "completion": "a"} for i in range(1000)]
+    tokenizer = byte_tokenizer()
+    train, held_out = split_rows(load_dataset(rows, tokenizer))
+    assert not set(train) & set(held_out) and len(train) + len(held_out) == 1000
+    assert held_out == sorted(np.random.default_rng(0).permutation(1000)[:200].tolist())
+    assert (train, held_out) == split_rows(load_dataset(rows, tokenizer))
+    assert (
+        len(split_rows(load_dataset(rows * 3, tokenizer))[1]) == 400 + 2
+    )  # a prompt's rows together
+
+
+@pytest.mark.parametrize("key", ["completion", "text"])
+def test_what_is_trained_on_is_not_scored(key: str) -> None:
+    rows = [{"prompt": f"{i % 10}? ", "completion": "ab"} for i in range(100)]
+    if key == "text":
+        rows = [{"text": f"{i % 10}? ab"} for i in range(100)]
+    train, held_out = split_rows(load_dataset(rows, byte_tokenizer()))
+    assert {i % 10 for i in train} & {i % 10 for i in held_out} == set()
+    assert len(held_out) == 20
+    always = [{"prompt": "Tell! ", "completion": f"{i % 10}"} for i in range(100)]
+    train, held_out = split_rows(load_dataset(always, byte_tokenizer()))
+    assert {i % 10 for i in train} & {i % 10 for i in held_out} == set() and len(held_out) == 20
+    with pytest.raises(InputError, match="too few to keep some back"):
+        split_rows(load_dataset(rows[:1] * 50, byte_tokenizer()))
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_without_answers_the_completions_become_a_choice(
+    capsys: Any, model_folder: Path, write: Any, tmp_path: Path, plain: bool
+) -> None:
+    stories = list(
+        itertools.product(itertools.permutations("abcd"), itertools.permutations("efgh", 3))
+    )[::5]
+    rows = [{"prompt": " ".join(a) + " ", "completion": " ".join(b)} for a, b in stories]
+    rows = [{"text": row["prompt"] + row["completion"]} for row in rows] if plain else rows
+    data = write("d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--learning_rates", "1e-3", "--seeds", "1", "--objectives", "nll", "--max_steps", "1"]
+    words = ["confirm", str(model_folder), str(data), *flags, "--results", str(tmp_path), "--json"]
+    capsys.readouterr()
+    assert main([*words, "--temperature", "0.5"]) == 0
+    assert json.loads(capsys.readouterr().out)["tasks"] == ["held_out_choice"]
+    for run in Results(tmp_path).runs():
+        parts = [(score.part, score.temperature, score.metric) for score in run.scores]
+        assert parts == [("development", None, "acc_norm"), ("test", None, "acc_norm")]
+
+
+def own_rows(rows: list[tuple[str, str]], **settings: Any) -> dict[str, Any]:
+    source = [{"prompt": prompt, "completion": completion} for prompt, completion in rows]
+    return own_task(load_dataset(source, byte_tokenizer(**settings)), None)
+
+
+def test_known_answers_are_found() -> None:
+    for marked in (["so\n#### 12", "#### -3"], [r"thus \boxed{7}", r"\boxed{8}"]):
+        task = own_rows([("a", text) for text in marked])
+        assert task["output_type"] == "generate_until"
+        assert task["process_results"]({"reference": marked[0]}, [marked[0]]) == {
+            "exact_match": 1.0
+        }
+        assert task["process_results"]({"reference": marked[0]}, [marked[1]]) == {
+            "exact_match": 0.0
+        }
+    assert own_rows([("a", "#### 1"), ("a", "none")])["output_type"] == "multiple_choice"
+
+
+def test_rows_that_are_cut_off_have_no_answer_but_can_be_chosen() -> None:
+    rows = [("a", "so #### 1"), ("b", "so #### 2"), ("c", "c" * 600 + "#### 3")]
+    documents = own_rows(rows)["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == ["a", "b"]
+    documents = own_rows([*rows[:1], ("b", "so"), rows[2]])["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == ["a", "b", "c"]
+    assert own_rows([("c", f"{i}" * 600) for i in range(3)])["output_type"] == "multiple_choice"
+
+
+def test_answers_leave_room_for_prompts() -> None:
+    def longest(prompt: int, completion: int) -> int:
+        rows = [("p" * prompt, "#### 1"), ("p", "c" * (completion - 6) + "#### 1")]
+        return int(own_rows(rows)["generation_kwargs"]["max_gen_toks"])
+
+    assert longest(20, 40) == 41 + 16  # with the end of the sequence
+    assert longest(100, 405) == 512 - 100 - 1
+    assert longest(400, 405) == 256
+
+
+def test_what_begins_a_sequence_is_no_prompt() -> None:
+    source = [{"text": f"It was day {i}. They ran {i} miles."} for i in range(5)]
+    task = own_task(load_dataset(source, byte_tokenizer(bos=True)), None)
+    documents = task["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == [f"It was day {i}. " for i in range(5)]
+    assert documents[0]["choices"][documents[0]["gold"]] == "They ran 0 miles."
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30m", 1800), ("2h", 7200), ("90", 90), ("1.5m", 90)]
+)
+def test_budgets(text: str, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--budget", "soon"], "expected a time"),
+        (["--objectives", "nlll"], "did you mean nll"),
+        (["--tasks", "no_such_task"], "no_such_task"),
+        (["--learning_rate", "1e-3"], "--learning_rates"),
+        (["--results", "/proc/nowhere"], "/proc/nowhere"),
+        (["--tasks", "ladder_chian"], "task ladder_chian"),
+        (["--per_device_train_batch_size", "0"], "give a number above 0"),
+        (["--num_train_epochs", "x"], "num_train_epochs"),
+        (["--objectives", "cadft@rewritten"], "--objectives cadft(1)@rewritten: rewriting changes"),
+        (["--learning_rates", "inf"], "inf: expected a finite number"),
+        (["--save_strategy", "epoch"], "--save_strategy cannot be set: models are not kept"),
+        (["--resume-from-checkpoint", "true"], "goes on by itself"),
+        (["--report_to", "wandb"], "stands in its record"),
+        (["--disable_tqdm", "true"], "shows its own progress"),
+        (["--objectives", "opd"], "--teacher MODEL"),
+        (["--route", "skill"], "no --teacher"),
+        (["--teacher", "ladder:mdi"], "use one of mid"),
+        (["--teacher", "ladder:mid", "ladder:weak"], "--route FIELD"),
+        (["--teacher", "a=ladder:mid", "--route", "skill"], "no such column"),
+        (["--teacher", "a=ladder:mid", "--route", "prompt"], "no teacher for prompt"),
+    ],
+)
+def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], says: str) -> None:
+    capsys.readouterr()
+    code = main(["confirm", *QUICK, "--results", str(tmp_path), *flags])
+    errors = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
+    ]
+    assert code == 2 and len(errors) == 1 and says in errors[0], errors
+
+
+def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None:
+    settings = training_of(["--lora_target_modules", "q_proj", "v_proj", "--use_peft"])
+    assert (
+        settings["lora_target_modules"] == ["q_proj", "v_proj"] and settings["use_peft"] == "true"
+    )
+    with pytest.raises(InputError, match=r"^unknown argument third\.jsonl: MODEL and DATASET"):
+        training_of(["third.jsonl", "--max_steps", "2"])
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings", "says"),
+    [
+        ("cadft@rewritten", {"num_train_epochs": "1"}, "seen twice (epochs: 1)"),
+        ("cadft@rewritten", {"max_steps": "3", "num_train_epochs": "9"}, "(epochs: 0.75)"),
+        ("cadft@rewritten", {"num_train_epochs": "2", "packing": "true"}, "leave out --packing"),
+        ("cadft", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
+        ("cadft@own", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
+        ("cadft@rewritten", {"num_train_epochs": "2"}, None),
+        ("dpo", {"packing": "true", "packing_strategy": "wrapped"}, None),
+    ],
+)
+def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
+    arm: str, settings: dict[str, str], says: str | None
+) -> None:
+    rows = [{"prompt": f"{i}? ", "completion": "ab"} for i in range(32)]
+    train = load_dataset(rows, byte_tokenizer())
+    problem = fit.Problem(
+        model="m", loading={}, train=train, held_out=None, tasks=(), domain="user"
+    )
+    labels = labels_of([arm])
+    training = {"per_device_train_batch_size": "8", **settings}
+    if says is None:
+        refuse_arms(labels, training, problem)
+        return
+    with pytest.raises(InputError) as refusal:
+        refuse_arms(labels, training, problem)
+    text = str(refusal.value)
+    assert text.startswith(f"--objectives {labels[1]}: ") and says in text
+    assert "--rewrite" not in text and "\n" not in text
+
+
+def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> None:
+    """Every run loads its own: the first one need not stay in memory beside it."""
+    args = parse(["confirm", *QUICK, "--learning_rates", "1e-3", "5e-4", "1e-3"])
+    args.results = str(tmp_path)
+    resolve_ladder(args)
+    loaded, dataset = read_pair(args)
+    advice = recommend(measure(loaded, dataset), temperature=0.0)
+    tokenizer = loaded.tokenizer
+    study, problem = command.plan_study(
+        args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
+    )
+    assert study.learning_rates == (1e-3, 5e-4) and study.model_fingerprint == loaded.fingerprint
+    model = weakref.ref(loaded.model)
+    assert model() is not None
+    del loaded
+    gc.collect()
+    assert model() is None and problem.train is dataset
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("#### $18", "#### 18.00", True),
+        ("#### $18", "#### $999", False),
+        ("#### 3/4", "#### 3/8", False),
+        ("#### 1,000", "#### 1000", True),
+        ("1+2=3#3", "3#3$", True),
+    ],
+)
+def test_answers_that_are_the_same(one: str, other: str, same: bool) -> None:
+    pattern = find_answer_pattern([one])
+    assert pattern is not None
+    compiled = re.compile(pattern)
+    assert (extract_answer(one, compiled) == extract_answer(other, compiled)) is same
+
+
+@pytest.mark.parametrize(
+    "text", ["# Heading\nwords", "a day out #fun", "#include <x>\nint a;", "a#"]
+)
+def test_a_hash_is_no_answer_by_itself(text: str) -> None:
+    assert find_answer_pattern([text]) is None
+
+
+def test_texts_without_prompts_are_no_questions() -> None:
+    rows = [{"text": f"Question {i}: how many? Answer: many. #### {i}"} for i in range(40)]
+    dataset = load_dataset(rows, byte_tokenizer())
+    assert own_task(dataset, None)["task"] == "held_out_choice"
+    with pytest.raises(InputError, match="without a prompt"):
+        own_task(dataset, r"#### (\d+)")
+
+
+@pytest.mark.parametrize("old", [None, 2, [2]])
+def test_a_model_stops_where_the_demonstrations_end_a_turn(
+    old: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = SimpleNamespace(eos_token_id=old)
+    loaded = SimpleNamespace(model=SimpleNamespace(generation_config=config))
+    monkeypatch.setattr(fit, "load_model", lambda name, **_: loaded)
+    rows = [([5, 6, 9, 7], (3,)), ([5, 6, 9, 9], (3,))]  # 7 ends a turn; 9 also stands within one
+    train = [
+        Example(input_ids=ids, labels=[-100, *ids[1:]], terminators=ends, truncated=False)
+        for ids, ends in rows
+    ]
+    data: Any = train
+    problem = fit.Problem(model="m", loading={}, train=data, held_out=None, tasks=(), domain="user")
+    assert fit._loaded(problem) is loaded
+    assert config.eos_token_id == ([7] if old is None else [2, 7])

@@ -1,0 +1,230 @@
+"""Where runs are executed, and what is seen while they run; both on made-up runs, Ray on a tiny study."""
+
+import builtins
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from advisor.errors import InputError
+from harness.cli.live import COLUMNS, reporting
+from harness.cli.main import main
+from harness.records.runs import Results, Run, RunSpec
+from harness.study import confirm as confirming
+from harness.study.confirm import Event, Plan, confirm
+from harness.study.executors import on_ray
+from harness.study.study import next_runs
+from tests.helpers.paths import ROOT
+from tests.study.test_study import flat, play, prior_leaning_wins, run_of, study_of
+
+PLAN = Plan(runs=20, finished=0, seconds=0.0, documents=1, detectable=1.0)
+PROBLEM: Any = None
+
+
+def result_of(spec: RunSpec) -> Run:
+    return run_of(spec, prior_leaning_wins(spec.arm.method, spec.arm.learning_rate))
+
+
+def test_records_are_read_once_however_many_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    study, results = study_of(), Results(tmp_path)
+    read: list[int] = []
+    whole = Results.runs
+    monkeypatch.setattr(Results, "runs", lambda self: read.append(1) or whole(self))
+
+    def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        return map(result_of, specs)
+
+    outcome = confirm(study, PROBLEM, results, PLAN, executor=executor)
+    assert outcome.complete and len(read) == 1
+    wanted = {run.spec.id for run in play(study, prior_leaning_wins)}
+    assert (
+        {run.spec.id for run in outcome.runs} == wanted == {run.spec.id for run in whole(results)}
+    )
+
+
+def test_runs_may_end_in_any_order(tmp_path: Path) -> None:
+    def backwards(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        return map(result_of, reversed(list(specs)))
+
+    outcome = confirm(study_of(), PROBLEM, Results(tmp_path), PLAN, executor=backwards)
+    ids = {run.spec.id for run in outcome.runs}
+    assert outcome.complete and ids == {run.spec.id for run in play(study_of(), prior_leaning_wins)}
+
+
+def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    asked, events = [], []
+
+    def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        for spec in specs:
+            asked.append(spec.arm.method)
+            run = result_of(spec)
+            error = "ArmRefused: nothing" if spec.arm.method == "neg_p" else None
+            yield replace(run, error=error)
+
+    outcome = confirm(
+        study_of(), PROBLEM, Results(tmp_path), PLAN, executor=executor, on_run=events.append
+    )
+    assert outcome.complete and outcome.study.objectives == ("nll", "threshold(0.2)")
+    assert asked.count("neg_p") == 1  # not at the other learning rates, not on other seeds
+    assert [event.refused for event in events if event.refused] == ["nothing"]
+    assert [failure.line for failure in outcome.left_out] == ["neg_p is left out: nothing"]
+    assert outcome.study.left_out == ("neg_p is left out: nothing",)
+    assert next_runs(outcome.study, outcome.runs) == []
+
+
+@pytest.mark.parametrize("arm", ["base", "neg_p"])
+def test_trouble_of_the_machine_ends_the_study_in_one_line(tmp_path: Path, arm: str) -> None:
+    """A full disk would take every arm; what has run is kept. So does a base that cannot be scored."""
+    from dataclasses import replace
+
+    error = "OSError: No space left on device" if arm != "base" else "RuntimeError: boom"
+
+    def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        for spec in specs:
+            run = result_of(spec)
+            yield replace(run, error=error) if spec.arm.method == arm else run
+
+    with pytest.raises(InputError, match=rf"{arm} failed \({error}\); its record is .*failed"):
+        confirm(study_of(), PROBLEM, Results(tmp_path), PLAN, executor=executor)
+    kept = {run.spec.arm.method for run in Results(tmp_path).runs()}
+    assert kept == ({"base", "nll"} if arm != "base" else set())
+
+
+def test_a_spent_budget_starts_no_more_runs(tmp_path: Path, monkeypatch: Any) -> None:
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr(confirming.time, "monotonic", lambda: float(next(clock)))
+
+    def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        return map(result_of, specs)
+
+    study = study_of()
+    outcome = confirm(study, PROBLEM, Results(tmp_path), PLAN, executor=executor, budget=1.0)
+    grid = 1 + len(study.objectives) * len(study.learning_rates)
+    assert not outcome.complete and len(outcome.runs) == grid  # enough to say something
+
+
+def test_runs_of_other_grids_and_seeds_in_the_folder_are_not_counted(tmp_path: Path) -> None:
+    results, study = Results(tmp_path), study_of(learning_rates=(1e-3,), seeds=(0, 1))
+    own = play(study, prior_leaning_wins)
+    others = play(study_of(learning_rates=(3e-4,), seeds=(0, 1, 2)), prior_leaning_wins)
+    more_seeds = [run for run in play(study_of(), prior_leaning_wins) if run.spec.seed == 2]
+    for run in (*own, *others, *more_seeds):
+        results.write(run)
+    assert any(run.spec.arm.learning_rate == 1e-3 for run in more_seeds)  # of this grid
+    assert {run.spec.arm.learning_rate for run in own if run.spec.arm.method == "nll"} == {
+        1e-3,
+        1e-4,
+    }
+    found = confirming.finished_runs(study, results)
+    assert len(found) == len(own) and {r.spec.id for r in found} == {r.spec.id for r in own}
+    without = study.without(["neg_p"])
+    assert {r.spec.arm.method for r in confirming.finished_runs(without, results)} == {
+        "base",
+        *without.objectives,
+    }
+
+
+def shown(console: Console, finished: int = 0) -> str:
+    study = study_of(objectives=("nll", "[bold]x\x1b[31m"))
+    done = play(study, lambda name, rate: flat(0.5 if name == "nll" else 0.25))
+    with reporting(study, done[:finished], console) as reporter:
+        reporter.start(done[finished].spec)
+        reporter.report(Event(done[finished], 7, 20, 300.0))
+        reporter.start(done[finished + 1].spec)
+        reporter.report(Event(done[finished + 1], 8, 20, 240.0, "it cannot"))
+        reporter.start(done[finished + 2].spec)
+    file: Any = console.file
+    return str(file.getvalue())
+
+
+def test_lines_where_it_is_no_terminal() -> None:
+    text = shown(Console(file=io.StringIO(), width=120), 1)
+    first, second = text.splitlines()
+    run = play(study_of(), lambda name, rate: flat(0.5))[1]
+    values = next(s.values for s in run.scores if s.part == "test" and s.temperature == 1.0)
+    score = f"{100 * np.mean(values):.1f}"
+    assert first == f"7/20 nll lr 0.0001 seed 0: {score} (1 s; at most 5 min left)"
+    assert second == "nll is left out: it cannot"
+
+
+def test_a_live_table_on_a_terminal() -> None:
+    text = shown(Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None), 1)
+    table = text[text.rindex("arm  ") :]
+    assert all(name in table for name in COLUMNS)
+    rows = [line.split() for line in table.splitlines()]
+    base = next(row for row in rows if row[:1] == ["base"])
+    assert base[-2] == "done"
+    assert any(row[:3] == ["nll", "0.0001", "0"] and row[-2:] == ["done", "1"] for row in rows)
+    assert any(row[:2] == ["nll", "0.001"] and row[-1] == "refused" for row in rows)
+    hostile = [line for line in table.splitlines() if "[bold]x" in line]
+    assert len(hostile) == 2 and "\x1b[31m" not in table and "seed 0" in hostile[0]
+    assert "8 of at most 20 runs; at most 4 min left" in table
+
+
+def test_without_ray_one_line_names_the_extra(monkeypatch: Any) -> None:
+    real = builtins.__import__
+
+    def no_ray(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", no_ray)
+    with pytest.raises(InputError, match=r"objective-advisor\[ray\]"):
+        next(on_ray([], PROBLEM))
+
+
+QUICK = [
+    *(
+        "confirm",
+        "ladder:strong",
+        "--objectives",
+        "neg_p",
+        "--learning_rates",
+        "1e-3",
+        "--seeds",
+        "1",
+    ),
+    *("--max_steps", "2", "--limit", "6", "--temperature", "0", "--json"),
+]
+ON_TWO_WORKERS = """
+import sys, ray
+from harness.cli.main import main
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=40)
+code = main(sys.argv[1:])
+ray.shutdown()
+raise SystemExit(code)
+"""
+
+
+@pytest.mark.slow
+def test_ray_gives_the_records_that_this_process_gives(capsys: Any, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    words = [*QUICK, "--executor", "ray", "--results", str(tmp_path / "ray")]
+    root = str(ROOT)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_WORKERS, *words], env=environment, capture_output=True,
+        text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    capsys.readouterr()
+    assert main([*QUICK, "--results", str(tmp_path / "local")]) == 0
+    assert json.loads(done.stdout) == json.loads(capsys.readouterr().out)
+    ours, theirs = (
+        {run.spec.id: run for run in Results(tmp_path / name).runs()} for name in ("local", "ray")
+    )
+    assert ours.keys() == theirs.keys() and len(ours) == 4
+    for key, run in ours.items():
+        assert run.scores == theirs[key].scores and run.tokens == theirs[key].tokens
+    assert not list((tmp_path / "ray").rglob("*.part"))

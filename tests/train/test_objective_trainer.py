@@ -1,0 +1,240 @@
+"""Training: equal to TRL where TRL has the objective, and invariant to how a step is cut up."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from advisor.model.forward import add_objective_head
+from advisor.objectives.table import OBJECTIVES, get_objective
+from harness.train.objective_trainer import ObjectiveCollator, ObjectiveLoss, ObjectiveTrainer
+from tests.helpers.processes import on_two_ranks
+from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
+
+STEPS = 20
+HERE = Path(__file__).parent
+
+
+def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
+    found = []
+    for _ in range(count):
+        prompt, length = draw(1, 6), draw(1, 12)
+        ids = torch.randint(3, len(WORDS), (prompt + length,), generator=generator).tolist()
+        found.append({
+            "input_ids": ids, "labels": [-100] * prompt + ids[prompt:],
+            "terminator": [0] * (len(ids) - 1) + [1],
+            "reference_logp": torch.linspace(-3, -0.5, len(ids)).tolist(),
+        })  # fmt: skip
+    return found
+
+
+def config(folder: Path, **changes: Any) -> SFTConfig:
+    settings: dict[str, Any] = {
+        "output_dir": str(folder), "max_steps": STEPS, "learning_rate": 5e-3, "optim": "adamw_torch",
+        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "logging_steps": 1,
+        "save_strategy": "no", "report_to": "none", "bf16": False, "use_cpu": True, "seed": 0,
+        "disable_tqdm": True, "gradient_checkpointing": False, "max_grad_norm": 1.0,
+        "dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False,
+    }  # fmt: skip
+    return SFTConfig(**{**settings, **changes})
+
+
+def smooth_model() -> Any:
+    """Weights small enough that rounding is not amplified from step to step."""
+    return tiny_model(initializer_range=0.3)
+
+
+def build(
+    folder: Path, objective: str, *, data: list[dict[str, Any]] | None = None, **changes: Any
+) -> ObjectiveTrainer:
+    chosen = get_objective(objective)
+    return ObjectiveTrainer(
+        objective=chosen,
+        model=smooth_model(),
+        reference_model=smooth_model() if "anchor" in chosen.needs else None,
+        args=config(folder, **changes),
+        train_dataset=Dataset.from_list(data or rows(64)),
+        eval_dataset=Dataset.from_list(rows(16, seed=1)),
+        processing_class=tiny_tokenizer(),
+    )
+
+
+def train(folder: Path, objective: str, **changes: Any) -> ObjectiveTrainer:
+    trainer = build(folder, objective, **changes)
+    trainer.train()
+    return trainer
+
+
+def weights(trainer: Any) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
+
+
+def curve(trainer: Any, name: str) -> list[float]:
+    return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("nll", "nll"), ("dft", "dft")])
+def test_equals_trl_over_twenty_steps(tmp_path: Path, ours: str, theirs: str) -> None:
+    trl = SFTTrainer(
+        model=smooth_model(),
+        args=config(
+            tmp_path, loss_type=theirs, per_device_train_batch_size=4, gradient_accumulation_steps=2
+        ),
+        train_dataset=Dataset.from_list(
+            [{k: r[k] for k in ("input_ids", "labels")} for r in rows(64)]
+        ),
+        processing_class=tiny_tokenizer(),
+    )
+    trl.train()
+    mine = train(tmp_path, ours, per_device_train_batch_size=4, gradient_accumulation_steps=2)
+    assert len(curve(mine, "loss")) == STEPS
+    assert curve(mine, "loss") == pytest.approx(curve(trl, "loss"), rel=5e-4)
+    assert curve(mine, "grad_norm") == pytest.approx(curve(trl, "grad_norm"), rel=5e-3)
+    torch.testing.assert_close(weights(mine), weights(trl), rtol=0, atol=2e-4)
+    start = torch.cat([p.detach().flatten() for p in smooth_model().parameters()])
+    assert (weights(mine) - start).abs().max() > 0.03  # it moved far more than the tolerance
+
+
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) -> None:
+    runs = [
+        train(
+            tmp_path, objective, max_steps=4,
+            per_device_train_batch_size=rows_at_once, gradient_accumulation_steps=8 // rows_at_once,
+        )
+        for rows_at_once in (8, 1, 2)
+    ]  # fmt: skip
+    for other in runs[1:]:
+        assert curve(other, "grad_norm") == pytest.approx(
+            curve(runs[0], "grad_norm"), rel=1e-3, abs=1e-6
+        )
+        assert curve(other, "nll") == pytest.approx(curve(runs[0], "nll"), rel=1e-4)
+        torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft"])
+def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> None:
+    padded = train(tmp_path, objective, max_steps=4)
+    flat = train(tmp_path, objective, max_steps=4, padding_free=True, max_length=None)
+    assert curve(flat, "nll") == pytest.approx(curve(padded, "nll"), rel=1e-4)
+    assert curve(flat, "grad_norm") == pytest.approx(curve(padded, "grad_norm"), rel=1e-3)
+    torch.testing.assert_close(weights(flat), weights(padded), rtol=0, atol=1e-3)
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    names = list(OBJECTIVES)
+    on_two_ranks("tests.train.two_ranks", str(tmp_path), ",".join(names))
+    for name in names:
+        two = torch.load(tmp_path / f"{name}.pt")
+        one = train(tmp_path / "one", name, max_steps=4, per_device_train_batch_size=8)
+        assert two["nll"] == pytest.approx(curve(one, "nll"), rel=1e-4), name
+        assert two["grad_norm"] == pytest.approx(curve(one, "grad_norm"), rel=1e-3), name
+        torch.testing.assert_close(two["weights"], weights(one), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("objective", ["dft", "cadft"])
+def test_resuming_equals_never_stopping(tmp_path: Path, objective: str) -> None:
+    whole = train(tmp_path / "whole", objective, max_steps=8)
+    saved = {"save_strategy": "steps", "save_steps": 4, "max_steps": 8}
+    train(tmp_path / "cut", objective, **saved)
+    shutil.rmtree(tmp_path / "cut" / "checkpoint-8")  # as if killed after step 4
+    again = build(tmp_path / "cut", objective, **saved)
+    again.train(resume_from_checkpoint=True)
+    assert curve(again, "nll") == pytest.approx(curve(whole, "nll"), rel=1e-6)
+    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-6)
+
+
+def test_a_batch_without_targets_changes_nothing(tmp_path: Path) -> None:
+    empty = [{**row, "labels": [-100] * len(row["input_ids"])} for row in rows(16)]
+    for objective in ("dft", "cadft", "deft_cayley"):
+        trainer = train(tmp_path, objective, data=empty, max_steps=2)
+        assert curve(trainer, "loss") == [0.0, 0.0] == curve(trainer, "grad_norm")
+
+
+def test_evaluation_reports_the_same_statistics(tmp_path: Path) -> None:
+    trainer = build(tmp_path, "dft", eval_strategy="steps", eval_steps=2, max_steps=2)
+    trainer.train()
+    assert {"eval_loss", "eval_nll", "eval_mean_p", "eval_p_eos"} <= set().union(
+        *trainer.state.log_history
+    )
+    p = curve(trainer, "eval_mean_p")[0]
+    assert 0 < p < 1
+
+
+def test_logged_statistics_are_those_of_the_tokens(tmp_path: Path) -> None:
+    data = rows(8)
+    trainer = train(tmp_path, "dft", data=data, max_steps=1)
+    model = smooth_model()
+    p, ends = [], []
+    for row in data:
+        ids = torch.tensor(row["input_ids"])
+        with torch.no_grad():
+            log_q = model(ids[None]).logits[0].log_softmax(-1)
+        for i, label in enumerate(row["labels"]):
+            if i and label != -100:
+                p.append(log_q[i - 1, label].exp().item())
+                ends.append(row["terminator"][i])
+    p_, end = torch.tensor(p), torch.tensor(ends).bool()
+    expected = {
+        "nll": -p_.log().mean(), "mean_p": p_.mean(), "mean_weight": p_.mean(),
+        "share_p_below_0.1": (p_ < 0.1).float().mean(), "p_eos": p_[end].mean(),
+        "effective_sample_size": p_.sum() ** 2 / p_.square().sum() / len(p_),
+        "loss": -(p_ * p_.log()).mean(),
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert curve(trainer, name)[0] == pytest.approx(value.item(), rel=1e-3), name
+
+
+def test_plain_trainer_with_the_mixin(tmp_path: Path) -> None:
+    class MyTrainer(ObjectiveLoss, Trainer):
+        pass
+
+    data = [{k: row[k] for k in ("input_ids", "labels")} for row in rows(64)]
+    args = TrainingArguments(
+        str(tmp_path), max_steps=4, learning_rate=5e-3, optim="adamw_torch", logging_steps=1, use_cpu=True,
+        per_device_train_batch_size=4, gradient_accumulation_steps=2, report_to="none", save_strategy="no",
+        disable_tqdm=True, seed=0,
+    )  # fmt: skip
+    mine = MyTrainer(
+        objective=get_objective("dft"), model=smooth_model(), args=args,
+        train_dataset=Dataset.from_list(data), data_collator=ObjectiveCollator(pad_token_id=0),
+    )  # fmt: skip
+    mine.train()
+    assert curve(mine, "nll") == pytest.approx(
+        curve(train(tmp_path, "dft", max_steps=4), "nll"), rel=1e-4
+    )
+
+
+def test_own_loop_in_three_lines() -> None:
+    model = smooth_model()
+    row = rows(1)[0]
+    ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+    add_objective_head(model)
+    targets = labels[:, 1:].ne(-100).sum()
+    loss = model(input_ids=ids, labels=labels, objective_head=get_objective("dft")).loss / targets
+    loss.backward()
+    plain = smooth_model()
+    log_p = plain(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+    kept = log_p[labels[0, 1:] != -100]
+    (-kept.exp()).mean().backward()  # -p, whose gradient DFT's is
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["cadft", "deft_cayley", "dft"])
+def test_evaluation_works_for_objectives_of_the_step(tmp_path: Path, objective: str) -> None:
+    trainer = build(tmp_path, objective)
+    found = trainer.evaluate()
+    nll = build(tmp_path, "nll").evaluate()
+    assert found["eval_nll"] == pytest.approx(nll["eval_nll"], rel=1e-5)
+    assert found["eval_loss"] != pytest.approx(nll["eval_loss"], rel=1e-3)

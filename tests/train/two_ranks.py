@@ -1,0 +1,22 @@
+"""Run by torchrun in test_train.py: trains on two CPU ranks and saves what rank 0 ends with."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from tests.helpers.processes import leave_without_threads
+from tests.train.test_objective_trainer import curve, train, weights
+
+if __name__ == "__main__":
+    folder, names = Path(sys.argv[1]), sys.argv[2].split(",")
+    for name in names:
+        trainer = train(folder / name, name, max_steps=4, per_device_train_batch_size=4)
+        assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"
+        if trainer.is_world_process_zero():
+            found = {
+                "weights": weights(trainer),
+                **{k: curve(trainer, k) for k in ("nll", "grad_norm")},
+            }
+            torch.save(found, folder / f"{name}.pt")
+    leave_without_threads(trainer)
