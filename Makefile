@@ -2,22 +2,23 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The tests' models are tiny: a second thread in each process only gets in the others' way.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: recommend test lint check calibrate fmt
+.PHONY: recommend test check lint fmt calibrate
 
 recommend: .venv/installed  ## the main job on the embedded model and dataset
 	$(BIN)/advisor recommend ladder:strong
 
-test: .venv/installed
+test: .venv/installed  ## while one works: all but the slow ones
+	$(PYTEST) -m "not slow and not gpu and not network"
+
+check: lint  ## lint, types and all tests, the slow ones too
 	$(PYTEST)
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-
-check: lint test
 
 calibrate: .venv/installed  ## coefficients, tables and figures from the records
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.experiments.calibration fit

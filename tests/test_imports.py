@@ -1,8 +1,10 @@
 """The house stands on its foundation: imports run downwards, and no two rooms have one name."""
 
 import ast
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -44,11 +46,17 @@ def imports(node: ast.AST) -> Iterator[str]:
                 yield name
 
 
+@cache
+def imports_of(module: str) -> frozenset[str]:
+    return frozenset(imports(parsed(module)))
+
+
 def room(module: str) -> str:
     """The package of a module, as it stands in ORDER."""
     return ".".join(module.split(".")[:2])
 
 
+@cache
 def parsed(module: str) -> ast.Module:
     return ast.parse(FILES[module].read_text(encoding="utf-8"))
 
@@ -58,7 +66,7 @@ def test_imports_run_downwards(module: str) -> None:
     mine = ORDER.index(room(module))  # ValueError: a package that has no place yet
     above = [
         found
-        for found in imports(parsed(module))
+        for found in imports_of(module)
         if found not in FACES and ORDER.index(room(found)) > mine
     ]
     assert not above, f"{module} imports from above"
@@ -78,7 +86,7 @@ def test_faces_reach_up_only_when_they_are_asked(module: str) -> None:
 
 @pytest.mark.parametrize("package", ORDER)
 def test_no_package_imports_itself_in_a_circle(package: str) -> None:
-    inside = {name: {f for f in imports(parsed(name)) if room(f) == package} for name in FILES}
+    inside = {name: {f for f in imports_of(name) if room(f) == package} for name in FILES}
     inside = {name: found - {name} for name, found in inside.items() if room(name) == package}
     while inside:
         free = [name for name, found in inside.items() if not found & inside.keys()]
@@ -95,6 +103,17 @@ def test_no_file_name_stands_twice() -> None:
         if not path.name.startswith("__") and not path.relative_to(ROOT).as_posix().startswith(free)
     )
     assert not [name for name, count in names.items() if count > 1]
+
+
+def test_what_the_wheel_leaves_out_is_imported_by_nothing_in_it() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"][
+        "targets"
+    ]["wheel"]
+    [left_out] = (folder.strip("/").replace("/", ".") for folder in wheel["exclude"])
+    assert left_out == "harness.experiments" and left_out in FILES
+    inside = [name for name in FILES if room(name) != left_out]
+    importing = [name for name in inside if left_out in {room(f) for f in imports_of(name)}]
+    assert not importing
 
 
 def runtime_imports(path: Path) -> set[str]:

@@ -142,7 +142,7 @@ class Calibration:
         scale = np.sqrt(variance + self._shift(pair))
         covariance = np.array(level.correlation) * np.outer(scale, scale)
         if near:
-            mean, covariance = self._corrected(mean, scale, pair, near, (level, levels[-1]))
+            mean, covariance = self.corrected(mean, scale, pair, near, (level, levels[-1]))
         return forecast_of(tuple(level.lines), mean, covariance, self.order[pair.decoding])
 
     def outside(self, pair: Pair) -> float:
@@ -187,10 +187,21 @@ class Calibration:
         """Variance that a model outside the fitted sizes adds."""
         return (self.spread * min(1.0, self.outside(pair) / FAR)) ** 2
 
-    def _corrected(
+    def corrected(
         self, mean: Array, scale: Array, pair: Pair, near: Sequence[Cell], levels: Sequence[Level]
     ) -> tuple[Array, Array]:
-        """[arms] means and [arms, arms] covariance after the cells nearby."""
+        """What is expected of a pair after the measured gains of cells nearby: a Gaussian process.
+
+        Args:
+            mean: [arms] roots of the expected gains, without those cells.
+            scale: [arms] standard deviations of them.
+            pair: what is asked about.
+            near: cells that were not fitted.
+            levels: the fit that the pair is read with, and the plainest, which reads every cell.
+
+        Returns:
+            [arms] means and [arms, arms] covariance.
+        """
         arms, correlation = tuple(levels[0].lines), np.array(levels[0].correlation)
         seen = [(cell, arms.index(arm)) for cell in near for arm in cell.gains if arm in arms]
         cells, which = [cell for cell, _ in seen], [i for _, i in seen]

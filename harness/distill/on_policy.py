@@ -99,7 +99,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         self.teachers = [self._prepared(teacher.eval()) for teacher in teachers]
         self.teacher_model = self.teachers[0]
         # As TRL: elsewhere shapes that change with every batch cost more than padding
-        self._compact = self.accelerator.device.type == "cuda"
+        self.compact = self.accelerator.device.type == "cuda"
 
     def _overrule_the_students_generation_config(self) -> None:
         """`generate` takes from there whatever TRL leaves open; answers are the distribution's as it is."""
@@ -175,7 +175,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
 
     def _weigh(self, batches: list[dict[str, Any]]) -> None:
         """Put `weights` into all micro-batches of an optimiser step, and the tokens kept of it."""
-        looks = [self._look(batch) for batch in batches]
+        looks = [self.look(batch) for batch in batches]
         local = {name: torch.cat([look[name] for look in looks]) for name in looks[0]}
         rollouts = Rollouts(**{name: self._gathered(table) for name, table in local.items()})
         size, tokens = looks[0]["mask"].shape
@@ -196,7 +196,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         return gathered
 
     @torch.no_grad()
-    def _look(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def look(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The fields of `Rollouts` for one micro-batch."""
         was_training = self.model.training
         self.model.eval()
@@ -293,7 +293,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
             own, w = hidden[rows].flatten(0, 1), weights[rows].flatten()
             states = states.flatten(0, 1)
             at = w != 0
-            if self._compact:
+            if self.compact:
                 own, states, w, at = own[at], states[at], w[at], at[at]
             part, entropies = full_loss(
                 (head, own), (self._head(unwrapped), states), w, divergence=self.beta

@@ -33,7 +33,7 @@ def problem_sets(generator: str, **_: Any) -> dict[str, Dataset]:
     Raises:
         InputError: reasoning-gym is not installed.
     """
-    return {part: Dataset.from_list(rows) for part, rows in _task_rows(generator).items()}
+    return {part: Dataset.from_list(rows) for part, rows in task_rows(generator).items()}
 
 
 def demonstrations(generator: str, rows: int, *, seed: int) -> list[Row]:
@@ -59,7 +59,7 @@ def score(document: Mapping[str, str], results: Sequence[str]) -> dict[str, floa
 
 
 @lru_cache
-def _task_rows(generator: str) -> dict[str, list[Row]]:
+def task_rows(generator: str) -> dict[str, list[Row]]:
     """Kept, since lm-eval asks again for every score, and figlet's problems take seconds."""
     return _draw(generator, SIZES, seed=0)
 

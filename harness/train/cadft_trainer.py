@@ -66,7 +66,7 @@ class RewritingTrainer(ObjectiveTrainer):
         self.max_length = max_length
         rows = list(self.train_dataset)
         self._place = {row["row"]: place for place, row in enumerate(rows)}
-        self._longest = SPARE_TOKENS + max(
+        self.longest = SPARE_TOKENS + max(
             stop - start for start, stop in (last_target(row["labels"]) for row in rows)
         )
         own = stops_of(self.model, self.processing_class)
@@ -151,29 +151,29 @@ class RewritingTrainer(ObjectiveTrainer):
         """One rewriting; every rank samples its share and all take over all of it."""
         worst, chosen = self.rewriter.choose()
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-        found = gather_object(list(self._sampled(chosen[rank::ranks], f"rank {rank}")))
+        found = gather_object(list(self.sampled(chosen[rank::ranks], f"rank {rank}")))
         self.rewriter.record(self.state.global_step, worst, sorted(found, key=lambda a: a[0].row))
 
-    def _sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
+    def sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
         """Each of these rows with what came of it, and what it would be."""
         examples = [self._example(row) for row in rows]
         spans = [last_target(example["labels"]) for example in examples]
         prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
         seed = self.rewriter.random(purpose).getrandbits(32)
-        answers = self._generate(prompts, seed)
+        answers = self.answers_to(prompts, seed)
         for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
             old = row["input_ids"][start:stop]
             attempt = Attempt(
                 step=self.state.global_step,
                 row=row["row"],
                 average=float(self.rewriter.averages.values[row["row"]]),
-                outcome=self._judge(row["row"], old, answer),
+                outcome=self.judge(row["row"], old, answer),
                 before=self._text(old),
                 after=self._text(answer),
             )
             yield attempt, rewrite(row, start, answer)
 
-    def _judge(self, row: int, old: list[int], new: list[int]) -> str:
+    def judge(self, row: int, old: list[int], new: list[int]) -> str:
         """What a sampled answer is worth."""
         if len(new) < 2 or new[-1] not in self._ends:
             return UNFINISHED
@@ -189,7 +189,7 @@ class RewritingTrainer(ObjectiveTrainer):
         decode = self.processing_class.decode
         return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _generate(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
+    def answers_to(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
         """An answer to each prompt, up to the token that ends it; the global random state stays.
 
         To be called on every rank, with prompts or without: all of them gather sharded weights.
@@ -214,7 +214,7 @@ class RewritingTrainer(ObjectiveTrainer):
                 model,
                 prompts,
                 self._stops,
-                max_new_tokens=max(1, min(self._longest, room)),
+                max_new_tokens=max(1, min(self.longest, room)),
                 pad_token_id=self.data_collator.pad_token_id,
                 do_sample=True,
                 top_p=settings.top_p,

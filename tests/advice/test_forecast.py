@@ -109,7 +109,7 @@ def test_cells_correct_as_a_gaussian_process_does() -> None:
     cells = [cell(0.8, 25.0, **akin), cell(0.6, 9.0, parameters=2.1e9), cell(0.1, -16.0, **akin)]
     known = calibration(*cells, spread=2.0)
     target = pair(0.7, model="new")
-    found = known._corrected(
+    found = known.corrected(
         np.array([1 + 2 * logit(0.7)]), np.array([13**0.5]), target, cells, known.levels["sampled"]
     )
     x = np.array([one.place for one in cells])

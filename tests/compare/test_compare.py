@@ -21,7 +21,8 @@ from harness.cli.compare_table import render
 from harness.compare.compare import Comparison, compare
 from harness.records.runs import Results, Score
 from harness.study.contrasts import Row
-from tests.records.test_runs import make
+from tests.helpers.lm_eval_logs import GREEDY, bits, log
+from tests.helpers.records import make
 
 KEYS = {
     "arm", "baseline", "task", "temperature", "difference", "interval", "p_value", "verdict", "seeds",
@@ -29,14 +30,7 @@ KEYS = {
 }  # fmt: skip
 OF_USE = {"temperature": 0.0, "temperatures": [0.0]}
 """Settings of an evaluation that say where the model is used, so that a study can be settled."""
-GREEDY = {"until": ["\n"], "do_sample": False}
 RNG = np.random.default_rng(0)
-
-
-def bits(share: float, n: int = 400, seed: int = 0) -> list[float]:
-    """0/1 scores with exactly that share of ones, in a random order."""
-    ones = np.arange(n) < round(share * n)
-    return [float(x) for x in np.random.default_rng(seed).permutation(ones)]
 
 
 def score(values: Sequence[float], task: str = "sums", **changes: Any) -> Score:
@@ -57,31 +51,6 @@ def record(folder: Path, objective: str, *scores: Score, seed: int = 0, **spec: 
         **spec,
     }
     return Results(folder).write(make(objective=objective, seed=seed, scores=scores, **spec))
-
-
-def log(folder: Path, values: Sequence[float], *, decoding: Any = GREEDY, order: Sequence[int] = (),
-        shots: int = 0, model: str = "org/model", task: str = "sums", ids: str = "document",
-        text: str = "?") -> Path:  # fmt: skip
-    """Have lm-eval write its results and samples as `lm-eval run --log_samples --output_path` does."""
-    from lm_eval.loggers import EvaluationTracker
-    from lm_eval.utils import hash_string
-
-    samples: list[dict[str, Any]] = []
-    for name in ("strict", "loose"):
-        for i in order or range(len(values)):
-            value = values[i] if name == "strict" else 1.0
-            samples.append(
-                {"doc_id": i, "doc": {"text": text}, "target": "7",
-                 "arguments": [("text", decoding)], "resps": [["7"]], "filtered_resps": ["7"],
-                 "filter": name, "metrics": ["exact_match"],
-                 "doc_hash": hash_string(f"{ids} {i}"), "prompt_hash": "p", "target_hash": "t",
-                 "exact_match": np.float64(value)}
-            )  # fmt: skip
-    tracker = EvaluationTracker(output_path=str(folder))
-    tracker.general_config_tracker.log_experiment_args("hf", f"pretrained={model}", "", None, False)
-    tracker.save_results_aggregated({"results": {}, "n-shot": {task: shots}}, {task: samples})
-    tracker.save_results_samples(task, samples)  # type: ignore[arg-type]
-    return folder
 
 
 def row(comparison: Comparison, arm: str, baseline: str) -> Row:

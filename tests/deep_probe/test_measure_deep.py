@@ -21,7 +21,7 @@ from harness.deep_probe import coherence as gradients
 from harness.deep_probe import measure_deep as deep
 from harness.deep_probe.coherence import coherence, measure_coherence, one_improbable, twin
 from harness.deep_probe.measure_deep import measure_deep, recovery, split
-from tests.advice.test_recommend import prior_of, with_model
+from tests.helpers.priors import prior_of, with_model
 from tests.helpers.tiny import tiny_tokenizer
 
 

@@ -11,96 +11,34 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import GPT2Config, GPT2LMHeadModel
-from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.distillation_trainer import DistillationTrainer
 
-from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
-from advisor.model.load import LoadedModel
 from harness.distill.distiller import build_distiller, fire_settings
 from harness.distill.fire import PLAIN, Fire
-from harness.distill.on_policy import OnPolicyTrainer
 from harness.distill.teachers import fingerprints, read_teachers
+from tests.helpers.distilling import (
+    EOS,
+    GREEDY,
+    ROWS,
+    build,
+    config,
+    evaluated,
+    gradients,
+    loaded,
+    micro_batches,
+    prompts,
+    run,
+    student,
+    teacher,
+)
 from tests.helpers.processes import on_two_ranks
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
-
-ROWS = [
-    {"prompt": " ".join("abcdefghij"[: 1 + i % 4]), "completion": " k l", "kind": "xy"[i % 2]}
-    for i in range(32)
-]
-
-EOS = WORDS.index("<eos>")
-GREEDY: dict[str, Any] = {"generation_kwargs": {"do_sample": False}, "max_steps": 3}
-"""Rollouts that do not hang on random states, which ranks do not share."""
-HERE = Path(__file__).parent
-
-
-def loaded(model: Any) -> LoadedModel:
-    return LoadedModel(
-        model=model, tokenizer=tiny_tokenizer(), name="tiny", fingerprint="", parameters=0,
-        dtype="float32", device="cpu", kind="base", notes=(),
-    )  # fmt: skip
-
-
-def student() -> LoadedModel:
-    return loaded(tiny_model(initializer_range=0.3))
-
-
-def teacher(scale: float = 0.6) -> LoadedModel:
-    return loaded(tiny_model(initializer_range=scale).requires_grad_(False))
-
-
-def prompts(rows: list[dict[str, Any]] = ROWS) -> SFTDataset:
-    return load_dataset(
-        rows, tiny_tokenizer(), prompt_field="prompt", completion_field="completion"
-    )
-
-
-def config(folder: Path, **changes: Any) -> DistillationConfig:
-    settings: dict[str, Any] = {
-        "output_dir": str(folder), "max_steps": 2, "learning_rate": 5e-3, "optim": "adamw_torch",
-        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "logging_steps": 1,
-        "save_strategy": "no", "report_to": "none", "bf16": False, "use_cpu": True, "seed": 0,
-        "disable_tqdm": True, "gradient_checkpointing": False, "max_completion_length": 6,
-    }  # fmt: skip
-    return DistillationConfig(**{**settings, **changes})
-
-
-def build(
-    folder: Path, *, teachers: dict[str, LoadedModel] | None = None, route: str | None = None,
-    fire: Fire | None = None, form: str = "full", evaluated: SFTDataset | None = None, **changes: Any,
-) -> OnPolicyTrainer:  # fmt: skip
-    return build_distiller(
-        student(), prompts(), teachers or {"t": teacher()}, config(folder, **changes),
-        eval_dataset=evaluated, fire=fire, form=form, route=route,
-    )  # fmt: skip
-
-
-def run(folder: Path, **settings: Any) -> OnPolicyTrainer:
-    trainer = build(folder, **settings)
-    trainer.train()
-    return trainer
-
-
-def weights(trainer: Any) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-
-
-def curve(trainer: Any, name: str) -> list[float]:
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
+from tests.helpers.training import curve, weights
 
 
 def moved(trainer: Any) -> float:
     return (weights(trainer) - weights(student())).abs().max().item()
-
-
-def gradients(trainer: OnPolicyTrainer) -> torch.Tensor:
-    """Of one micro-batch, from the same random state each time."""
-    trainer.model.train()
-    torch.manual_seed(3)
-    batch = next(iter(trainer.get_train_dataloader()))
-    trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)).backward()
-    return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
 
 def test_without_filter_and_weights_gradients_are_trls_to_the_last_bit(tmp_path: Path) -> None:
@@ -118,8 +56,7 @@ def test_the_loss_is_the_weighted_mean_over_the_tokens_kept(tmp_path: Path, form
     trainer = build(
         tmp_path, fire=Fire(), form=form, per_device_train_batch_size=4, gradient_accumulation_steps=2
     )  # fmt: skip
-    trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
-    batches = trainer._buffered_inputs
+    batches = micro_batches(trainer)
     expected, kept_tokens = 0.0, sum(int(batch["weights"].gt(0).sum()) for batch in batches)
     rows = torch.cat([batch["weights"].gt(0).any(1) for batch in batches])
     assert rows.sum() == 6 and kept_tokens < sum(int(b["completion_mask"].sum()) for b in batches)
@@ -144,10 +81,10 @@ def test_the_loss_is_the_weighted_mean_over_the_tokens_kept(tmp_path: Path, form
 
 def test_leaving_padding_out_as_on_a_gpu_changes_nothing(tmp_path: Path) -> None:
     trainer = build(tmp_path, fire=Fire())
-    assert not trainer._compact
+    assert not trainer.compact
     padded = gradients(trainer)
     trainer = build(tmp_path, fire=Fire())
-    trainer._compact = True
+    trainer.compact = True
     torch.testing.assert_close(gradients(trainer), padded, rtol=1e-3, atol=1e-6)
 
 
@@ -262,17 +199,9 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, form: str) -> None
         torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=2e-4)
 
 
-def evaluated() -> dict[str, Any]:
-    """Settings with which every step ends in an evaluation, of an odd number of rows, one by one."""
-    return {
-        "evaluated": prompts(ROWS[:7]), "eval_strategy": "steps", "eval_steps": 1,
-        "per_device_eval_batch_size": 1,
-    }  # fmt: skip
-
-
 @pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    on_two_ranks("tests.distill.two_ranks_distill", str(tmp_path))
+    on_two_ranks("tests.helpers.two_ranks_distill", str(tmp_path))
     two = torch.load(tmp_path / "two.pt")
     one = run(tmp_path / "one", fire=Fire(), **GREEDY, **evaluated())
     assert two["kept"] == pytest.approx(curve(one, "kept")) and min(two["kept"]) < 1
@@ -318,13 +247,15 @@ def test_padding_on_the_left_shifts_no_absolute_position(tmp_path: Path) -> None
     )
     model = loaded(GPT2LMHeadModel(settings).eval())
     trainer = build_distiller(model, prompts(), {"t": teacher()}, config(tmp_path))
-    model.model.eval()
-    ids = torch.tensor([[3, 4, 5, 6]])
-    alone = trainer._get_last_hidden_state(model.model, ids, torch.ones_like(ids), 2)
-    padded = torch.nn.functional.pad(ids, (3, 0))
-    mask = torch.nn.functional.pad(torch.ones_like(ids), (3, 0))
-    beside = trainer._get_last_hidden_state(model.model, padded, mask, 2)
-    torch.testing.assert_close(alone, beside, rtol=1e-4, atol=1e-5)
+
+    def seen(padding: int) -> dict[str, torch.Tensor]:
+        prompt, drawn = torch.tensor([[0] * padding + [3, 4]]), torch.tensor([[5, 6]])
+        masks = {"prompt_mask": prompt.ne(0).long(), "completion_mask": drawn.ne(0).long()}
+        rows = {"prompt_ids": prompt, "completion_ids": drawn, "teacher": torch.tensor([0])}
+        return trainer.look({**rows, **masks})
+
+    for name in ("student_logp", "student_entropy"):
+        torch.testing.assert_close(seen(3)[name], seen(0)[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{}, {"fire": Fire(), "form": "sampled"}])
@@ -355,11 +286,13 @@ def test_a_teacher_reads_its_own_rows_only(tmp_path: Path) -> None:
     trainer = build(tmp_path, teachers={"x": teacher(), "y": teacher(0.1)}, route="kind")
     numbers = [row["teacher"] for row in trainer.train_dataset]
     assert numbers == [0, 1] * 16
-    batch = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in range(8)])
-    seen = trainer._look(batch)
+    [batch] = micro_batches(trainer)
+    seen = trainer.look(batch)
     for row in range(8):
-        model = (trainer.teachers[0], trainer.teachers[1])[numbers[row]]
         prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
+        number = (len(prompt) - 1) % 2  # kinds x and y go with prompts of odd and even length
+        assert batch["teacher"][row] == number
+        model = trainer.teachers[number]
         drawn = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
         with torch.no_grad():
             log_q = model(torch.cat([prompt, drawn])[None]).logits[0].log_softmax(-1)

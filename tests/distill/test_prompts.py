@@ -11,7 +11,7 @@ from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.model.load import LoadedModel
 from harness.distill.distiller import build_distiller
 from harness.distill.fire import Fire
-from tests.distill.test_distiller import (
+from tests.helpers.distilling import (
     EOS,
     GREEDY,
     ROWS,
@@ -22,9 +22,9 @@ from tests.distill.test_distiller import (
     run,
     student,
     teacher,
-    weights,
 )
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
+from tests.helpers.training import weights
 
 
 def with_prompts(*lengths: int) -> SFTDataset:

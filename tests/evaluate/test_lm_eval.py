@@ -28,6 +28,7 @@ from harness.ladder.ladder_tasks import problem_sets
 from harness.ladder.letters import build_tokenizer
 from harness.ladder.score import greedy_answers
 from harness.ladder.skills import SKILLS
+from tests.helpers.lm_eval_tasks import prompts_given, write_task
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 LADDER = sorted(path.stem for path in module.TASKS[0].glob("*.yaml"))
@@ -72,30 +73,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     write_task(folder, CHOICE, test=[{**row, "gold": 1} for row in questions])
     return folder
-
-
-def write_task(folder: Path, task: dict[str, Any], **splits: list[dict[str, Any]]) -> None:
-    files = {}
-    for name, rows in splits.items():
-        path = folder / f"{task['task']}-{name}.jsonl"
-        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        files[name] = str(path)
-    settings = {**task, "dataset_kwargs": {"data_files": files}}
-    (folder / f"{task['task']}.yaml").write_text(json.dumps(settings))  # JSON is YAML
-
-
-def prompts_given(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], str]) -> list[str]:
-    """Puts an answering machine in the model's place; the list fills with the prompts it gets."""
-    from lm_eval.models.huggingface import HFLM
-
-    seen: list[str] = []
-
-    def generate_until(self: Any, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        seen.extend(request.args[0] for request in requests)
-        return [answer(request.args[0]) for request in requests]
-
-    monkeypatch.setattr(HFLM, "generate_until", generate_until)
-    return seen
 
 
 def test_the_ladder_has_tasks_of_distinct_problems() -> None:
@@ -578,11 +555,7 @@ def test_a_task_without_a_score_per_document_is_refused() -> None:
         ),
     ],
 )
-def test_tasks_that_cannot_be_had_are_one_line(
-    monkeypatch: pytest.MonkeyPatch, task: Any, message: str
-) -> None:
-    index = module._manager
-    monkeypatch.setattr(module, "_manager", lambda path, defaults: index(path, False))
+def test_tasks_that_cannot_be_had_are_one_line(task: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         evaluate(tiny_model(), tiny_tokenizer(), [task], temperature=0.0, part="all")
     assert "\n" not in str(caught.value)

@@ -15,7 +15,7 @@ from harness.evaluate.lm_eval import evaluate
 from harness.evaluate.score_choice import Asked
 from harness.evaluate.scoring import arguments_of, described, settings_of
 from harness.records.runs import Results
-from tests.evaluate.test_lm_eval import prompts_given, write_task
+from tests.helpers.lm_eval_tasks import prompts_given, write_task
 
 CHAT = (
     "{% for m in messages %}<bos>{% if m.role == 'user' %}a{% else %}b{% endif %} {{ m.content }} <eos>"

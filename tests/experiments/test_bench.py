@@ -92,17 +92,13 @@ def test_thresholds_keep_the_shares_in_their_names() -> None:
 
 
 def test_every_head_variant_computes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "_cce", _not_installed)  # it compiles for half a minute
+    monkeypatch.setitem(sys.modules, "cut_cross_entropy", None)  # it compiles for half a minute
     lines: list[str] = []
     record = head.run_case(HALF, Conditions(rounds=1, memory=False), lines.append)
-    assert "left out: cce (not here)" in lines
+    assert any(line.startswith("left out: cce (") for line in lines)
     errors = {name: found["error"] for name, found in record["variants"].items()}
     assert {"floor", "ours nll", "hf nll", "reference dft", "trl as sft dft"} <= set(errors)
     assert all(error < 1e-4 for name, error in errors.items() if not name.startswith("floor"))
-
-
-def _not_installed(device: str, **_: Any) -> peers.Peer:
-    raise ImportError("not here")
 
 
 def leaking(batch: list[Any], device: str) -> dict[str, torch.Tensor]:

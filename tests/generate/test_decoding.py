@@ -13,8 +13,8 @@ from advisor.model.load import LoadedModel
 from harness.cli.main import main
 from harness.generate.decoding import continuations, stops_of, turn_ends
 from harness.generate.own_answers import own_answers
+from tests.helpers.cadft import build
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
-from tests.train.test_cadft import build
 
 EOS, END = WORDS.index("<eos>"), WORDS.index("m")
 ROWS = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6]) + " "} for i in range(16)]
@@ -103,7 +103,7 @@ def test_what_cadft_samples_is_seeded_and_the_models_own(tmp_path: Path) -> None
         trainer = build(tmp_path)
         trainer.model.generation_config.update(**generation)
         torch.manual_seed(len(generation))  # whatever was drawn before
-        return trainer._generate([[3, 4, 5]] * 32, seed=seed)
+        return trainer.answers_to([[3, 4, 5]] * 32, seed=seed)
 
     penalties = {"repetition_penalty": 9.0, "no_repeat_ngram_size": 1, "num_return_sequences": 2,
                  "num_beams": 2, "min_p": 0.9, "typical_p": 0.1}  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
-from advisor.model.load import LoadedModel, load_model
+from advisor.model.load import LoadedModel
 from harness.cli.main import main
 from harness.cli.rewrite_command import remarks
 from harness.generate import rewrite as rewriting
@@ -20,19 +20,14 @@ from harness.generate.decoding import prompt_of
 from harness.generate.hint import HINT, fill, read_hint
 from harness.generate.hinted import Answer, Sampling
 from harness.generate.rewrite import Rewritten, Settings, rewrite
-from harness.ladder import resolve
-
-COPY = "{question}{answer}${question}"
-"""A hint in the language of the ladder, where $ ends a text."""
-SETTINGS = Settings(
-    hint=COPY, marker=None, batch_size=5, sampling=Sampling(temperature=1.0, top_p=0.9)
-)
+from tests.helpers.paths import ROOT
+from tests.helpers.rewriting import COPY, SETTINGS, demonstrations, run, strong
 
 RESUME = """
 import json, os, signal, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from tests.generate.test_rewrite import *
+from tests.helpers.paths import ROOT
+from tests.helpers.rewriting import run, strong
 path = Path(sys.argv[1])
 def killed(done, total):
     with path.with_suffix(".provenance.jsonl").open("a") as file:
@@ -40,26 +35,6 @@ def killed(done, total):
     os.kill(os.getpid(), signal.SIGKILL)
 run(strong(), path, on_progress=killed)
 """
-
-
-def strong() -> LoadedModel:
-    return load_model(resolve("strong")[0], dtype="float32", device="cpu")
-
-
-def demonstrations() -> list[dict[str, Any]]:
-    """Thirteen of the ladder's, with columns that are not read: in one, half a surrogate pair."""
-    lines = resolve("strong")[1].read_text().splitlines()
-    rest = [{"id": number, "meta": "caf\u00e9 \ud83d"} for number in range(13)]
-    return [{**json.loads(line), **more} for line, more in zip(lines, rest, strict=False)]
-
-
-def run(
-    loaded: LoadedModel, path: Path, settings: Settings = SETTINGS, **options: Any
-) -> Rewritten:
-    def read(rows: Sequence[Mapping[str, Any]]) -> SFTDataset:
-        return load_dataset([dict(row) for row in rows], loaded.tokenizer, max_length=128)
-
-    return rewrite(loaded, read(demonstrations()), read, path, settings, **options)
 
 
 def lines(path: str | Path) -> list[Any]:
@@ -107,8 +82,8 @@ def test_killed_rewriting_goes_on_where_it_stopped(
     loaded: LoadedModel, whole: Rewritten, tmp_path: Path
 ) -> None:
     path = tmp_path / "new.jsonl"
-    command = [sys.executable, "-c", RESUME, str(path), str(Path(__file__).parent)]
-    child = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-c", RESUME, str(path)]
+    child = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
     assert child.returncode == -9 and not path.exists(), child.stderr
     provenance = path.with_suffix(".provenance.jsonl")
     torn = provenance.read_text()

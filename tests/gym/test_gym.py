@@ -18,9 +18,9 @@ from harness.compare.lm_eval_logs import read_samples
 from harness.evaluate.lm_eval import TASKS, evaluate
 from harness.gym import GENERATORS
 from harness.gym.__main__ import main
-from harness.gym.gym_tasks import _task_rows, demonstrations, problem_sets, score
-from tests.evaluate.test_lm_eval import prompts_given
+from harness.gym.gym_tasks import demonstrations, problem_sets, score, task_rows
 from tests.helpers.byte_tokens import byte_tokenizer
+from tests.helpers.lm_eval_tasks import prompts_given
 from tests.helpers.tiny import tiny_model
 
 needs_gym = pytest.mark.skipif(
@@ -115,8 +115,8 @@ def test_no_problem_is_in_two_parts(generator: str) -> None:
 
 @needs_gym
 def test_words_in_figlet_letters_are_kept_apart_and_in_every_font() -> None:
-    task = {entry(row)["answer"] for rows in _task_rows("figlet_font").values() for row in rows}
-    fonts = {entry(row)["metadata"]["font"] for row in _task_rows("figlet_font")["test"]}
+    task = {entry(row)["answer"] for rows in task_rows("figlet_font").values() for row in rows}
+    fonts = {entry(row)["metadata"]["font"] for row in task_rows("figlet_font")["test"]}
     assert len(fonts) == len(GENERATORS["figlet_font"].settings)
     assert (
         not {row["completion"].strip() for row in demonstrations("figlet_font", 60, seed=1)} & task
@@ -201,7 +201,7 @@ def test_without_reasoning_gym_one_line_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
-    _task_rows.cache_clear()
+    task_rows.cache_clear()
     with pytest.raises(
         InputError, match=r'gym_gcd.*pip install "objective-advisor\[gym\]"'
     ) as caught:

@@ -10,7 +10,7 @@ import pytest
 
 from harness.records.metrics import document_value, one_each, split_name, unit_of
 from harness.records.runs import Results, Score, read_run
-from tests.records.test_runs import SCORE, make
+from tests.helpers.records import SCORE, make
 
 
 def score_of_old(path: Path, **content: Any) -> Score:

@@ -16,51 +16,10 @@ from typing import Any
 import pytest
 
 from advisor.errors import InputError
-from harness.records.arm import Arm, arm_of
-from harness.records.runs import Environment, Results, Run, RunSpec, Score, read_run
-
-SPEC = RunSpec(
-    model="m",
-    model_fingerprint="f",
-    dataset="d",
-    dataset_fingerprint="g",
-    split=None,
-    arm=Arm(objective="threshold(10%)", learning_rate=1e-5),
-    seed=0,
-    training={"max_steps": 3, "warmup_ratio": 0.1},
-    tasks=("a", "b"),
-    evaluation={"temperatures": [0.0, 1.0], "limit": None},
-)
-SCORE = Score(
-    task="a",
-    metric="exact_match",
-    temperature=1.0,
-    part="test",
-    documents=("x", "y"),
-    values=((1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0)),
-)
-
-
-def make(**changes: Any) -> Run:
-    """A small run; changes go to its specification where they are fields of it, else to the run."""
-    of_arm = {name: changes.pop(name) for name in ("objective", "learning_rate") if name in changes}
-    if of_arm:
-        own = {"method": SPEC.arm.method, "learning_rate": SPEC.arm.learning_rate} | of_arm
-        changes["arm"] = arm_of(own.pop("objective", own.pop("method")), **own)
-    of_spec = {name: changes.pop(name) for name in list(changes) if hasattr(SPEC, name)}
-    run = Run(
-        spec=replace(SPEC, **of_spec),
-        environment=Environment.here(device="cpu", dtype="float32"),
-        domain="ladder",
-        prior={"mean_p": 0.5, "interval": [0.25, 0.75]},
-        steps=({"step": 1, "loss": 2.5}, {"step": 2, "loss": 2.0, "grad_norm": 0.125}),
-        held_out={"nll": 1.5},
-        scores=(SCORE,),
-        seconds=12.5,
-        tokens=1000,
-        peak_memory_bytes=2**30,
-    )
-    return replace(run, **changes)
+from harness.records.arm import Arm
+from harness.records.runs import Environment, Results, Score, read_run
+from tests.helpers.paths import ROOT
+from tests.helpers.records import SCORE, SPEC, make
 
 
 def test_the_id_is_the_hash_of_the_canonical_text() -> None:
@@ -91,10 +50,11 @@ def test_a_control_is_not_run_again_as_an_arm() -> None:
     assert control.id == SPEC.id and control != SPEC
 
 
-FIRST = Path(__file__).parent / "records"
+OLD = Path(__file__).parent
+"""Records of every format so far lie beside this file."""
 
 
-@pytest.mark.parametrize("path", sorted(FIRST.glob("*.json")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(OLD.glob("*.json")), ids=lambda path: path.stem)
 def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None:
     """A finished run is found under its id of today in the file of then: nothing is repeated."""
     run = read_run(path)
@@ -108,10 +68,10 @@ def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None
 
 
 def test_the_first_format_is_read_as_it_was_meant() -> None:
-    old = read_run(FIRST / "schema-1-rewritten.json")
+    old = read_run(OLD / "schema-1-rewritten.json")
     assert old.spec.arm == Arm(objective="cadft(1)", targets="rewritten", learning_rate=0.0003)
     assert old.spec.teachers is None
-    taught = read_run(FIRST / "schema-1-teacher.json")
+    taught = read_run(OLD / "schema-1-teacher.json")
     assert taught.spec.arm == Arm(
         objective="fire(sampled)", targets="rollouts", learning_rate=0.0003
     )
@@ -253,8 +213,7 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-sys.path[:0] = sys.argv[3:]
-from tests.records.test_runs import make
+from tests.helpers.records import make
 from harness.records.runs import Results
 from harness.records.runs import Score
 many = tuple(str(i) for i in range(3000))
@@ -268,9 +227,9 @@ for seed in range(int(sys.argv[2])):
 
 def writer(folder: Path, runs: int) -> "subprocess.Popen[str]":
     """A process that writes records one after the other and tells each on its stdout."""
-    here = Path(__file__).parent
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder), str(runs), str(here), str(here.parent)],
+        [sys.executable, "-c", WRITER, str(folder), str(runs)],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -303,10 +262,9 @@ def opened(self, mode="r", *rest, **more):
     return Dying(self, "x") if mode == "xb" else plain(self, mode, *rest, **more)
 pathlib.Path.open = opened
 """
-    here = Path(__file__).parent
     script = WRITER.replace("for seed", half + "for seed")
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), "1", str(here), str(here.parent)], check=False
+        [sys.executable, "-c", script, str(tmp_path), "1"], cwd=ROOT, check=False
     )
     assert result.returncode == -signal.SIGKILL
     [left] = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -326,9 +284,9 @@ def test_two_processes_write_the_same_runs(tmp_path: Path) -> None:
 
 def test_a_file_that_outgrows_its_room_leaves_nothing(tmp_path: Path) -> None:
     script = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n" + WRITER
-    here = Path(__file__).parent
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path), "1", str(here), str(here.parent)],
+        [sys.executable, "-c", script, str(tmp_path), "1"],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,

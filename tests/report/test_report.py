@@ -21,8 +21,8 @@ from harness.report.section import titles_of
 from harness.study.from_records import Evidence, evidence_of, studies_of
 from harness.study.study import Study, next_runs
 from harness.study.verdict import Verdict, settle
-from tests.compare.test_compare import bits, log
-from tests.study.test_study import flat, play, prior_leaning_wins, row_of, study_of
+from tests.helpers.lm_eval_logs import bits, log
+from tests.helpers.studies import flat, play, prior_leaning_wins, row_of, study_of
 
 HOSTILE = "<script>alert(1)</script> \" onload=' ]]> \u202egpj.exe \x1b[2J \x00 \ud800 {{ 7 * 7 }} $x$ & {%"
 """What a model, a task or an error could be called."""

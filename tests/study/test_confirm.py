@@ -38,6 +38,8 @@ from harness.study.methods import labels_of
 from harness.study.study_settings import refuse_arms, training_of
 from tests.helpers.byte_tokens import byte_tokenizer
 from tests.helpers.paths import ROOT
+from tests.helpers.records import make
+from tests.helpers.tiny import tiny_tokenizer
 
 QUICK = [
     *("ladder:strong", "--objectives", "neg_p", "--learning_rates", "1e-3", "--seeds", "1"),
@@ -119,11 +121,10 @@ def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
 @pytest.mark.slow
 def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     words = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
-    script = Path(__file__).with_name("killed.py")
-    root = str(ROOT)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    script = ["-m", "tests.helpers.killed_study"]
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), "confirm", *words, "--json"],
+        [sys.executable, *script, str(tmp_path), "confirm", *words, "--json"],
         env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -403,19 +404,27 @@ def test_texts_without_prompts_are_no_questions() -> None:
         own_task(dataset, r"#### (\d+)")
 
 
+class Rows(list[Example]):
+    """Examples that were read without a chat template."""
+
+    info = SimpleNamespace(template="none", template_text="", eos_token=None)
+
+
 @pytest.mark.parametrize("old", [None, 2, [2]])
 def test_a_model_stops_where_the_demonstrations_end_a_turn(
     old: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = SimpleNamespace(eos_token_id=old)
-    loaded = SimpleNamespace(model=SimpleNamespace(generation_config=config))
+    loaded = SimpleNamespace(
+        model=SimpleNamespace(generation_config=config), tokenizer=tiny_tokenizer()
+    )
     monkeypatch.setattr(fit, "load_model", lambda name, **_: loaded)
     rows = [([5, 6, 9, 7], (3,)), ([5, 6, 9, 9], (3,))]  # 7 ends a turn; 9 also stands within one
     train = [
         Example(input_ids=ids, labels=[-100, *ids[1:]], terminators=ends, truncated=False)
         for ids, ends in rows
     ]
-    data: Any = train
+    data: Any = Rows(train)
     problem = fit.Problem(model="m", loading={}, train=data, held_out=None, tasks=(), domain="user")
-    assert fit._loaded(problem) is loaded
+    assert fit.fit(make(objective="base", learning_rate=None).spec, problem)[0] is loaded
     assert config.eos_token_id == ([7] if old is None else [2, 7])

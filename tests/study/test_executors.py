@@ -19,18 +19,19 @@ from harness.cli.live import COLUMNS, reporting
 from harness.cli.main import main
 from harness.records.runs import Results, Run, RunSpec
 from harness.study import confirm as confirming
-from harness.study.confirm import Event, Plan, confirm
+from harness.study.confirm import Event, confirm
 from harness.study.executors import on_ray
 from harness.study.study import next_runs
 from tests.helpers.paths import ROOT
-from tests.study.test_study import flat, play, prior_leaning_wins, run_of, study_of
-
-PLAN = Plan(runs=20, finished=0, seconds=0.0, documents=1, detectable=1.0)
-PROBLEM: Any = None
-
-
-def result_of(spec: RunSpec) -> Run:
-    return run_of(spec, prior_leaning_wins(spec.arm.method, spec.arm.learning_rate))
+from tests.helpers.studies import (
+    PLAN,
+    PROBLEM,
+    flat,
+    play,
+    prior_leaning_wins,
+    result_of,
+    study_of,
+)
 
 
 def test_records_are_read_once_however_many_runs(tmp_path: Path, monkeypatch: Any) -> None:

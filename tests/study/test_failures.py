@@ -17,8 +17,7 @@ from harness.study.failures import failure_of
 from harness.study.from_records import evidence_of
 from harness.study.study import chosen_arms
 from harness.study.verdict import settle
-from tests.study.test_executors import PLAN, PROBLEM, result_of
-from tests.study.test_study import study_of
+from tests.helpers.studies import PLAN, PROBLEM, result_of, study_of
 
 Fails = Callable[[RunSpec], str | None]
 

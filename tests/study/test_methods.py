@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Trainer
 
 from advisor.data.dataset import load_dataset
 from advisor.errors import InputError
@@ -17,7 +18,6 @@ from harness.generate.own_answers import ArmRefused, answers_of, own_answers
 from harness.records.arm import Arm, arm_of
 from harness.records.runs import Results, RunSpec
 from harness.runtime.memory import largest_that_fits
-from harness.study import fit_arm as fitting
 from harness.study.fit_arm import Problem, fit
 from harness.study.methods import default_objectives, labels_of, read_method
 from harness.study.study import steps_of
@@ -323,25 +323,18 @@ def test_a_lack_of_memory_changes_nothing_but_the_micro_batches(
     problem = problem_of(model_folder, dataset, rejected=rejected_side(dataset, read))
     spec = spec_of(objective, per_device_train_batch_size=8, num_train_epochs=2, optim="sgd")
     whole, log = fit(spec, problem)
-    sizes = []
-    train = fitting._trainer
+    sizes: list[tuple[int, int]] = []
+    step = Trainer.training_step
 
-    def scarce(method: Any, spec: Any, *rest: Any) -> Any:
-        trainer, tokens = train(method, spec, *rest)
-        sizes.append(
-            (trainer.args.per_device_train_batch_size, trainer.args.gradient_accumulation_steps)
-        )
-        step = trainer.training_step
+    def scarce(self: Any, *args: Any, **kwargs: Any) -> Any:
+        size = self.args.per_device_train_batch_size
+        if not self.state.global_step and size not in dict(sizes):
+            sizes.append((size, self.args.gradient_accumulation_steps))
+        if self.state.global_step and size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return step(self, *args, **kwargs)
 
-        def training_step(*args: Any, **kwargs: Any) -> Any:
-            if trainer.state.global_step and trainer.args.per_device_train_batch_size > 2:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-            return step(*args, **kwargs)
-
-        trainer.training_step = training_step
-        return trainer, tokens
-
-    monkeypatch.setattr(fitting, "_trainer", scarce)
+    monkeypatch.setattr(Trainer, "training_step", scarce)
     small, again = fit(spec, problem)
     assert sizes == [(8, 1), (4, 2), (2, 4)]
     assert [s["step"] for s in again.steps] == [s["step"] for s in log.steps] == [1, 2]

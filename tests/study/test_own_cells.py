@@ -15,7 +15,7 @@ from harness.records.runs import Results, Score, read_run
 from harness.statistics.paired import paired_difference
 from harness.study.own_cells import extended, own_cells
 from tests.helpers.paths import ROOT
-from tests.study.test_study import flat, play, study_of
+from tests.helpers.studies import flat, play, study_of
 
 CONFIRMED = ROOT / "results" / "confirm"
 PRIOR = {"mean_p": 0.8, "model": {"parameters": 12345}}

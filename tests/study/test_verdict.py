@@ -17,7 +17,7 @@ from harness.study.own_cells import own_cells
 from harness.study.study import Study, chosen_arms, next_runs
 from harness.study.verdict import settle
 from tests.helpers.paths import ROOT
-from tests.study.test_study import flat, play, row_of, run_of, study_of
+from tests.helpers.studies import flat, play, row_of, run_of, study_of
 
 PRIOR = {"mean_p": 0.5, "mean_p_interval": [0.4, 0.6], "model": {"parameters": 1e6}}
 COMMITTED = ROOT / "results" / "confirm"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
 
 from advisor.data.dataset import load_dataset
 from advisor.data.labels import last_target
@@ -28,56 +27,14 @@ from harness.train.cadft import (
     compatibility,
     read_rewriting,
 )
-from harness.train.cadft_trainer import STATE, RewritingTrainer
+from harness.train.cadft_trainer import STATE
 from harness.train.checkpoints import newest_checkpoint
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import read_settings
+from tests.helpers.cadft import EOS, build, demonstrations, eager_model, trained
+from tests.helpers.paths import ROOT
 from tests.helpers.processes import kill_once
-from tests.helpers.tiny import tiny_model, tiny_tokenizer
-from tests.train.test_objective_trainer import config, rows, weights
-
-EOS = 2
-HERE = Path(__file__).parent
-
-
-def eager_model() -> Any:
-    """A tiny model that ends one answer in five or so at every token."""
-    model = tiny_model(initializer_range=0.3)
-    model.generation_config.eos_token_id = EOS
-    model.generation_config.update(do_sample=True, top_k=2)  # for its users, not for rewriting
-    return model
-
-
-def demonstrations(count: int = 48) -> list[dict[str, Any]]:
-    found = rows(count)
-    for number, row in enumerate(found):
-        row.pop("reference_logp")
-        row["input_ids"][-1] = row["labels"][-1] = EOS
-        row["row"] = 3 * number  # as if two rows of three had no target
-    return found
-
-
-def build(
-    folder: Path, settings: Rewriting | None = None, *, ends: Any = (EOS,), **changes: Any
-) -> RewritingTrainer:
-    settings = settings or Rewriting(warmup=0.3, interval=0.2, share=0.1)
-    data = demonstrations()
-    return RewritingTrainer(
-        rewriter=Rewriter(settings, rows=3 * len(data), examples=len(data), seed=0),
-        max_length=24,
-        ends=ends,
-        objective=get_objective("cadft"),
-        model=eager_model(),
-        args=config(folder, **{"max_steps": 18, **changes}),
-        train_dataset=Dataset.from_list(data),
-        processing_class=tiny_tokenizer(),
-    )
-
-
-def trained(folder: Path, settings: Rewriting | None = None, **changes: Any) -> RewritingTrainer:
-    trainer = build(folder, settings, **changes)
-    trainer.train()
-    return trainer
+from tests.helpers.training import weights
 
 
 def test_compatibility_and_weight_of_the_paper() -> None:
@@ -214,7 +171,7 @@ def test_the_worst_averages_of_the_step_are_chosen(tmp_path: Path) -> None:
 def test_sampling_is_nucleus_sampling_at_the_published_temperature(tmp_path: Path) -> None:
     """Answers of one token: their frequencies are those of p 0.9 and T 0.7."""
     trainer = build(tmp_path)
-    trainer._longest = 1
+    trainer.longest = 1
     trainer.model.train()
     prompt = [3, 4, 5]
     with torch.no_grad():
@@ -223,7 +180,7 @@ def test_sampling_is_nucleus_sampling_at_the_published_temperature(tmp_path: Pat
     nucleus = order[: int((q[order].cumsum(0) < 0.9).sum()) + 1]
     expected = torch.zeros_like(q).index_copy(0, nucleus, q[nucleus] / q[nucleus].sum())
     state = torch.random.get_rng_state()
-    drawn = [answer[0] for answer in trainer._generate([prompt] * 4096, seed=3)]
+    drawn = [answer[0] for answer in trainer.answers_to([prompt] * 4096, seed=3)]
     assert torch.equal(torch.random.get_rng_state(), state) and trainer.model.training
     found = torch.bincount(torch.tensor(drawn), minlength=len(q)) / 4096
     assert 2 < len(nucleus) < len(q)
@@ -242,7 +199,7 @@ def test_a_length_in_the_generation_config_is_not_remarked_upon(tmp_path: Path) 
     logger.addHandler(handler)
     logger.setLevel(logging.WARNING)  # whatever ran before may have silenced it
     try:
-        assert trainer._generate([[3, 4, 5]], seed=3)
+        assert trainer.answers_to([[3, 4, 5]], seed=3)
         assert heard == []
         trainer.model.generate(torch.tensor([[3, 4, 5]]), max_new_tokens=2)
         assert any("max_new_tokens" in message for message in heard)
@@ -253,9 +210,9 @@ def test_a_length_in_the_generation_config_is_not_remarked_upon(tmp_path: Path) 
 
 def test_an_answer_that_ends_otherwise_than_the_data_is_unfinished(tmp_path: Path) -> None:
     trainer = build(tmp_path, ends={7})
-    assert trainer._judge(0, [5, 7], [6, EOS]) == "unfinished"
-    assert trainer._judge(0, [5, 7], [6, 7]) == "replaced"
-    assert all(not {7, EOS} & set(answer[:-1]) for answer in trainer._generate([[3]] * 32, seed=0))
+    assert trainer.judge(0, [5, 7], [6, EOS]) == "unfinished"
+    assert trainer.judge(0, [5, 7], [6, 7]) == "replaced"
+    assert all(not {7, EOS} & set(answer[:-1]) for answer in trainer.answers_to([[3]] * 32, seed=0))
 
 
 def test_ranks_without_a_chosen_row_gather_weights_too(
@@ -269,7 +226,7 @@ def test_ranks_without_a_chosen_row_gather_weights_too(
         return original(*args)
 
     monkeypatch.setattr(train_rewriting, "unwrap_model_for_generation", noted)
-    assert list(trainer._sampled([], "rank 1")) == [] and len(gathered) == 1
+    assert list(trainer.sampled([], "rank 1")) == [] and len(gathered) == 1
 
 
 def test_verified_answers_have_the_demonstrations_answer(tmp_path: Path) -> None:
@@ -299,9 +256,8 @@ def test_padding_free_and_how_a_step_is_cut_up_change_nothing(tmp_path: Path) ->
 @pytest.mark.slow
 def test_killed_and_resumed_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE), str(HERE.parent)])
-    command = [sys.executable, str(HERE / "test_targets.py"), str(tmp_path / "cut")]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.helpers.cadft", str(tmp_path / "cut")]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     saved = {"save_strategy": "steps", "save_steps": 1, "max_steps": 18}
     whole = trained(tmp_path / "whole", **saved)
     kill_once(process, (tmp_path / "cut" / "checkpoint-7" / "trainer_state.json").exists)
@@ -416,7 +372,3 @@ def test_advisor_train_rewrites_and_says_so(
                      (["--rewrite", "--max_steps", "1"], "no example is seen twice")):  # fmt: skip
         assert main([*words, *bad]) == 2
         assert why in " ".join(capsys.readouterr().err.split())
-
-
-if __name__ == "__main__":
-    trained(Path(sys.argv[1]), save_strategy="steps", save_steps=1, max_steps=18)

@@ -20,8 +20,8 @@ from harness.cli.main import main
 from harness.train.checkpoints import newest_checkpoint
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import read_settings
-from tests.train.test_objective_trainer import build as build_plain
-from tests.train.test_objective_trainer import rows
+from tests.helpers.training import build as build_plain
+from tests.helpers.training import rows
 
 STEPS = ["--max_steps", "4", "--save_steps", "2"]
 QUICK = [

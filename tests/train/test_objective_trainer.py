@@ -2,85 +2,19 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from advisor.model.forward import add_objective_head
 from advisor.objectives.table import OBJECTIVES, get_objective
-from harness.train.objective_trainer import ObjectiveCollator, ObjectiveLoss, ObjectiveTrainer
+from harness.train.objective_trainer import ObjectiveCollator, ObjectiveLoss
 from tests.helpers.processes import on_two_ranks
-from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
-
-STEPS = 20
-HERE = Path(__file__).parent
-
-
-def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (1,), generator=generator))
-
-    found = []
-    for _ in range(count):
-        prompt, length = draw(1, 6), draw(1, 12)
-        ids = torch.randint(3, len(WORDS), (prompt + length,), generator=generator).tolist()
-        found.append({
-            "input_ids": ids, "labels": [-100] * prompt + ids[prompt:],
-            "terminator": [0] * (len(ids) - 1) + [1],
-            "reference_logp": torch.linspace(-3, -0.5, len(ids)).tolist(),
-        })  # fmt: skip
-    return found
-
-
-def config(folder: Path, **changes: Any) -> SFTConfig:
-    settings: dict[str, Any] = {
-        "output_dir": str(folder), "max_steps": STEPS, "learning_rate": 5e-3, "optim": "adamw_torch",
-        "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "logging_steps": 1,
-        "save_strategy": "no", "report_to": "none", "bf16": False, "use_cpu": True, "seed": 0,
-        "disable_tqdm": True, "gradient_checkpointing": False, "max_grad_norm": 1.0,
-        "dataset_kwargs": {"skip_prepare_dataset": True}, "remove_unused_columns": False,
-    }  # fmt: skip
-    return SFTConfig(**{**settings, **changes})
-
-
-def smooth_model() -> Any:
-    """Weights small enough that rounding is not amplified from step to step."""
-    return tiny_model(initializer_range=0.3)
-
-
-def build(
-    folder: Path, objective: str, *, data: list[dict[str, Any]] | None = None, **changes: Any
-) -> ObjectiveTrainer:
-    chosen = get_objective(objective)
-    return ObjectiveTrainer(
-        objective=chosen,
-        model=smooth_model(),
-        reference_model=smooth_model() if "anchor" in chosen.needs else None,
-        args=config(folder, **changes),
-        train_dataset=Dataset.from_list(data or rows(64)),
-        eval_dataset=Dataset.from_list(rows(16, seed=1)),
-        processing_class=tiny_tokenizer(),
-    )
-
-
-def train(folder: Path, objective: str, **changes: Any) -> ObjectiveTrainer:
-    trainer = build(folder, objective, **changes)
-    trainer.train()
-    return trainer
-
-
-def weights(trainer: Any) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
-
-
-def curve(trainer: Any, name: str) -> list[float]:
-    return [entry[name] for entry in trainer.state.log_history if name in entry]
+from tests.helpers.tiny import tiny_tokenizer
+from tests.helpers.training import STEPS, build, config, curve, rows, smooth_model, train, weights
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("nll", "nll"), ("dft", "dft")])
@@ -133,7 +67,7 @@ def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> N
 
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
     names = list(OBJECTIVES)
-    on_two_ranks("tests.train.two_ranks", str(tmp_path), ",".join(names))
+    on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
     for name in names:
         two = torch.load(tmp_path / f"{name}.pt")
         one = train(tmp_path / "one", name, max_steps=4, per_device_train_batch_size=8)

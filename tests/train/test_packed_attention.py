@@ -1,5 +1,8 @@
 """Attention within documents: packed rows give what each document gives alone; nothing else changes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from transformers import (
@@ -101,12 +104,16 @@ def test_another_architecture_is_as_it_was() -> None:
     torch.testing.assert_close(packed(model), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_model_that_hides_positions_from_its_attention_keeps_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def without_positions(attend: Callable[..., Any]) -> Callable[..., Any]:
+    """The attention of an architecture that does not hand the positions on."""
+    return lambda *args, position_ids=None, **more: attend(*args, **more)
+
+
+def test_a_model_that_hides_positions_from_its_attention_keeps_its_own() -> None:
     model = make(LlamaConfig(**SIZES))
     expected = alone(model)
-    monkeypatch.setattr(attention, "_starts", lambda query, key, position_ids: [])
+    for layer in model.model.layers:
+        layer.self_attn.forward = without_positions(layer.self_attn.forward)
     assert not attention.attend_within_documents(model)
     assert model.config._attn_implementation == "sdpa"
     torch.testing.assert_close(packed(model), expected, atol=1e-5, rtol=1e-5)

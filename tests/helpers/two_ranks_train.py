@@ -1,4 +1,4 @@
-"""Run by torchrun in test_train.py: trains on two CPU ranks and saves what rank 0 ends with."""
+"""Run by torchrun: trains on two CPU ranks and saves what rank 0 ends with."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from tests.helpers.processes import leave_without_threads
-from tests.train.test_objective_trainer import curve, train, weights
+from tests.helpers.training import curve, train, weights
 
 if __name__ == "__main__":
     folder, names = Path(sys.argv[1]), sys.argv[2].split(",")

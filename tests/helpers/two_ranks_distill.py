@@ -1,4 +1,4 @@
-"""Run by torchrun in test_distill.py: distils on two CPU ranks and saves what rank 0 ends with."""
+"""Run by torchrun: distils on two CPU ranks and saves what rank 0 ends with."""
 
 import sys
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from harness.distill.fire import Fire
-from tests.distill.test_distiller import GREEDY, curve, evaluated, run, weights
+from tests.helpers.distilling import GREEDY, evaluated, run
 from tests.helpers.processes import leave_without_threads
+from tests.helpers.training import curve, weights
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

@@ -1,6 +1,6 @@
-"""A study that is killed at ten random moments and then left to end; run by test_confirm.py.
+"""A study that is killed at ten random moments and then left to end; run by study/test_confirm.py.
 
-    python killed.py FOLDER WORDS...
+    python -m tests.helpers.killed_study FOLDER WORDS...
 
 Forks, so that torch is imported once. Writes FOLDER/journal: `begin ID` before a run is executed, `kept ID`
 after its record is written, `kill` after each kill; and FOLDER/seconds: how long runs take undisturbed.

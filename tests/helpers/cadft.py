@@ -1,0 +1,62 @@
+"""Trainings with CADFT's second stage, of a tiny model that ends its answers early.
+
+`python -m tests.helpers.cadft FOLDER` trains one that saves every step, to be killed.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from advisor.objectives.table import get_objective
+from harness.train.cadft import Rewriter, Rewriting
+from harness.train.cadft_trainer import RewritingTrainer
+from tests.helpers.tiny import tiny_model, tiny_tokenizer
+from tests.helpers.training import config, rows
+
+EOS = 2
+
+
+def eager_model() -> Any:
+    """A tiny model that ends one answer in five or so at every token."""
+    model = tiny_model(initializer_range=0.3)
+    model.generation_config.eos_token_id = EOS
+    model.generation_config.update(do_sample=True, top_k=2)  # for its users, not for rewriting
+    return model
+
+
+def demonstrations(count: int = 48) -> list[dict[str, Any]]:
+    found = rows(count)
+    for number, row in enumerate(found):
+        row.pop("reference_logp")
+        row["input_ids"][-1] = row["labels"][-1] = EOS
+        row["row"] = 3 * number  # as if two rows of three had no target
+    return found
+
+
+def build(
+    folder: Path, settings: Rewriting | None = None, *, ends: Any = (EOS,), **changes: Any
+) -> RewritingTrainer:
+    settings = settings or Rewriting(warmup=0.3, interval=0.2, share=0.1)
+    data = demonstrations()
+    return RewritingTrainer(
+        rewriter=Rewriter(settings, rows=3 * len(data), examples=len(data), seed=0),
+        max_length=24,
+        ends=ends,
+        objective=get_objective("cadft"),
+        model=eager_model(),
+        args=config(folder, **{"max_steps": 18, **changes}),
+        train_dataset=Dataset.from_list(data),
+        processing_class=tiny_tokenizer(),
+    )
+
+
+def trained(folder: Path, settings: Rewriting | None = None, **changes: Any) -> RewritingTrainer:
+    trainer = build(folder, settings, **changes)
+    trainer.train()
+    return trainer
+
+
+if __name__ == "__main__":
+    trained(Path(sys.argv[1]), save_strategy="steps", save_steps=1, max_steps=18)
