@@ -1,6 +1,6 @@
 """`advisor compare`: which arm is better, by how much, and whether that is more than noise.
 
-Takes records of runs and lm-eval's logged samples. Records become studies (`studies.evidence_of`), whose
+Takes records of runs and lm-eval's logged samples. Records become studies (`from_records.evidence_of`), whose
 verdict and rows are those of `confirm`, `report` and `calibrate`; logs join the studies that have the same
 task, or stand by themselves. Needs no torch.
 """
@@ -21,10 +21,10 @@ from harness.compare.measured import Measured, refuse_differing
 from harness.records.arm import BASE, LOGGED, NLL, Arm, labels
 from harness.records.runs import Run, read_run
 from harness.statistics.power import documents_needed, spread
-from harness.study.contrasts import Board, Row, contrasts, paired
+from harness.study.contrasts import Board, Race, Row, contrasts, paired
 from harness.study.from_records import Evidence, evidence_of, settings_of
 from harness.study.study import board_unit
-from harness.study.verdict import race_of, settle
+from harness.study.verdict import settle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ class _Case:
     """What is compared side by side: a study, or logs."""
 
     boards: list[Board]
-    race: Mapping[str, Any]
-    """Further arguments of `contrasts`."""
+    race: Race
+    """What its rows rest on besides the scores."""
     of_use: float | None
     """Temperature that decides; None where that is not known."""
     headline: str
@@ -134,31 +134,23 @@ def compare(
     studies = _studies([Path(path) for path in paths])
     asked = {"metric": metric, "filter": filter, "higher_is_better": higher_is_better}
     logs, said = logs_for(paths, studies, asked)
-    names = settings_of(studies)
-    cases = [
-        _of_study(evidence, name, logs, margin)
-        for evidence, name in zip(studies, names, strict=True)
-    ]
-    used = {id(log) for one in studies for log in logs if _joins(log, one)}
-    if alone := [log for log in logs if id(log) not in used]:
-        cases.append(_of_logs(alone, margin))
+    cases = _cases(studies, logs, margin)
     boards = [board for case in cases for board in case.boards]
     wanted = [board for board in boards if _asked(board, task, temperature)]
     if not wanted:
         raise InputError(_nothing(boards, task, temperature))
     texts = _texts(cases, wanted)
     chosen = _baseline(texts, baseline)
-    rows, levels = [], []
+    rows: list[Row] = []
     notes = [*said, *(note for case in cases for note in case.notes)]
     for case in cases:
-        for board in case.boards:
-            if _asked(board, task, temperature):
-                found = _compare_board(board, texts, chosen, case.race)
-                rows += found
-                if case.told and (case.of_use is None or board.temperature in (case.of_use, None)):
-                    for row in found:
-                        notes += _remarks(board, row, texts, found, margin)
-                levels += [_level(board, arm) for arm in _in_order(board, chosen)]
+        for board in (board for board in case.boards if _asked(board, task, temperature)):
+            found = _compare_board(board, texts, chosen, case.race)
+            rows += found
+            if case.told and (case.of_use is None or board.temperature in (case.of_use, None)):
+                notes += (
+                    text for row in found for text in _remarks(board, row, texts, found, margin)
+                )
     if not rows:
         raise InputError(
             f"nothing to compare: {', '.join(texts.values())} have no task, metric and temperature in common"
@@ -170,13 +162,25 @@ def compare(
     return Comparison(
         baseline=chosen,
         rows=tuple(rows),
-        levels=tuple(levels),
+        levels=tuple(_level(board, arm) for board in wanted for arm in _in_order(board, chosen)),
         headlines=tuple(case.headline for case in cases if case.headline),
         notes=tuple(dict.fromkeys(notes)),
         labels=texts,
         unfinished=frozenset(b.name for case in cases if not case.complete for b in case.boards),
         of_logs=frozenset(b.name for case in cases if case.of_use is None for b in case.boards),
     )
+
+
+def _cases(
+    studies: Sequence[Evidence], logs: Sequence[Measured], margin: float | None
+) -> list[_Case]:
+    """Every study with the logs that join it, then the logs that join none."""
+    found = [
+        _of_study(evidence, name, logs, margin)
+        for evidence, name in zip(studies, settings_of(studies), strict=True)
+    ]
+    alone = [log for log in logs if not any(_joins(log, one) for one in studies)]
+    return [*found, _of_logs(alone, margin)] if alone else found
 
 
 def _texts(cases: Sequence[_Case], wanted: Sequence[Board]) -> dict[Arm, str]:
@@ -223,12 +227,12 @@ def _of_study(
     notes = [f"{prefix}{text}" for text in _choices(evidence, arms)]
     obstacle = evidence.obstacle()
     if obstacle is not None:
-        race: Mapping[str, Any] = {"margin": margin}
+        race = Race(margin=margin)
         notes.append(f"{prefix}not settled: {obstacle}")
         headline, complete, told = "", False, True
     else:
         verdict = settle(evidence.study, evidence.runs, margin=margin)
-        race, headline = race_of(evidence, margin), f"{prefix}{verdict.headline}"
+        race, headline = verdict.race, f"{prefix}{verdict.headline}"
         complete, told = verdict.incomplete is None, verdict.undecided is None
         notes += [f"{prefix}{text}" for text in (*verdict.out, verdict.remark) if text]
     named = [replace(board, study=name) for board in boards]
@@ -280,7 +284,7 @@ def _of_logs(logs: Sequence[Measured], margin: float | None) -> _Case:
         boards.append(Board(task=task, temperature=heat, runs=logged(found, ()), **unit))
     return _Case(
         boards=boards,
-        race={"margin": margin},
+        race=Race(margin=margin),
         of_use=None,
         headline="",
         complete=True,
@@ -352,9 +356,7 @@ def _level(board: Board, arm: Arm) -> Level:
     )
 
 
-def _compare_board(
-    board: Board, texts: Mapping[Arm, str], baseline: str, race: Mapping[str, Any]
-) -> list[Row]:
+def _compare_board(board: Board, texts: Mapping[Arm, str], baseline: str, race: Race) -> list[Row]:
     """Rows against the baseline, then against the base; logged arms are a family of their own."""
     tuned = [arm for arm in board.runs if arm.objective != BASE]
     asked = next((arm for arm in board.runs if texts[arm] == baseline), None)
@@ -370,7 +372,7 @@ def _compare_board(
     rows: list[Row] = []
     for against in dict.fromkeys((asked, base)):
         for family in families if against is not None else ():
-            rows += contrasts(board, family, against, **race) if family and against else []
+            rows += contrasts(board, family, against, race) if family and against else []
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from harness.records.arm import BASE, DEMONSTRATIONS, NLL, Arm, labels
 from harness.records.published import read_published
 from harness.records.runs import Run
 from harness.statistics.across_tasks import Aggregate, aggregate
-from harness.study.contrasts import default_margin
+from harness.study.contrasts import Row, default_margin
 from harness.study.from_records import Evidence
 from harness.study.study import part_scores, sheet_of
 from harness.study.verdict import Verdict
@@ -69,17 +69,12 @@ def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list
     rows, scores = verdict.rows, task_scores(evidence)
     unit, heat = rows[0].unit, verdict.curve[next(iter(verdict.curve))]
     figures = [
-        Figure(
-            svg=_draw(
-                plots.forest,
-                rows,
-                verdict.labels,
-                rows=len(rows),
-                margin=default_margin(margin, unit),
-                unit=unit,
-            ),
-            caption=f"{DIRECTIONS[rows[0].higher_is_better]} An interval inside the shaded margin is a "
-            "difference that does not matter; one that leaves it and covers zero is not resolved.",
+        _forest(
+            rows,
+            verdict.labels,
+            margin,
+            " An interval inside the shaded margin is a difference that does not matter; one that leaves "
+            "it and covers zero is not resolved.",
         ),
         Figure(
             svg=_draw(plots.benchmarks, scores, rows=sum(map(len, scores.values())), unit=unit),
@@ -160,20 +155,28 @@ def comparison_figures(comparison: Comparison, margin: float | None) -> list[Fig
     """The differences of `advisor compare`, a figure for each unit and direction."""
     kinds = dict.fromkeys((row.unit, row.higher_is_better) for row in comparison.rows)
     return [
-        Figure(
-            svg=_draw(
-                plots.forest,
-                rows,
-                comparison.labels,
-                rows=len(rows),
-                margin=default_margin(margin, unit),
-                unit=unit,
-            ),
-            caption=DIRECTIONS[higher],
-        )
+        _forest(rows, comparison.labels, margin)
         for unit, higher in kinds
         if (rows := [r for r in comparison.rows if (r.unit, r.higher_is_better) == (unit, higher)])
     ]
+
+
+def _forest(
+    rows: Sequence[Row], texts: Mapping[Arm, str], margin: float | None, hint: str = ""
+) -> Figure:
+    """Differences of one unit and direction, the first row's; `hint` follows what the sides mean."""
+    unit = rows[0].unit
+    return Figure(
+        svg=_draw(
+            plots.forest,
+            rows,
+            texts,
+            rows=len(rows),
+            margin=default_margin(margin, unit),
+            unit=unit,
+        ),
+        caption=DIRECTIONS[rows[0].higher_is_better] + hint,
+    )
 
 
 def _draw(

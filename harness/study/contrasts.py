@@ -9,7 +9,7 @@ interval at Bonferroni's level, so that among all arms a false one is said in at
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -125,24 +125,26 @@ class Row:
         return (low, high) if self.higher_is_better else (-high, -low)
 
 
-def contrasts(
-    board: Board,
-    arms: Iterable[Arm],
-    baseline: Arm,
-    *,
-    margin: float | None = None,
-    dropped: Collection[Arm] = (),
-    looks: int = 1,
-) -> list[Row]:
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """What a comparison rests on besides the scores; by default nothing was dropped."""
+
+    margin: float | None = None
+    """Difference that does not matter, in the unit of the board; None: the board's own."""
+    dropped: frozenset[Arm] = frozenset()
+    """Arms that racing dropped: they enter with p = 1, so that the family keeps its size."""
+    looks: int = 1
+    """Of the race, see `harness.statistics.paired.still_in_the_race`."""
+
+
+def contrasts(board: Board, arms: Iterable[Arm], baseline: Arm, race: Race) -> list[Row]:
     """A row for each of some arms against a baseline.
 
     Args:
         board: holds all of them.
         arms: the family of Holm's adjustment, in the order of the rows.
         baseline: is none of them.
-        margin: difference that does not matter, in the unit of the board; None: the board's own.
-        dropped: arms that racing dropped: they enter with p = 1, so that the family keeps its size.
-        looks: of the race, see `statistics.still_in_the_race`.
+        race: which of the arms were dropped, and the margin.
 
     Raises:
         InputError: fewer than two documents in common.
@@ -151,18 +153,18 @@ def contrasts(
     sign = 1.0 if board.higher_is_better else -1.0
     pairs = [paired(board, arm, baseline) for arm in chosen]
     found = [paired_difference(sign * ours, sign * theirs) for ours, theirs, _ in pairs]
-    raw = [1.0 if arm in dropped else d.p_value for arm, d in zip(chosen, found, strict=True)]
-    wide = board.margin(margin)
+    raw = [1.0 if arm in race.dropped else d.p_value for arm, d in zip(chosen, found, strict=True)]
+    wide = board.margin(race.margin)
     alone = 2 * ALPHA / max(1, len(chosen))  # two one-sided tests, Bonferroni's share of each
     steps = zip(chosen, pairs, found, holm(raw), holm_levels(raw, alpha=ALPHA), strict=True)
     rows = []
     for arm, pair, difference, p, level in steps:
         difference = replace(difference, interval_90=difference.interval_at(alone))
         says = verdict(difference, p, None if wide is None else wide / board.scale, alpha=ALPHA)
-        if arm in dropped:
+        if arm in race.dropped:
             level = ALPHA / len(chosen)  # Bonferroni's: its own p takes no part in Holm's steps
             seed_sd = SEED_SD if board.scale == 100.0 else None
-            says = _of_dropped(difference, level, looks, len(chosen), seed_sd)
+            says = _of_dropped(difference, level, race.looks, len(chosen), seed_sd)
         shown = replace(difference, interval=difference.interval_at(level))
         rows.append(
             Row(
@@ -175,7 +177,7 @@ def contrasts(
                 difference=_scaled(shown, sign * board.scale, possible=board.scale == 100.0),
                 adjusted_p=p,
                 verdict=says,
-                dropped=arm in dropped,
+                dropped=arm in race.dropped,
                 higher_is_better=board.higher_is_better,
                 unit=board.unit,
             )

@@ -15,14 +15,13 @@ A verdict says no more than the data:
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle, spread
-from harness.study.contrasts import Array, Board, Row, contrasts, paired
+from harness.study.contrasts import Array, Board, Race, Row, contrasts, paired
 from harness.study.from_records import Evidence
 from harness.study.study import Study, in_the_race, open_rates, part_mean, same_documents
 
@@ -59,6 +58,8 @@ class Verdict:
     """Learning rates that were not told apart (`study.open_rates`), the one in use first."""
     out: tuple[str, ...]
     """Arms and rates that came to nothing, a sentence each."""
+    race: Race
+    """What the rows were made with, for further comparisons of the same study."""
 
     @property
     def labels(self) -> dict[Arm, str]:
@@ -108,14 +109,15 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float | None = None) ->
         next(a for a in arms if a.method == name and not a.control) for name in (BASE, NLL)
     )
     board = evidence.board(arms)
-    race = race_of(evidence, margin)
+    looks = max(1, len(study.seeds) - 1)
+    race = Race(margin=margin, dropped=_dropped(evidence), looks=looks)
     others = [arm for arm in arms if arm not in (base, nll)]
-    against_nll = contrasts(board, others, nll, **race)
-    against_base = contrasts(board, [arm for arm in arms if arm != base], base, **race)
+    against_nll = contrasts(board, others, nll, race)
+    against_base = contrasts(board, [arm for arm in arms if arm != base], base, race)
     curve = {arm: _curve(evidence, arm) for arm in arms}
     control: list[Row] = []
     if (cooler := _sharpened(study, nll, curve[nll], board)) is not None:
-        control = contrasts(evidence.board([*others, cooler]), others, cooler, **race)
+        control = contrasts(evidence.board([*others, cooler]), others, cooler, race)
     found = _Findings(
         evidence=evidence,
         board=board,
@@ -139,13 +141,8 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float | None = None) ->
         curve=curve,
         open_rates=open_rates(study, runs),
         out=study.left_out,
+        race=race,
     )
-
-
-def race_of(evidence: Evidence, margin: float | None) -> dict[str, Any]:
-    """Further arguments of `contrasts` for a study: margin, the arms that racing dropped, its looks."""
-    looks = max(1, len(evidence.study.seeds) - 1)
-    return {"margin": margin, "dropped": _dropped(evidence), "looks": looks}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -384,7 +381,7 @@ def _curve(evidence: Evidence, arm: Arm) -> dict[float, float]:
     return {t: evidence.board([arm], temperature=t).mean(arm) for t in temperatures}
 
 
-def _dropped(evidence: Evidence) -> Collection[Arm]:
+def _dropped(evidence: Evidence) -> frozenset[Arm]:
     """The arms that racing dropped; one that has fewer seeds because the budget ended is none of them."""
     study, done = evidence.study, evidence.done
     rivals = [arm for arm in evidence.arms() if arm.objective != BASE]
@@ -394,4 +391,4 @@ def _dropped(evidence: Evidence) -> Collection[Arm]:
         unfinished = not study.full and arm.method != NLL and len(seeds) < len(study.seeds)
         if unfinished and arm not in in_the_race(study, rivals, done, seeds):
             found.add(arm)
-    return found
+    return frozenset(found)
