@@ -22,7 +22,7 @@ lint: .venv/installed
 
 calibrate: .venv/installed  ## coefficients, tables and figures from the records
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.experiments.calibration fit
-	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/build.py
 
 fmt: .venv/installed
 	$(BIN)/ruff check --fix .

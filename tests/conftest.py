@@ -1,5 +1,6 @@
 """Shared fixtures: the real data beside the checkout, tiny models built on the spot."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,15 @@ from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what was imported: a training asks for a full collection, most of its time here.
+
+    What a test makes is collected as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,23 @@
 """How often a verdict is wrong, and how often it finds what is there, in simulated studies.
 
-    python -m harness.experiments.verdict_errors [--studies 400] [--output_path docs/verdicts.md]
+    python -m harness.experiments.verdict_errors [--studies 240] [--output_path results/verdict-errors.json]
 
 A study has the untouched base, NLL, NLL at a tenth of its rate and four other objectives; 300 test
 documents scored 0 or 1 that share their difficulty (a probit model); and the score of a seed differs from
 that of its objective by a normal deviate of 0, 3 or 10 points. Errors are of a whole study: one false word
-among its comparisons counts.
+among its comparisons counts. `docs/verdicts.md` shows the record.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,9 @@ SEEDS = (1, 2, 3, 4, 5)
 DEVIATIONS = (0.0, 0.03, 0.10)
 MARGIN = 0.01
 CLAIMS = ("better", "worse")
+RECORD = Path("results/verdict-errors.json")
+SHARES = "shares"
+"""In the record of a case: points by which seeds differ -> number of seeds -> share of studies."""
 
 Accuracies = Mapping[str, float]
 """True accuracy by method; of NLL at a tenth as of NLL."""
@@ -42,8 +47,10 @@ Accuracies = Mapping[str, float]
 class Case:
     """What is true, and what is counted."""
 
+    key: str
+    """Of its record."""
     name: str
-    """What is counted, as the head of a table."""
+    """What is true, and what is counted."""
     truth: Accuracies
     asks: str
     """"nll" or "base": a false word against it; "stay": "do not fine-tune"; a method: whether it is found."""
@@ -53,31 +60,46 @@ class Case:
 
 EQUAL = {BASE: 0.5, **dict.fromkeys(OBJECTIVES, 0.5)}
 CASES = (
-    Case(name="no arm differs: a false word against NLL", truth=EQUAL, asks=NLL),
-    Case(name="no arm differs: a false word against the base", truth=EQUAL, asks=BASE),
     Case(
+        key="false-against-nll",
+        name="no arm differs: a false word against NLL",
+        truth=EQUAL,
+        asks=NLL,
+    ),
+    Case(
+        key="false-against-base",
+        name="no arm differs: a false word against the base",
+        truth=EQUAL,
+        asks=BASE,
+    ),
+    Case(
+        key="stay-at-13.6",
         name='every arm gains 13.6 over the base: "do not fine-tune"',
         truth={**dict.fromkeys(OBJECTIVES, 0.5), BASE: 0.364},
         asks="stay",
     ),
     Case(
+        key="stay-at-2",
         name='every arm gains 2 over the base: "do not fine-tune"',
         truth={**dict.fromkeys(OBJECTIVES, 0.5), BASE: 0.48},
         asks="stay",
     ),
     Case(
+        key="gain-of-4.8",
         name="-p gains 4.8 over NLL: found",
         truth={**EQUAL, "neg_p": 0.548},
         asks="neg_p",
         wanted=True,
     ),
     Case(
+        key="gain-of-15",
         name="-p gains 15 over NLL: found",
         truth={**EQUAL, "neg_p": 0.65},
         asks="neg_p",
         wanted=True,
     ),
     Case(
+        key="stay-at-loss-of-15",
         name='every arm loses 15 against the base: "do not fine-tune"',
         truth={**dict.fromkeys(OBJECTIVES, 0.35), BASE: 0.5},
         asks="stay",
@@ -143,6 +165,11 @@ def said(verdict: Verdict, asks: str) -> bool:
     return any(row.verdict == "better" and row.arm.method == asks for row in verdict.against(NLL))
 
 
+def studies_of(case: Case, studies: int) -> int:
+    """How many studies a case gets: errors are rare, finds are not."""
+    return studies if case.truth == EQUAL else studies // 3
+
+
 def rates(studies: int) -> dict[str, dict[tuple[int, float], float]]:
     """By case, (seeds, deviation) -> share of studies that say it; cases of one truth share studies."""
     found: dict[str, dict[tuple[int, float], float]] = {case.name: {} for case in CASES}
@@ -150,7 +177,7 @@ def rates(studies: int) -> dict[str, dict[tuple[int, float], float]]:
     for (key, truth), number, deviation in product(truths.items(), SEEDS, DEVIATIONS):
         cases = [case for case in CASES if tuple(sorted(case.truth.items())) == key]
         rng = np.random.default_rng([number, round(1000 * deviation)])
-        count = studies if truth == EQUAL else studies // 3  # errors are rare, finds are not
+        count = studies_of(cases[0], studies)
         verdicts = [simulated(rng, truth, number, deviation) for _ in range(count)]
         for case in cases:
             hits = [said(verdict, case.asks) for verdict in verdicts]
@@ -159,39 +186,36 @@ def rates(studies: int) -> dict[str, dict[tuple[int, float], float]]:
     return found
 
 
-def page(studies: int) -> str:
-    """Every case as a table, in Markdown."""
-    lines = [
-        "# How far verdicts can be trusted", "",
-        f"Simulated studies, {studies} a cell of the first two tables and {studies // 3} of the others, "
-        "settled by the code that settles real ones "
-        "(`python -m harness.experiments.verdict_errors`): the untouched base and six arms, "
-        f"{DOCUMENTS} test documents, seeds whose scores differ by 0, 3 or 10 points (standard deviation). "
-        "Errors are of a whole study: one false word among all its comparisons counts, and should come in "
-        "at most 5 % of studies (a rate of 5 % is seen with a standard error of "
-        f"{100 * (0.05 * 0.95 / studies) ** 0.5:.1f} points). "
-        "With one seed nothing is called better or worse.", "",
-    ]  # fmt: skip
-    shares = rates(studies)
-    for case in CASES:
-        found = shares[case.name]
-        lines += [f"**{case.name}**" + (" (more is better)" if case.wanted else ""), ""]
-        lines += ["| seeds differ by | " + " | ".join(f"{n} seeds" for n in SEEDS) + " |"]
-        lines += ["|---" * (len(SEEDS) + 1) + "|"]
-        for deviation in DEVIATIONS:
-            cells = " | ".join(f"{100 * found[n, deviation]:.1f} %" for n in SEEDS)
-            lines.append(f"| {100 * deviation:.0f} points | {cells} |")
-        lines.append("")
-    return "\n".join(lines).replace("1 seeds", "1 seed") + "\n"
+def record(studies: int) -> dict[str, Any]:
+    """Every case with its rates, as plain data."""
+    found = rates(studies)
+    return {
+        "documents": DOCUMENTS,
+        "cases": {
+            case.key: {
+                "counted": case.name,
+                "more_is_better": case.wanted,
+                "studies": studies_of(case, studies),
+                SHARES: {
+                    f"{100 * deviation:g}": {
+                        str(number): found[case.name][number, deviation] for number in SEEDS
+                    }
+                    for deviation in DEVIATIONS
+                },
+            }
+            for case in CASES
+        },
+    }
 
 
 def main() -> None:
     """Simulate and write."""
     parser = argparse.ArgumentParser(description="Errors and power of verdicts.")
-    parser.add_argument("--studies", type=int, default=400, help="simulated in each cell")
-    parser.add_argument("--output_path", type=Path, default=Path("docs/verdicts.md"))
+    parser.add_argument("--studies", type=int, default=240, help="simulated in each cell")
+    parser.add_argument("--output_path", type=Path, default=RECORD)
     args = parser.parse_args()
-    args.output_path.write_text(page(args.studies), encoding="utf-8")
+    text = json.dumps(record(args.studies), indent=1)
+    args.output_path.write_text(f"{text}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

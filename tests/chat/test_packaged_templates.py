@@ -1,17 +1,14 @@
 """The rule of every word, over all chat templates that TRL and transformers ship: none is silent."""
 
 import re
-import sys
 from importlib.metadata import version
 from typing import Any
 
 import pytest
 
+from harness.experiments import chat_templates as templates
+from tests.helpers.documentation import build
 from tests.helpers.paths import ROOT
-
-sys.path.insert(0, str(ROOT / "docs"))
-
-import templates
 
 FOUND = dict(templates.packaged())
 """Name and text; what becomes of the rows is measured once, in the fixture."""
@@ -74,4 +71,5 @@ def test_the_page_is_current(found: dict[str, dict[str, templates.Outcome]]) -> 
         if f"{package}=={version(package)}" not in pinned:
             pytest.skip(f"another version of {package} ships other templates")
     page = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
-    assert templates.page(found) == page, "run python docs/templates.py"
+    right = build.filled(page, build.templates.table_of(found))
+    assert page == right, "run python docs/build.py docs/templates.md"

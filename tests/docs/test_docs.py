@@ -1,70 +1,83 @@
-"""The documentation says what the program does: figures, file tree, commands."""
+"""The documentation says what the program does: tables, pictures, links, commands."""
 
 import re
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 
 from harness.cli.parser import build_parser
+from tests.helpers.documentation import DOCS, build, figures
 from tests.helpers.paths import ROOT
 
-DOCS = ROOT / "docs"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_generated_files_are_current(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import generate; "
-        f"generate.main(Path({str(tmp_path)!r}))"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    written = {path.name: path for path in tmp_path.iterdir()}
-    assert set(written) == {
-        "better-targets.md",
-        "objectives.md",
-        "speed.md",
-        "what-predicts-the-winner.md",
-        *(path.name for path in DOCS.glob("*.svg")),
-    }
-    if f"matplotlib=={version('matplotlib')}" not in (ROOT / "constraints.txt").read_text():
-        # another draws with other bytes
-        written = {name: path for name, path in written.items() if path.suffix == ".md"}
-    for name, path in written.items():
-        assert path.read_bytes() == (DOCS / name).read_bytes(), "run python docs/generate.py"
+@pytest.mark.parametrize("page", [page for page in build.PAGES if page != "docs/templates.md"])
+def test_the_tables_of_a_page_are_current(page: str) -> None:
+    """Those of `templates.md` are checked where they are measured: tests/chat/test_packaged_templates.py."""
+    right = build.built(page)
+    assert (ROOT / page).read_text(encoding="utf-8") == right, f"run python docs/build.py {page}"
 
 
-def test_the_table_of_rules_in_the_readme_is_current(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
-    path.write_text(README, encoding="utf-8")
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import predictors; "
-        f"predictors.write_readme(Path({str(path)!r}))"
+def test_the_picture_of_the_readme_is_current_and_the_only_one_committed() -> None:
+    assert f"]({build.PICTURE})" in README
+    assert [path.name for path in DOCS.glob("*.svg")] == [Path(build.PICTURE).name]
+    if not build.pinned():
+        pytest.skip("another matplotlib draws other bytes")
+    assert (ROOT / build.PICTURE).read_text(encoding="utf-8") == figures.continuum()
+
+
+def test_every_figure_is_drawn_and_named_in_a_page(tmp_path: Path) -> None:
+    build.draw(tmp_path)
+    pages = " ".join(
+        path.read_text(encoding="utf-8") for path in (*DOCS.glob("*.md"), ROOT / "README.md")
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    assert path.read_text(encoding="utf-8") == README and "| always nll |" in README
+    written = sorted(tmp_path.iterdir())
+    assert [path.stem for path in written] == sorted(figures.FIGURES)
+    for path in written:
+        assert path.name in pages
+        assert "currentColor" not in path.read_text(encoding="utf-8")
+        assert ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.parametrize(
+    ("text", "tables"),
+    [
+        ("no place", {"a": "x"}),
+        ("<!-- table: a -->\n<!-- end -->", {}),
+        ("<!-- table: a -->\n<!-- end -->\n<!-- table: a -->\n<!-- end -->", {"a": "x"}),
+    ],
+    ids=["no place", "no table", "two places"],
+)
+def test_a_table_that_would_not_be_seen_is_an_error(text: str, tables: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="places of the page"):
+        build.filled(text, tables)
+
+
+def test_a_table_replaces_what_stood_in_its_place_and_nothing_else() -> None:
+    first, second, end = "<!-- table: a -->\n", "<!-- table: b -->\n", "<!-- end -->\n"
+    text = f"before\n{first}old\n{end}between\n{second}{end}after"
+    tables = {"a": r"new \1", "b": "| x |"}
+    found = build.filled(text, tables)
+    assert found == f"before\n{first}new \\1\n{end}between\n{second}| x |\n{end}after"
+    assert build.filled(found, tables) == found
 
 
 def test_links_and_pictures_of_the_documentation_exist() -> None:
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "results" / "README.md"]:
         text = page.read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
             assert (page.parent / target).exists(), (page.name, target)
         anchors = re.findall(r"\]\(#([^)]+)\)", text)
         assert set(anchors) <= set(re.findall(r"^#+ (\S+)$", text, flags=re.M))
 
 
-def test_the_tour_is_current(tmp_path: Path) -> None:
-    for page in ("README.md", "CONTRIBUTING.md"):
-        (tmp_path / page).write_text((ROOT / page).read_text(encoding="utf-8"), encoding="utf-8")
-    code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, 'docs'); import tour; "
-        f"tour.main(Path({str(tmp_path)!r}))"
+def test_the_tour_names_every_package() -> None:
+    assert (
+        "| `harness/cli` |" in README
+        and "\n`harness/cli`: " in (ROOT / "CONTRIBUTING.md").read_text()
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-    for page in ("README.md", "CONTRIBUTING.md"):
-        assert (tmp_path / page).read_text() == (ROOT / page).read_text(), "run python docs/tour.py"
-    assert "harness/cli" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_command_of_the_readme_parses() -> None:

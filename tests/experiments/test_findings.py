@@ -1,8 +1,8 @@
-"""What the page on predictors says: areas under the curve, sweeps, both checks, words chosen by numbers."""
+"""What the page on predictors shows: areas under the curve, sweeps, both checks, and the tables of them."""
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ from sklearn.metrics import roc_auc_score
 
 from advisor.errors import InputError
 from harness.experiments.calibration import checks, figures, findings
+from harness.experiments.calibration.cell_tables import cell_tables
+from harness.experiments.calibration.evidence import gather
 from harness.experiments.calibration.findings import ERROR, KINDS, RANDOM, Case, Predictor, Step
 from harness.experiments.calibration.fit import Sample
 from harness.experiments.calibration.grid import Cell, write_grid
 from harness.experiments.calibration.judge import Interval
 from harness.experiments.calibration.ledger import CellLine, RunLine, append, pack
 from harness.plots import make_figure
-from tests.helpers.paths import ROOT
+from tests.helpers.documentation import figures as pictures
 
-DOCS = ROOT / "docs"
 CELL = Cell(size="m64", seed=0, step=4000, skill="add", noise="mix", rate=0.4, rows=480)
 RATES = {"m64": (1e-3, 3e-3)}
 ARMS = ("neg_p", "p_pow(10)", "threshold(0.2)", "cadft(1)", "idft(1, 0.1, 2)")
@@ -269,14 +270,6 @@ def test_a_sweep_is_drawn_through_its_means_with_an_interval_where_there_is_one(
     assert "2 to 3 cells a rate" in axes.get_title(loc="left")
 
 
-@pytest.fixture
-def pages(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(DOCS))
-    import predictors
-
-    return predictors
-
-
 def results(folder: Path, accuracies: Mapping[Cell, Mapping[str, Accuracies]]) -> Path:
     """A folder as the page reads it."""
     calibration = folder / "calibration"
@@ -291,30 +284,38 @@ def results(folder: Path, accuracies: Mapping[Cell, Mapping[str, Accuracies]]) -
     return folder
 
 
-def test_the_page_says_what_the_records_hold(tmp_path: Path, pages: Any) -> None:
+def shown(folder: Path) -> dict[str, list[Sequence[str]]]:
+    """Every table about cells, as the page shows it, by name: its rows."""
+    return {name: list(rows) for name, (_, rows) in cell_tables(gather(folder)).items()}
+
+
+def test_the_tables_say_what_the_records_hold(tmp_path: Path) -> None:
     none = (0.0, 0.0, 0.0, 0.0)
     won = {"nll": (0.5, 0.6, 0.5, 0.2), "tenth": none, "leaning": (0.5, 0.6, 0.5, 0.9)}
     lost = {"nll": (0.5, 0.9, 0.5, 0.9), "tenth": none, "leaning": (0.5, 0.1, 0.5, 0.1)}
     skills = ("add", "chain", "lin", "unit")
     table = {dataclasses.replace(CELL, skill=skill): won for skill in skills}
     table |= {dataclasses.replace(CELL, skill="nov", noise="none", rate=0.0, rows=1920): lost}
-    page = pages.predictors_page(results(tmp_path, table))
-    text = " ".join(page.split())
-    assert "5 cells of 6 planned" in text and "one of 5 skills, 1 of them new" in text
-    assert "70 fine-tunes" in text  # 5 cells of 5 arms and NLL with its control, 2 rates each
-    assert "20 development problems" in text and "50 test problems" in text
-    assert "each at 2 learning rates" in text and "is one seed of every run" in text
-    assert "T = 1: -p won 4 of 5 cells and lost 1, of which 1 are of new" in text
-    assert "| random noise | 0.4 | 4 | +70.0 [+70.0, +70.0] |" in page
-    assert "on the 4 cells where -p beat NLL decisively, by +70.0" in text
-    assert "a smaller rate does not explain all of it" in text
-    assert "Greedy: -p won no cell decisively." in text
-    assert "| random noise | 4 | +70.0 [+70.0, +70.0] | -30.0 [-30.0, -30.0] | +0.0" in page
-    assert "decoding NLL greedily gives less than -p gives to sampling" in text
-    assert "nan" not in text
+    found = shown(results(tmp_path, table))
+    study = {name: text for name, text in found["study"]}
+    assert study["cells planned, complete"] == "6, 5"
+    assert study["skills, of them new or known in part"] == "5, 1"
+    assert study["fine-tunes"] == "70"  # 5 cells of 5 arms and NLL with its control, 2 rates each
+    assert study["development, test problems"] == "20, 50"
+    assert study["learning rates of an arm"] == "2" and study["seeds of a run"] == "1"
+    assert found["won"][0][:5] == ("T = 1", "5", "4", "1", "1")
+    assert found["won"][1][:3] == ("greedy", "5", "0")
+    plus = "+70.0 [+70.0, +70.0]"
+    assert any(row[:4] == ["random noise", "0.4", "4", plus] for row in found["noise"])
+    assert found["learning-rate-won"][0] == ("T = 1", "4", plus, plus, "4")
+    assert found["learning-rate-won"][1] == ("greedy", "0", "", "", "0")
+    row = ("random noise", "4", plus, "-30.0 [-30.0, -30.0]", "0", "+0.0 [+0.0, +0.0]", "0, 0")
+    assert row in found["decoding"]
+    assert found["demonstrations"] == [("new or graded", "1,920"), ("known", "480")]
+    assert "nan" not in str(found)
 
 
-def test_its_words_follow_the_numbers(tmp_path: Path, pages: Any) -> None:
+def test_the_tables_show_what_a_smaller_rate_and_greedy_decoding_explain(tmp_path: Path) -> None:
     arms = {
         "nll": (0.5, 0.9, 0.5, 0.2),
         "tenth": (0.6, 0.9, 0.6, 0.9),
@@ -322,30 +323,33 @@ def test_its_words_follow_the_numbers(tmp_path: Path, pages: Any) -> None:
     }
     skills = ("add", "chain", "lin", "unit")
     table = {dataclasses.replace(CELL, skill=skill): arms for skill in skills}
-    text = " ".join(pages.predictors_page(results(tmp_path, table)).split())
-    assert "a smaller rate explains more than all of it" in text
-    assert "decoding NLL greedily gives more than -p gives to sampling" in text
-    assert "excludes .5 for none of them" in text
-    assert "nothing tells new from known ones" in text
+    found = shown(results(tmp_path, table))
+    assert found["learning-rate-won"][0][3] == "-30.0 [-30.0, -30.0]"  # more than all of it
+    assert found["decoding"][-1][:5] == (
+        "all",
+        "4",
+        "+40.0 [+40.0, +40.0]",
+        "+30.0 [+30.0, +30.0]",
+        "4",
+    )
+    assert [row[-1] for row in found["won"]] == ["none", "none"]
+    assert found["demonstrations"] == [("known", "480")]
 
 
-def test_a_study_without_a_cell_is_one_line(tmp_path: Path, pages: Any) -> None:
+def test_a_study_without_a_cell_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no cell with all arms"):
-        pages.predictors_page(results(tmp_path, {}))
+        gather(results(tmp_path, {}))
 
 
-def test_the_figures_are_the_same_every_time_and_lie_beside_the_page(
-    tmp_path: Path, pages: Any
-) -> None:
+def test_the_figures_are_the_same_every_time(tmp_path: Path) -> None:
     arms = {name: (0.5, 0.9, 0.5, 0.2) for name in ("nll", "tenth", "leaning")}
     folder = results(tmp_path / "results", {CELL: arms})
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        pages.write(tmp_path / name, folder)
-    first, second = (
-        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab"
-    )
-    assert first == second and len(first) == 4
-    page = first["what-predicts-the-winner.md"].decode()
-    assert all(f"({name})" in page for name in first if name.endswith(".svg"))
-    assert not any(b"currentColor" in content for content in first.values())
+
+    def drawn() -> list[str]:
+        found, published = gather(folder), pictures.published_cells(folder)
+        made = (pictures.alone(found), pictures.gains(found, published), pictures.sweeps(found))
+        return [pictures.standalone(figure) for figure in made]
+
+    first = drawn()
+    assert first == drawn()
+    assert not any("currentColor" in content for content in first)

@@ -6,6 +6,7 @@ Forks, so that torch is imported once. Writes FOLDER/journal: `begin ID` before 
 after its record is written, `kill` after each kill; and FOLDER/seconds: how long runs take undisturbed.
 """
 
+import gc
 import os
 import random
 import signal
@@ -96,4 +97,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     assert harness.cli.confirm_command
+    gc.freeze()  # as in conftest.py
     main()

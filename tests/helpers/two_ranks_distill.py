@@ -1,5 +1,6 @@
 """Run by torchrun: distils on two CPU ranks and saves what rank 0 ends with."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.helpers.processes import leave_without_threads
 from tests.helpers.training import curve, weights
 
 if __name__ == "__main__":
+    gc.freeze()  # as in conftest.py
     folder = Path(sys.argv[1])
     trainer = run(folder, fire=Fire(), **GREEDY, **evaluated(), per_device_train_batch_size=4)
     assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"

@@ -1,5 +1,6 @@
 """Run by torchrun: trains on two CPU ranks and saves what rank 0 ends with."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tests.helpers.processes import leave_without_threads
 from tests.helpers.training import curve, train, weights
 
 if __name__ == "__main__":
+    gc.freeze()  # as in conftest.py
     folder, names = Path(sys.argv[1]), sys.argv[2].split(",")
     for name in names:
         trainer = train(folder / name, name, max_steps=4, per_device_train_batch_size=4)

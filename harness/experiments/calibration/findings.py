@@ -1,7 +1,7 @@
 """What the study found: which statistics predict the winner, the gain by mean p, the sweeps over noise.
 
 Pure functions of the grid and the ledger; the two checks on the explanation are in `checks.py`. The page
-`docs/what-predicts-the-winner.md` is written from both.
+`docs/what-predicts-the-winner.md` shows both.
 """
 
 from __future__ import annotations

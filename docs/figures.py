@@ -1,0 +1,162 @@
+"""The figures of the documentation, as SVG: `python docs/build.py --figures`."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tables.markdown import RESULTS
+from tables.objectives import tokens, weighs_p_alone
+from tables.winner import evidence
+
+from advisor.advice.published_rule import STRONG, WEAK
+from advisor.objectives.table import get_objective
+from harness.experiments.calibration.cell_tables import NAMES
+from harness.experiments.calibration.evidence import ARMS, SWEEPS, Evidence
+from harness.experiments.calibration.figures import (
+    Published,
+    gains_by_mean_p,
+    predictor_dots,
+    sweep_lines,
+)
+from harness.plots import arm_style, svg
+from harness.plots.style import INK
+from harness.records.published import read_published
+
+REGIMES = (
+    ("model-weak", 0.0, WEAK, "#0072B2"),
+    ("intermediate", WEAK, STRONG, "#999999"),
+    ("model-strong", STRONG, 1.0, "#D55E00"),
+)
+PANELS = {
+    "powers of p": ("p_pow(0.1)", "neg_p", "p_pow(3)", "p_pow(10)"),
+    "NLL, thresholded": ("threshold(0.2)", "nll_below(0.2)", "profit(0.1)"),
+    "-p, thresholded": ("neg_p_above(0.2)", "neg_p_below(0.2)", "infosft(0.93)"),
+    "other functions of p": (
+        "log_one_minus_p(0.001)", "focal(1)", "huber(0.5)", "floored_dft(0.1)",
+    ),
+    "with the entropy": ("idft_phi(5)", "idft(1, 0.1, 2)", "eaft(1)"),
+    "with the concentration, or the step": ("deft_cayley", "deft"),
+}  # fmt: skip
+"""What is drawn of the weights: title to objectives."""
+WIDTH = 4.8
+"""Inches; at 400 px letters are of 9 px and more."""
+SVG = {"svg.hashsalt": "objective-advisor", "svg.fonttype": "none", "font.family": "sans-serif"}
+
+
+def continuum() -> str:
+    """Published gain of -p over NLL against mean p, with the regimes shaded; the picture of the README."""
+    cells = [cell for cell in read_published(RESULTS / "published.csv") if cell["mean_p"]]
+    figure = Figure(figsize=(7.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for name, low, high, colour in REGIMES:
+        axes.axvspan(low, high, color=colour, alpha=0.12, lw=0)
+        axes.text((low + high) / 2, 23, name, ha="center", va="top", color=colour, fontsize=9)
+    for sampled, marker, label in (
+        (True, "o", "scored on samples, T = 1"),
+        (False, "s", "scored greedily"),
+    ):
+        chosen = [cell for cell in cells if (float(cell["temperature"]) > 0) == sampled]
+        x = [float(cell["mean_p"]) for cell in chosen]
+        y = [float(cell["neg_p"]) - float(cell["nll"]) for cell in chosen]
+        axes.scatter(
+            x, y, marker=marker, s=34, color="black", facecolor="white", zorder=3, label=label
+        )
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set(xlim=(0, 1), ylim=(-38, 24), xlabel="mean p of the target tokens under the untouched model",
+             ylabel="gain of -p (= DFT) over NLL, points")  # fmt: skip
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    axes.set_title(
+        "Published cells (single runs, arXiv:2510.00526); the borders between regimes are ours",
+        fontsize=9,
+    )
+    return _file(figure)
+
+
+def weights() -> str:
+    """Weight against p of the objectives that need no step; dashed where more than p counts."""
+    figure = Figure(figsize=(9.6, 5.4), layout="constrained")
+    grid = figure.subplots(2, 3, sharex=True, sharey=True)
+    for axes, (title, labels) in zip(grid.flat, PANELS.items(), strict=True):
+        axes.axhline(1, color="#999999", lw=1, zorder=1, label="nll")
+        for label in labels:
+            _draw_weight(axes, label)
+        axes.legend(frameon=False, fontsize=8)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+    grid[0, 0].set(xlim=(0, 1), ylim=(0, 1.8))
+    figure.supxlabel("p of the target token", fontsize=9)
+    figure.supylabel("weight on its NLL", fontsize=9)
+    return _file(figure)
+
+
+def _draw_weight(axes: Axes, label: str) -> None:
+    row, stats = get_objective(label), tokens(400)
+    style = "-" if weighs_p_alone(row) else (0, (4, 2))
+    axes.plot(stats.p, row.weight(stats), color=arm_style(label).colour, ls=style, label=label)
+
+
+def _file(figure: Figure) -> str:
+    target = io.StringIO()
+    with mpl.rc_context(SVG):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    return target.getvalue()
+
+
+def alone(found: Evidence) -> Figure:
+    """The area under the curve of every statistic."""
+    figure = _figure(height=1.5 + 0.27 * len(found.predictors[1.0]))
+    predictor_dots(figure.subplots(), found.predictors, NAMES)
+    return figure
+
+
+def gains(found: Evidence, published: Mapping[float, list[Published]]) -> Figure:
+    """Gain of -p over NLL against mean p, greedy above, sampled below."""
+    figure = _figure(height=6.4)
+    upper, lower = figure.subplots(2, sharex=True)
+    for axes, heat in ((upper, 0.0), (lower, 1.0)):
+        gains_by_mean_p(axes, found.cases[heat], published[heat], heat, lowest=axes is lower)
+    return figure
+
+
+def sweeps(found: Evidence) -> Figure:
+    """Gain over NLL by the rate of noise."""
+    figure = _figure(height=5.8)
+    panels = list(figure.subplots(2, sharex=True, sharey=True))
+    for axes, (kind, title) in zip(panels, SWEEPS.items(), strict=True):
+        sweep_lines(axes, found.sweeps[kind], ARMS, title=title, lowest=axes is panels[-1])
+    return figure
+
+
+def published_cells(results: Path = RESULTS) -> dict[float, list[Published]]:
+    """Published gains of -p where mean p is known, by temperature."""
+    rows = [row for row in read_published(results / "published.csv") if row["mean_p"]]
+    return {
+        heat: [
+            Published(mean_p=float(row["mean_p"]), gain=float(row["neg_p"]) - float(row["nll"]))
+            for row in rows
+            if float(row["temperature"]) == heat
+        ]
+        for heat in (0.0, 1.0)
+    }
+
+
+def standalone(figure: Figure) -> str:
+    """The figure as a file: outside a page there is no colour of the text to take."""
+    return svg(figure).replace("currentColor", INK) + "\n"
+
+
+def _figure(height: float) -> Figure:
+    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "continuum": continuum,
+    "weights": weights,
+    "predictors-alone": lambda: standalone(alone(evidence())),
+    "predictors-continuum": lambda: standalone(gains(evidence(), published_cells())),
+    "predictors-sweeps": lambda: standalone(sweeps(evidence())),
+}
+"""File name without its ending -> its content."""

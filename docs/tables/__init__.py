@@ -1,0 +1,1 @@
+"""Tables of the documentation, a file for each page: functions from records and code to Markdown."""
