@@ -145,7 +145,7 @@ def _about_data(prior: Prior) -> Iterator[Caution]:
             code="heterogeneous",
             text=f"Examples differ widely (standard deviation of their mean p {prior.dispersion:.2f}): "
             "the data may be a mixture, for which one answer is an average. `advisor validate MODEL DATASET "
-            "--scores FILE` finds the worst rows, `advisor train MODEL DATASET --objective cadft --rewrite "
+            "--scores FILE` finds the worst rows, `advisor train MODEL DATASET --objective cadft --resample "
             "--output_dir OUT` has the model mend them while it trains.",
         )
     rows = prior.dataset["rows"]

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from advisor.errors import InputError
+
+RENAMED = {
+    "--rewrite": "--resample",
+    "--rewrite_share": "--resample_share",
+    "--rewrite_verify": "--resample_verify",
+}
+"""Flags of earlier versions, with their names of today."""
 
 
 def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
@@ -153,3 +162,11 @@ def number(
         return value
 
     return read
+
+
+def refuse_renamed(words: Sequence[str]) -> None:
+    """Raise InputError at a flag that has another name today."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in RENAMED:
+            raise InputError(f"{flag} is now {RENAMED[flag]}")

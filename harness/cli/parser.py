@@ -22,6 +22,7 @@ from harness.cli.flags import (
     add_score,
     add_weights,
     number,
+    refuse_renamed,
 )
 from harness.cli.training_arguments import add_confirm, add_distill, add_rewrite, add_train
 
@@ -221,6 +222,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown and (stray or args.command not in PASS_ON):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     args.settings = [*from_file, *unknown]
+    refuse_renamed(args.settings)
     return args
 
 

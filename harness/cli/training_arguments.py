@@ -36,16 +36,16 @@ def add_train(commands: Any) -> None:
         help="split of DATASET to evaluate on (default: after every epoch, see --eval_strategy)",
     )
     parser.add_argument(
-        "--rewrite", action="store_true",
-        help="cadft: let the model rewrite, while it trains, the examples it stays least compatible with",
+        "--resample", action="store_true",
+        help="cadft: sample the targets of the least compatible examples anew from the model while it trains",
     )  # fmt: skip
     parser.add_argument(
-        "--rewrite_share", type=number(float, 0.0, 1.0),
+        "--resample_share", type=number(float, 0.0, 1.0),
         help="of the examples, chosen at each of three times (default: 0.005, as published)",
     )  # fmt: skip
     parser.add_argument(
-        "--rewrite_verify", action="store_true",
-        help="take only rewritten answers that end in the demonstration's answer",
+        "--resample_verify", action="store_true",
+        help="take only sampled answers that end in the demonstration's answer",
     )  # fmt: skip
     parser.add_argument(
         "--answer_regex", help="finds that answer, in one group (default: a known form)"
@@ -191,7 +191,7 @@ def add_confirm(commands: Any) -> None:
         nargs="+",
         help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
         "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own; "
-        "cadft@rewritten(SHARE) rewrites examples in training; opd and fire learn from --teacher",
+        "cadft@resampled(SHARE) samples targets anew in training; opd and fire learn from --teacher",
     )
     arms.add_argument(
         "--teacher", action="extend", nargs="+", metavar="T",

@@ -24,14 +24,14 @@ def train(args: argparse.Namespace) -> None:
     from advisor.model.gguf import refuse as refuse_gguf
     from advisor.objectives.table import get_objective
     from harness.cli import display
-    from harness.train.cadft import read_rewriting
     from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, remarks
-    from harness.train.sft import build_trainer, check_settings, prepare_rewriting
+    from harness.train.resampling import read_resampling
+    from harness.train.sft import build_trainer, check_settings, prepare_resampling
     from harness.train.trained_with import training_settings
 
     _ignore_renames()
-    rewriting = read_rewriting(
-        args.rewrite, args.rewrite_verify, args.answer_regex, args.rewrite_share
+    resampling = read_resampling(
+        args.resample, args.resample_verify, args.answer_regex, args.resample_share
     )
     objective = get_objective(args.objective)
     resolve_ladder(args)
@@ -39,12 +39,12 @@ def train(args: argparse.Namespace) -> None:
     check_folder(args.output_dir, flag=OUT, dataset=args.dataset, models=[args.model])
     fixed = {"max_length": args.max_length} if args.max_length else {}
     config, peft_config = _settings(args, **fixed)
-    check_settings(objective, config, rewriting)
+    check_settings(objective, config, resampling)
     made_with = {
         "--objective": objective.label,
-        "--rewrite": args.rewrite,
-        "--rewrite_verify": args.rewrite_verify,
-        "--rewrite_share": args.rewrite_share,
+        "--resample": args.resample,
+        "--resample_verify": args.resample_verify,
+        "--resample_share": args.resample_share,
         "--answer_regex": args.answer_regex,
         "--use_peft": peft_config is not None,
         **training_settings(config, peft_config),
@@ -56,7 +56,7 @@ def train(args: argparse.Namespace) -> None:
     refuse_others(checkpoint, made_with)
     display.notes(remarks(config, checkpoint))
     make_folder(args.output_dir, flag=OUT)
-    rewriting = prepare_rewriting(rewriting, dataset, config)
+    resampling = prepare_resampling(resampling, dataset, config)
     evaluation = _evaluation(args, loaded.tokenizer)
     prior = measure(loaded, dataset)
     trainer = build_trainer(
@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> None:
         eval_dataset=evaluation,
         peft_config=peft_config,
         prior=prior,
-        rewriting=rewriting,
+        resampling=resampling,
         on_progress=display.counter("log p before training"),
     )
     _say_losses(dataset, evaluation)

@@ -30,7 +30,7 @@ class Arm:
     """Label in the table of objectives, a method with targets of its own such as `dpo(0.5)`, or "base"."""
     targets: str = DEMONSTRATIONS
     """Where targets come from: "demonstrations", "pairs", "rollouts", or what stands after @ in a method,
-    such as `own(8)` or `rewritten`."""
+    such as `own(8)` or `resampled`."""
     learning_rate: float | None = None
     """None for the base."""
     decoding: float | None = None

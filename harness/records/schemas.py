@@ -2,6 +2,7 @@
 
 1. `objective` and `learning_rate` were fields of the specification, the objective as `--objectives` took it.
 2. `arm` stands in their place, an object; `planned` says what the study meant to run.
+3. CADFT's second stage is called resampling, which was rewriting, in arms, plans and what came of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from advisor.errors import InputError
 from harness.records.arm import arm_of
 
-SCHEMA = 2
+SCHEMA = 3
 """Of the records that this version writes."""
 
 Content = Mapping[str, Any]
@@ -39,7 +40,7 @@ def upgrade(content: Content) -> Content:
 def first_id(spec: Any) -> str:
     """The id that a specification had in the first format: calibrations name studies by it."""
     fields = {
-        "objective": spec.arm.method,
+        "objective": spec.arm.method.replace("@resampled", "@rewritten"),
         "learning_rate": spec.arm.learning_rate,
         **{
             field.name: getattr(spec, field.name)
@@ -57,4 +58,26 @@ def _to_2(content: Content) -> Content:
     return {**content, "spec": {**spec, "arm": dataclasses.asdict(arm)}}
 
 
-_STEPS: dict[int, Callable[[Content], Content]] = {1: _to_2}
+def _to_3(content: Content) -> Content:
+    return _resampled(content)
+
+
+def _resampled(content: Content) -> Content:
+    """CADFT's second stage under its name of today."""
+    spec, planned, prior = content["spec"], content.get("planned"), content["prior"]
+    arm = spec["arm"]
+    found = {**content, "spec": {**spec, "arm": {**arm, "targets": _renamed(arm["targets"])}}}
+    if planned:
+        found["planned"] = {**planned, "objectives": [*map(_renamed, planned["objectives"])]}
+    if prior and "rewriting" in prior:
+        counts = {_renamed(name): count for name, count in prior["rewriting"].items()}
+        rest = {name: what for name, what in prior.items() if name != "rewriting"}
+        found["prior"] = {**rest, "resampling": counts}
+    return found
+
+
+def _renamed(text: str) -> str:
+    return text.replace("rewritten", "resampled")
+
+
+_STEPS: dict[int, Callable[[Content], Content]] = {1: _to_2, 2: _to_3}

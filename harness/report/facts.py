@@ -9,9 +9,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from advisor.data.options import SWITCHES
-
 from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from advisor.data.options import SWITCHES
 from harness.records.runs import Run
 from harness.study.from_records import Evidence
 from harness.study.study import Study

@@ -108,7 +108,7 @@ def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 3
 
 def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
     """What was measured on the untouched model, its own answers, and what became of the demonstrations."""
-    more = {"own_answers": found.sampled, "rewriting": found.rewriting}
+    more = {"own_answers": found.sampled, "resampling": found.resampling}
     more = {name: what for name, what in more.items() if what}
     return {**(problem.prior or {}), **more} if more else problem.prior
 

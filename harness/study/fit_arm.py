@@ -26,10 +26,10 @@ from harness.records.arm import BASE, PAIRS, ROLLOUTS
 from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.study.failures import NotScored
-from harness.study.methods import OWN, REWRITTEN, Method, read_method
+from harness.study.methods import OWN, RESAMPLED, Method, read_method
 from harness.study.study import steps_of
-from harness.train.cadft import Rewriting
 from harness.train.dpo import build_pair_trainer, pairs
+from harness.train.resampling import Resampling
 from harness.train.saving import carry_template
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import read_settings, settings_for, words_of
@@ -86,8 +86,8 @@ class Fitted:
     """Trained on, with repetition."""
     sampled: Mapping[str, float] = field(default_factory=dict)
     """What came of sampling the untouched model's own answers; empty where that was not done."""
-    rewriting: Mapping[str, Any] = field(default_factory=dict)
-    """How often examples were rewritten in training and what that changed; empty where none are."""
+    resampling: Mapping[str, Any] = field(default_factory=dict)
+    """How often examples were resampled in training and what that changed; empty where none are."""
 
 
 def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
@@ -147,7 +147,7 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
         tokens=round(tokens * (trainer.state.epoch or 0.0))
         or int(trainer.state.num_input_tokens_seen),
         sampled=sampled,
-        rewriting=trainer.rewriter.summary() if method.targets == REWRITTEN else {},
+        resampling=trainer.resampler.summary() if method.targets == RESAMPLED else {},
     )
 
 
@@ -184,9 +184,9 @@ def _trainer(
         return _distiller(method, problem, loaded, config, given, peft_config), 0
     if method.targets != PAIRS:
         objective = get_objective(method.objective)
-        rewriting = Rewriting(share=method.share) if method.targets == REWRITTEN else None
+        resampling = Resampling(share=method.share) if method.targets == RESAMPLED else None
         trainer: Any = build_trainer(
-            loaded, problem.train, objective, config, peft_config=peft_config, rewriting=rewriting
+            loaded, problem.train, objective, config, peft_config=peft_config, resampling=resampling
         )
         return trainer, sum(len(example.input_ids) for example in problem.train)
     if problem.rejected is None:

@@ -5,8 +5,8 @@ A method is written like an objective:
 - `dpo` or `dpo(0.5)`, with its beta;
 - `OBJECTIVE@own` or `OBJECTIVE@own(8)`: an objective on the model's own verified answers, with the answers
   sampled per prompt;
-- `cadft@rewritten` or `cadft@rewritten(0.1)`: CADFT with its second stage (see `targets`), with the share of
-  the examples chosen at a time;
+- `cadft@resampled` or `cadft@resampled(0.1)`: CADFT with its second stage (see `resampling`), with the share
+  of the examples chosen at a time;
 - `opd` and `fire`: on-policy distillation and FiRe-OPD (see `distill`), `opd(sampled)` with the loss of the
   drawn token alone, `fire(percentile=0)` or `fire(per_teacher)` with other settings.
 """
@@ -22,11 +22,11 @@ from advisor.errors import InputError
 from advisor.objectives.table import get_objective
 from harness.distill.fire import Fire
 from harness.records.arm import DPO, FIRE, NLL, OPD, PAIRS, ROLLOUTS
-from harness.train.cadft import Rewriting
+from harness.train.resampling import Resampling
 
 BETA = 0.1
 OWN, SAMPLES = "own", 4
-REWRITTEN, SHARE = "rewritten", Rewriting.share
+RESAMPLED, SHARE = "resampled", Resampling.share
 SAMPLED = "sampled"
 FIRE_NUMBERS = ("alpha", "beta", "percentile")
 FIRE_SETTINGS = {name: name for name in FIRE_NUMBERS} | {"per_teacher": "filter_per_teacher"}
@@ -39,15 +39,15 @@ class Method:
 
     objective: str
     """Label in the table of objectives, or "dpo", "opd", "fire"."""
-    targets: Literal["demonstrations", "pairs", "own", "rewritten", "rollouts"] = "demonstrations"
-    """"own": answers of the untouched model that are verified to be right; "rewritten": some, in training;
+    targets: Literal["demonstrations", "pairs", "own", "resampled", "rollouts"] = "demonstrations"
+    """"own": answers of the untouched model that are verified to be right; "resampled": some, in training;
     "rollouts": the student's own answers, and at each of their tokens what a teacher makes of it."""
     beta: float = BETA
     """Of DPO (arXiv:2305.18290, eq. 7)."""
     samples: int = SAMPLES
     """Answers sampled per prompt, where the targets are the model's own."""
     share: float = SHARE
-    """Of the examples that are chosen at a time, where targets are rewritten in training."""
+    """Of the examples that are chosen at a time, where targets are resampled in training."""
     form: Literal["full", "sampled"] = "full"
     """Of the loss on rollouts, see `on_policy.FORMS`."""
     fire: Fire | None = None
@@ -68,9 +68,9 @@ class Method:
         if self.targets == OWN:
             number = "" if self.samples == SAMPLES else f"({self.samples})"
             return f"{self.objective}@{OWN}{number}"
-        if self.targets == REWRITTEN:
+        if self.targets == RESAMPLED:
             number = "" if self.share == SHARE else f"({_shortest(self.share)})"
-            return f"{self.objective}@{REWRITTEN}{number}"
+            return f"{self.objective}@{RESAMPLED}{number}"
         return self.objective
 
 
@@ -93,21 +93,23 @@ def read_method(text: str) -> Method:
     label = get_objective(name).label
     if not at:
         return Method(objective=label)
-    if match := re.fullmatch(rf"{REWRITTEN}(?:\s*\(\s*(.*?)\s*\))?", source.strip().lower()):
+    if source.strip().lower().startswith("rewritten"):
+        raise InputError(f"objective {text}: rewritten is now {RESAMPLED}")
+    if match := re.fullmatch(rf"{RESAMPLED}(?:\s*\(\s*(.*?)\s*\))?", source.strip().lower()):
         if get_objective(name).name != "cadft":
             raise InputError(
-                f"objective {text}: rewriting is the second stage of cadft, not of {label}"
+                f"objective {text}: resampling is the second stage of cadft, not of {label}"
             )
         share = SHARE if match[1] is None else _number(text, match[1])
         if not 0 < share <= 1:
             raise InputError(f"objective {text}: the share is a number above 0, at most 1")
-        return Method(objective=label, targets="rewritten", share=share)
+        return Method(objective=label, targets="resampled", share=share)
     if (
         match := re.fullmatch(rf"{OWN}(?:\s*\(\s*([1-9]\d*)\s*\))?", source.strip().lower())
     ) is None:
         raise InputError(
             f"objective {text}: unknown targets {source!r}: after @ stands {OWN}, or {OWN}(K) for K answers "
-            f"per prompt, or {REWRITTEN}, or {REWRITTEN}(SHARE) of the examples at a time"
+            f"per prompt, or {RESAMPLED}, or {RESAMPLED}(SHARE) of the examples at a time"
         )
     return Method(objective=label, targets="own", samples=int(match[1] or SAMPLES))
 

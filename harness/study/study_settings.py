@@ -11,9 +11,9 @@ from advisor.errors import InputError
 from advisor.objectives.table import get_objective
 from harness.records.arm import PAIRS, ROLLOUTS
 from harness.study.fit_arm import Problem
-from harness.study.methods import REWRITTEN, read_method
-from harness.train.cadft import Rewriting
-from harness.train.sft import check_settings, prepare_rewriting
+from harness.study.methods import RESAMPLED, read_method
+from harness.train.resampling import Resampling
+from harness.train.sft import check_settings, prepare_resampling
 from harness.train.trl_settings import read_settings, words_of
 
 OURS = {
@@ -83,10 +83,10 @@ def refuse_arms(labels: Sequence[str], training: Mapping[str, Any], problem: Pro
     for method in map(read_method, labels):
         if method.targets in (PAIRS, ROLLOUTS):
             continue
-        rewriting = Rewriting(share=method.share) if method.targets == REWRITTEN else None
+        resampling = Resampling(share=method.share) if method.targets == RESAMPLED else None
         try:
-            check_settings(get_objective(method.objective), config, rewriting)
-            prepare_rewriting(rewriting, problem.train, config)
+            check_settings(get_objective(method.objective), config, resampling)
+            prepare_resampling(resampling, problem.train, config)
         except InputError as error:
-            why = str(error).replace("--rewrite ", "rewriting ")
+            why = str(error).replace("--resample ", "resampling ")
             raise InputError(f"--objectives {method.label}: {why}") from error

@@ -155,6 +155,8 @@ def refuse_others(checkpoint: str | None, settings: Settings) -> None:
     state = _state(checkpoint)
     found = (state.get("stateful_callbacks") or {}).get(MadeWith.__name__)
     listed: Settings = found["args"]["settings"] if found else {}
+    # Older checkpoints say rewriting for resampling
+    listed = {flag.replace("--rewrite", "--resample"): old for flag, old in listed.items()}
     before = {**found_in(Path(checkpoint), settings), **listed} if ROWS in settings else listed
     longer = _may_be_longer(settings)
     for flag, value in settings.items():
@@ -176,7 +178,7 @@ def refuse_others(checkpoint: str | None, settings: Settings) -> None:
 def _may_be_longer(settings: Settings) -> bool:
     """Whether the steps done are the same whatever the number of steps in all."""
     constant = settings.get("--lr_scheduler_type") == "constant"
-    return constant and not settings.get("--rewrite")
+    return constant and not settings.get("--resample")
 
 
 def _state(checkpoint: str) -> dict[str, Any]:

@@ -25,11 +25,11 @@ from advisor.prior.prior import Prior
 from advisor.prior.probe import Probe
 from harness.generate.decoding import turn_ends
 from harness.generate.own_answers import answers_of
-from harness.train.cadft import Rewriter, Rewriting, Row
-from harness.train.cadft_trainer import RewritingTrainer
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
+from harness.train.resampling import Resampler, Resampling, Row
+from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
 from harness.train.trl_settings import by_nll, check_metric
 
@@ -45,7 +45,7 @@ def build_trainer(
     eval_dataset: SFTDataset | None = None,
     peft_config: Any = None,
     prior: Prior | None = None,
-    rewriting: Rewriting | None = None,
+    resampling: Resampling | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> ObjectiveTrainer:
     """A trainer ready to `train()`; the model is the loaded one and is changed in place.
@@ -58,23 +58,23 @@ def build_trainer(
         eval_dataset: likewise, for evaluation during training.
         peft_config: of PEFT, to train an adapter.
         prior: goes into the model card, like the names of model and dataset.
-        rewriting: rewrites the least compatible examples while it trains, for `cadft`.
+        resampling: resamples the least compatible examples while it trains, for `cadft`.
         on_progress: told how many examples of how many were read for reference log-probabilities.
 
     Raises:
         InputError: no targets, or settings that the objective cannot be exact with.
     """
     by_nll(config)
-    check_settings(objective, config, rewriting)
-    rewriting = prepare_rewriting(rewriting, dataset, config)
+    check_settings(objective, config, resampling)
+    resampling = prepare_resampling(resampling, dataset, config)
     rows, reference = _rows(dataset), None
     if "reference_logp" in objective.needs or objective.quantiles:
         reference = _reference(loaded, dataset, rows, on_progress)
     if objective.quantiles and reference is not None:
         objective = objective.resolve(lambda share: float(np.exp(np.quantile(reference, share))))
     build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
-    if rewriting is not None:
-        build = _rewriting_trainer(rewriting, dataset, rows, config)
+    if resampling is not None:
+        build = _resampling_trainer(resampling, dataset, rows, config)
     config.dataset_kwargs = {"skip_prepare_dataset": True}
     config.remove_unused_columns = False
     if config.padding_free and not config.packing:
@@ -100,15 +100,15 @@ def build_trainer(
         raise _refusal(error) from error
 
 
-def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting | None) -> None:
+def check_settings(objective: Objective, config: SFTConfig, resampling: Resampling | None) -> None:
     """Refuse what would make an objective other than it says; the model and the data are not needed."""
-    if rewriting is not None and objective.name != "cadft":
+    if resampling is not None and objective.name != "cadft":
         raise InputError(
-            f"--rewrite is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
+            f"--resample is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
         )
-    if rewriting is not None and config.packing:
+    if resampling is not None and config.packing:
         raise InputError(
-            "--rewrite exchanges single examples: leave out --packing (--padding_free is fine)"
+            "--resample exchanges single examples: leave out --packing (--padding_free is fine)"
         )
     check_metric(objective.name, config)
     whole = {"example", "step"} & set(objective.needs)
@@ -124,15 +124,15 @@ def check_settings(objective: Objective, config: SFTConfig, rewriting: Rewriting
         )
 
 
-def prepare_rewriting(
-    rewriting: Rewriting | None, dataset: SFTDataset, config: SFTConfig
-) -> Rewriting | None:
+def prepare_resampling(
+    resampling: Resampling | None, dataset: SFTDataset, config: SFTConfig
+) -> Resampling | None:
     """The same with the form of this dataset's answers, where answers are to be verified.
 
     Raises:
-        InputError: a training in which nothing could be rewritten, or rewritten rows never be trained on.
+        InputError: a training in which nothing could be resampled, or resampled rows never be trained on.
     """
-    if rewriting is None:
+    if resampling is None:
         return None
     rows = sum(1 for example in dataset if example.target_tokens)
     step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
@@ -141,25 +141,27 @@ def prepare_rewriting(
     )
     if epochs <= 1:
         raise InputError(
-            f"--rewrite changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
+            f"--resample changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
             "--num_train_epochs 2 or more"
         )
-    if rewriting.verify:
-        rewriting = replace(rewriting, answer_pattern=_pattern(dataset, rewriting.answer_pattern))
-    return rewriting
+    if resampling.verify:
+        resampling = replace(
+            resampling, answer_pattern=_pattern(dataset, resampling.answer_pattern)
+        )
+    return resampling
 
 
-def _rewriting_trainer(
-    rewriting: Rewriting, dataset: SFTDataset, rows: list[Row], config: SFTConfig
+def _resampling_trainer(
+    resampling: Resampling, dataset: SFTDataset, rows: list[Row], config: SFTConfig
 ) -> Callable[..., ObjectiveTrainer]:
-    """The trainer that rewrites; adds to every row its number in the source."""
+    """The trainer that resamples; adds to every row its number in the source."""
     numbers = [i for i, example in enumerate(dataset) if example.target_tokens]
     for row, number in zip(rows, numbers, strict=True):
         row["row"] = number
-    rewriter = Rewriter(rewriting, rows=len(dataset), examples=len(rows), seed=config.seed)
+    resampler = Resampler(resampling, rows=len(dataset), examples=len(rows), seed=config.seed)
     return partial(
-        RewritingTrainer,
-        rewriter=rewriter,
+        ResamplingTrainer,
+        resampler=resampler,
         max_length=dataset.info.max_length,
         ends=turn_ends(dataset),
     )
@@ -169,7 +171,7 @@ def _pattern(dataset: SFTDataset, given: str | None) -> str:
     pattern = answers_of(dataset, given)
     if pattern is None:
         raise InputError(
-            f"--rewrite_verify: the completions of {dataset.info.name} end in no answer of a known form; "
+            f"--resample_verify: the completions of {dataset.info.name} end in no answer of a known form; "
             "give --answer_regex with one group that finds it"
         )
     return pattern

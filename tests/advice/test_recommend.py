@@ -66,7 +66,7 @@ def test_other_ways_to_better_targets_are_named_where_they_apply() -> None:
         return {w.code: w.text for w in recommend(prior, temperature=1.0).warnings}
 
     mixed = texts(prior_of(0.8, dispersion=0.2))["heterogeneous"]
-    assert "--scores" in mixed and "--rewrite" in mixed
+    assert "--scores" in mixed and "--resample" in mixed
     weak = texts(prior_of(0.05))["weak"]
     assert "advisor distill" in weak
     assert not {"weak", "heterogeneous"} & texts(prior_of(0.8)).keys()

@@ -18,6 +18,7 @@ import pytest
 from advisor.errors import InputError
 from harness.records.arm import Arm
 from harness.records.runs import Environment, Results, Score, read_run
+from harness.records.schemas import SCHEMA, first_id
 from tests.helpers.paths import ROOT
 from tests.helpers.records import SCORE, SPEC, make
 
@@ -58,7 +59,7 @@ OLD = Path(__file__).parent
 def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None:
     """A finished run is found under its id of today in the file of then: nothing is repeated."""
     run = read_run(path)
-    assert run.schema == 2 and run.error is None
+    assert run.schema == SCHEMA and run.error is None
     results = Results(tmp_path)
     copy = tmp_path / "runs" / path.name
     copy.parent.mkdir()
@@ -69,13 +70,28 @@ def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None
 
 def test_the_first_format_is_read_as_it_was_meant() -> None:
     old = read_run(OLD / "schema-1-rewritten.json")
-    assert old.spec.arm == Arm(objective="cadft(1)", targets="rewritten", learning_rate=0.0003)
+    assert old.spec.arm == Arm(objective="cadft(1)", targets="resampled", learning_rate=0.0003)
     assert old.spec.teachers is None
     taught = read_run(OLD / "schema-1-teacher.json")
     assert taught.spec.arm == Arm(
         objective="fire(sampled)", targets="rollouts", learning_rate=0.0003
     )
     assert taught.spec.teachers and taught.spec.tasks == ("ladder_chain",)
+
+
+def test_what_was_called_rewriting_is_read_as_resampling() -> None:
+    """Arm, plan and counts have one name, so that a finished study is asked for under it and runs nothing."""
+    old = read_run(OLD / "schema-2-rewritten.json")
+    assert old.spec.arm == Arm(objective="cadft(1)", targets="resampled(0.2)", learning_rate=0.001)
+    assert old.planned and old.planned["objectives"] == ["nll", "cadft(1)@resampled(0.2)"]
+    counts = {"steps": [4, 5, 7], "chosen": 18, "sampled": 10, "replaced": 10, "same": 0, "unfinished": 0,
+              "wrong": 0, "rows_resampled": 10, "trained_on_resampled": 6}  # fmt: skip
+    assert old.prior and old.prior["resampling"] == counts and "rewriting" not in old.prior
+
+
+@pytest.mark.parametrize("path", sorted(OLD.glob("schema-1-*.json")), ids=lambda path: path.stem)
+def test_the_id_of_the_first_format_is_found_again(path: Path) -> None:
+    assert first_id(read_run(path).spec) == json.loads(path.read_text())["id"]
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
@@ -159,7 +175,7 @@ def test_fields_of_newer_versions_are_left_out(tmp_path: Path) -> None:
      ("[1, 2]", "not a whole record"),
      ('{"model_type": "llama"}', "not a whole record"), ('{"schema": 1}', "not a whole record"),
      ("\udcff", "not a whole record"), ("[" * 100_000, "not a whole record"),
-     ('{"schema": 3, "spec": {}}', "format 3 is not among the formats 1 to 2")],
+     ('{"schema": 4, "spec": {}}', "format 4 is not among the formats 1 to 3")],
     ids=["empty", "cut", "list", "foreign", "only a schema", "not UTF-8", "deep", "newer"],
 )  # fmt: skip
 def test_a_broken_file_is_named_in_one_line(tmp_path: Path, text: str, says: str) -> None:

@@ -205,7 +205,7 @@ def test_studies_alike_but_for_their_training_are_told_apart() -> None:
 
 
 def test_only_arms_on_the_demonstrations_stand_over_their_mean_p() -> None:
-    arms = ("nll", "neg_p", "neg_p@own", "opd", "cadft(1)@rewritten")
+    arms = ("nll", "neg_p", "neg_p@own", "opd", "cadft(1)@resampled")
     study = study_of(objectives=arms, teachers=taught_by("big"), full=True)
     runs = [replace(run, prior=PRIOR) for run in play(study, lambda *_: flat(0.5))]
     evidence = Evidence(study=study, runs=tuple(runs))

@@ -289,7 +289,10 @@ def test_budgets(text: str, seconds: float) -> None:
         (["--tasks", "ladder_chian"], "task ladder_chian"),
         (["--per_device_train_batch_size", "0"], "give a number above 0"),
         (["--num_train_epochs", "x"], "num_train_epochs"),
-        (["--objectives", "cadft@rewritten"], "--objectives cadft(1)@rewritten: rewriting changes"),
+        (
+            ["--objectives", "cadft@resampled"],
+            "--objectives cadft(1)@resampled: resampling changes",
+        ),
         (["--learning_rates", "inf"], "inf: expected a finite number"),
         (["--save_strategy", "epoch"], "--save_strategy cannot be set: models are not kept"),
         (["--resume-from-checkpoint", "true"], "goes on by itself"),
@@ -324,12 +327,12 @@ def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None
 @pytest.mark.parametrize(
     ("arm", "settings", "says"),
     [
-        ("cadft@rewritten", {"num_train_epochs": "1"}, "seen twice (epochs: 1)"),
-        ("cadft@rewritten", {"max_steps": "3", "num_train_epochs": "9"}, "(epochs: 0.75)"),
-        ("cadft@rewritten", {"num_train_epochs": "2", "packing": "true"}, "leave out --packing"),
+        ("cadft@resampled", {"num_train_epochs": "1"}, "seen twice (epochs: 1)"),
+        ("cadft@resampled", {"max_steps": "3", "num_train_epochs": "9"}, "(epochs: 0.75)"),
+        ("cadft@resampled", {"num_train_epochs": "2", "packing": "true"}, "leave out --packing"),
         ("cadft", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
         ("cadft@own", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
-        ("cadft@rewritten", {"num_train_epochs": "2"}, None),
+        ("cadft@resampled", {"num_train_epochs": "2"}, None),
         ("dpo", {"packing": "true", "packing_strategy": "wrapped"}, None),
     ],
 )
@@ -350,7 +353,7 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
         refuse_arms(labels, training, problem)
     text = str(refusal.value)
     assert text.startswith(f"--objectives {labels[1]}: ") and says in text
-    assert "--rewrite" not in text and "\n" not in text
+    assert "--resample" not in text and "\n" not in text
 
 
 def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> None:

@@ -35,16 +35,16 @@ PAIRS = [
     [
         ("dpo", "dpo"), ("DPO(0.10)", "dpo"), ("dpo(beta=0.5)", "dpo(0.5)"), ("sft", "nll"),
         ("dft@own", "neg_p@own"), ("-p@own(4)", "neg_p@own"), ("nll@own(16)", "nll@own(16)"),
-        ("threshold(0.3)@own", "threshold(0.3)@own"), ("cadft@rewritten", "cadft(1)@rewritten"),
-        ("cadft@rewritten(0.005)", "cadft(1)@rewritten"),
-        ("cadft@rewritten(.1)", "cadft(1)@rewritten(0.1)"),
+        ("threshold(0.3)@own", "threshold(0.3)@own"), ("cadft@resampled", "cadft(1)@resampled"),
+        ("cadft@resampled(0.005)", "cadft(1)@resampled"),
+        ("cadft@resampled(.1)", "cadft(1)@resampled(0.1)"),
         ("OPD", "opd"), ("opd( sampled )", "opd(sampled)"), ("fire()", "fire"),
         ("fire(percentile=20)", "fire"), ("fire(beta=0,sampled)", "fire(sampled, beta=0)"),
         ("fire(per_teacher)", "fire(per_teacher)"), ("fire(percentile=50.0)", "fire(percentile=50)"),
         ("fire(alpha=0.12345678)", "fire(alpha=0.12345678)"), ("dpo(0.12345678)", "dpo(0.12345678)"),
-        ("cadft@rewritten(0.12345678)", "cadft(1)@rewritten(0.12345678)"),
+        ("cadft@resampled(0.12345678)", "cadft(1)@resampled(0.12345678)"),
         ("opd (sampled)", "opd(sampled)"), ("OPD ()", "opd"), ("dpo (0.5)", "dpo(0.5)"),
-        ("nll@own (8)", "nll@own(8)"), ("cadft@rewritten (0.1)", "cadft(1)@rewritten(0.1)"),
+        ("nll@own (8)", "nll@own(8)"), ("cadft@resampled (0.1)", "cadft(1)@resampled(0.1)"),
         ("fire (alpha=-0)", "fire(alpha=0)"), ("fire(beta=-0.0)", "fire(beta=0)"),
     ],
 )  # fmt: skip
@@ -58,8 +58,9 @@ def test_methods_are_read_and_written(text: str, label: str) -> None:
     [
         ("dpo(0)", "above 0"), ("dpo(nan)", "above 0"), ("dpo(x)", "not a number"), ("dft@mine", "own(K)"),
         ("dft@own(0)", "own(K)"), ("dft@own(1.5)", "own(K)"), ("dpo@own", "unknown objective"),
-        ("nll@rewritten", "second stage of cadft"), ("cadft@rewritten(0)", "at most 1"),
-        ("cadft@rewritten(10%)", "not a number"), ("opd(alpha=1)", "opd takes sampled"),
+        ("cadft@rewritten(0.1)", "objective cadft@rewritten(0.1): rewritten is now resampled"),
+        ("nll@resampled", "second stage of cadft"), ("cadft@resampled(0)", "at most 1"),
+        ("cadft@resampled(10%)", "not a number"), ("opd(alpha=1)", "opd takes sampled"),
         ("fire(1)", "fire takes sampled, alpha=NUMBER"), ("fire(alpha)", "fire takes"),
         ("fire(percentile=x)", "not a number"), ("fire(alpha=1, alpha=2)", "'alpha=2'"),
         ("opd@own", "unknown objective"),
@@ -71,13 +72,13 @@ def test_what_is_no_method_is_refused(text: str, says: str) -> None:
     assert says in str(refusal.value) and "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize(("arm", "chosen"), [("cadft@rewritten", 3), ("cadft@rewritten(0.5)", 12)])
-def test_rewriting_takes_its_share_at_each_of_three_times(
+@pytest.mark.parametrize(("arm", "chosen"), [("cadft@resampled", 3), ("cadft@resampled(0.5)", 12)])
+def test_resampling_takes_its_share_at_each_of_three_times(
     arm: str, chosen: int, model_folder: Path
 ) -> None:
     spec = spec_of(arm, per_device_train_batch_size=8, max_steps=6)
     _, found = fit(spec, problem_of(model_folder, read(PAIRS)))
-    assert len(found.rewriting["steps"]) == 3 and found.rewriting["chosen"] == chosen
+    assert len(found.resampling["steps"]) == 3 and found.resampling["chosen"] == chosen
 
 
 def test_settings_of_fire_reach_it_and_are_checked() -> None:

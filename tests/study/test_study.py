@@ -184,7 +184,7 @@ def test_runs_on_other_documents_are_not_compared() -> None:
 def test_arms_of_long_names_can_be_told_apart_in_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    arms = ("cadft(1)@rewritten(0.1)", "cadft(1)@rewritten(0.2)")
+    arms = ("cadft(1)@resampled(0.1)", "cadft(1)@resampled(0.2)")
     study = study_of(objectives=("nll", *arms))
     runs = play(study, lambda arm, _: flat(0.3 if arm == "base" else 0.6))
     console = Console(width=80, file=io.StringIO())

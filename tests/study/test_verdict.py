@@ -267,7 +267,7 @@ def test_arms_called_alike_are_told_apart_by_their_rate() -> None:
 
 @pytest.mark.parametrize(
     ("text", "objective", "targets"),
-    [("nll", "nll", "demonstrations"), ("cadft(1)@rewritten(0.1)", "cadft(1)", "rewritten(0.1)"),
+    [("nll", "nll", "demonstrations"), ("cadft(1)@resampled(0.1)", "cadft(1)", "resampled(0.1)"),
      ("dpo(0.5)", "dpo(0.5)", "pairs"), ("fire(sampled)", "fire(sampled)", "rollouts"),
      ("nll@own(8)", "nll", "own(8)"), ("base", "base", "demonstrations")],
 )  # fmt: skip

@@ -57,7 +57,7 @@ def train(command: str, model: Path, data: Path, out: Path, *flags: str) -> None
 PATHS: dict[str, tuple[str, ...]] = {
     "train": ("train",),
     "use_peft": ("train", "--use_peft"),
-    "rewrite": ("train", "--objective", "cadft", "--rewrite", "--max_steps", "8"),
+    "resample": ("train", "--objective", "cadft", "--resample", "--max_steps", "8"),
     "distill": ("distill", "--max_completion_length", "4", "--teacher"),
 }
 

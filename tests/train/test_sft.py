@@ -116,8 +116,8 @@ def test_refusals_are_one_line(
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--objective", "dft", "--rewrite"], "--objective cadft"),
-        (["--objective", "cadft", "--rewrite", "--packing", "true"], "leave out --packing"),
+        (["--objective", "dft", "--resample"], "--objective cadft"),
+        (["--objective", "cadft", "--resample", "--packing", "true"], "leave out --packing"),
         (["--report_to", "wandb"], "wandb"),
     ],
 )
@@ -129,14 +129,15 @@ def test_settings_are_refused_before_any_work(
     assert len(errors) == 1 and says in errors[0]
 
 
-REWRITE = ["--objective", "cadft", "--rewrite"]
+RESAMPLE = ["--objective", "cadft", "--resample"]
 
 
 @pytest.mark.parametrize(
     ("first", "then", "says"),
     [
-        (REWRITE, ["--objective", "cadft"], "with --rewrite, not without --rewrite: .* give --rewrite,"),
-        (["--objective", "cadft"], REWRITE, "without --rewrite, not with --rewrite: .* leave --rewrite out,"),
+        (RESAMPLE, ["--objective", "cadft"], "with --resample, not without --resample: .* give --resample,"),
+        (["--objective", "cadft"], RESAMPLE,
+         "without --resample, not with --resample: .* leave --resample out,"),
         (["--objective", "cadft"], [], r"with --objective cadft\(.*, not with --objective nll: "),
         ([], ["--objective", "threshold(10%)"], r"nll, not with --objective threshold\(10%\): "),
         (["--objective", "p_pow(2)"], ["--objective", "p_pow(3)"], r"with --objective p_pow\(2\), not with"),
@@ -177,7 +178,7 @@ def test_a_checkpoint_that_does_not_say_with_what_it_was_made_is_gone_on_from(
     assert later["stateful_callbacks"]["MadeWith"]["args"]["settings"]["--objective"] == "nll"
 
 
-@pytest.mark.parametrize("first", [[], REWRITE])
+@pytest.mark.parametrize("first", [[], RESAMPLE])
 def test_going_on_with_other_data_is_refused(
     capsys: Any, model_folder: Path, data: Path, tmp_path: Path, first: list[str]
 ) -> None:

@@ -1,24 +1,25 @@
-r"""CADFT's second stage: examples that stay incompatible are rewritten by the model while it trains.
+r"""CADFT's second stage: the model samples the targets of incompatible examples anew while it trains.
 
 An example's compatibility is its mean NLL, standardised over the optimiser step. Where its moving average
 stays among the highest, the model writes a new target from the prompt alone, by nucleus sampling (p 0.9,
 T 0.7), which replaces the old one with probability 0.5 (arXiv:2606.11206, from secondary notes; no code).
 
-The published times, the first rewriting after 3000 steps and then every 1000, never come in short runs: the
+The published times, the first resampling after 3000 steps and then every 1000, never come in short runs: the
 protocol that goes with them has 100,000 examples in batches of 256, 390 steps in one epoch, and 3000 steps
 are 768,000 examples. In one epoch moreover each example is seen once, so that a new target is never
 trained on. Here times are fractions of the training, 1/2 and every 1/6, in the published ratio of 3 to 1: a
-training of N steps rewrites before steps N/2, 2N/3 and 5N/6, and has to have more than one epoch.
+training of N steps resamples before steps N/2, 2N/3 and 5N/6, and has to have more than one epoch.
 
 What the notes leave open is decided so:
 
 - The average is of the standardised NLL, so that examples seen early and late can be compared; its decay is
   0.9 and it is divided by 1 - 0.9^visits, as Adam's are. After a replacement it begins anew.
 - The coin is tossed before the answer is sampled: the same distribution at half the cost.
-- The last target of an example is rewritten; an answer that does not end, or says nothing, is thrown away.
+- The last target of an example is resampled; an answer that does not end, or says nothing, is thrown away.
 - No answer is checked, as published; `verify` keeps only those with the final answer of the demonstration.
 
-Nothing here samples, trains or saves: `train_rewriting.py` does.
+Nothing here samples, trains or saves: `resampling_trainer.py` does. (`advisor rewrite` is another thing: it
+changes a dataset before a training, by hinted decoding.)
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rewriting:
-    """When and how examples are rewritten; the published values where there are any."""
+class Resampling:
+    """When and how targets are sampled anew; the published values where there are any."""
 
     warmup: float = 1 / 2
-    """Share of the optimiser steps before the first rewriting; published: 3000 steps."""
+    """Share of the optimiser steps before the first resampling; published: 3000 steps."""
     interval: float = 1 / 6
     """Share of the steps between two; published: 1000 steps."""
     share: float = 0.005
@@ -72,27 +73,27 @@ class Rewriting:
             ("decay", self.decay, 0.0, 0.9999),
         ):
             if not low <= value <= high:
-                raise InputError(f"rewriting: {name} = {value:g} lies outside {low:g} to {high:g}")
+                raise InputError(f"resampling: {name} = {value:g} lies outside {low:g} to {high:g}")
 
     def planned(self, number: int, steps: int) -> int:
-        """Optimiser steps, of `steps`, that rewriting `number`, counted from 0, comes after."""
+        """Optimiser steps, of `steps`, that resampling `number`, counted from 0, comes after."""
         return max(1, round(steps * (self.warmup + number * self.interval)))
 
 
-def read_rewriting(
-    rewrite: bool, verify: bool, answer_pattern: str | None, share: float | None = None
-) -> Rewriting | None:
+def read_resampling(
+    resample: bool, verify: bool, answer_pattern: str | None, share: float | None = None
+) -> Resampling | None:
     """What the flags of the command line ask for; InputError for parts of it without the whole."""
-    if rewrite and (verify or not answer_pattern):
-        share = Rewriting.share if share is None else share
-        return Rewriting(verify=verify, answer_pattern=answer_pattern, share=share)
-    if share is not None and not rewrite:
-        raise InputError("--rewrite_share says how much --rewrite writes: give --rewrite too")
-    if verify and not rewrite:
-        raise InputError("--rewrite_verify checks what --rewrite writes: give --rewrite too")
+    if resample and (verify or not answer_pattern):
+        share = Resampling.share if share is None else share
+        return Resampling(verify=verify, answer_pattern=answer_pattern, share=share)
+    if share is not None and not resample:
+        raise InputError("--resample_share says how much --resample samples: give --resample too")
+    if verify and not resample:
+        raise InputError("--resample_verify checks what --resample samples: give --resample too")
     if answer_pattern:
         raise InputError(
-            "--answer_regex is for --rewrite --rewrite_verify: give both, or leave it out"
+            "--answer_regex is for --resample --resample_verify: give both, or leave it out"
         )
     return None
 
@@ -144,7 +145,7 @@ def compatibility(
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What became of one example that was to be rewritten."""
+    """What became of one example that was to be resampled."""
 
     step: int
     """Optimiser steps done before it."""
@@ -160,20 +161,20 @@ class Attempt:
     """Text of the sampled one."""
 
 
-class Rewriter:
-    """Averages, rewritten rows and what happened: all that a rewriting remembers.
+class Resampler:
+    """Averages, resampled rows and what happened: all that a resampling remembers.
 
-    Its randomness is seeded by `seed` and the number of rewritings so far, so that this number is all the
+    Its randomness is seeded by `seed` and the number of resamplings so far, so that this number is all the
     random state there is to save.
     """
 
-    def __init__(self, settings: Rewriting, *, rows: int, examples: int, seed: int) -> None:
+    def __init__(self, settings: Resampling, *, rows: int, examples: int, seed: int) -> None:
         """`rows` in the source, of which `examples` are trained on."""
         self.settings = settings
         self.seed = seed
         self.count = max(1, round(settings.share * examples))
         self.averages = Averages(rows, settings.decay)
-        self.rewritten: dict[int, Row] = {}
+        self.resampled: dict[int, Row] = {}
         self.steps: list[int] = []
         self.chosen = 0
         self.trained = 0
@@ -184,10 +185,10 @@ class Rewriter:
         if len(rows):
             distinct, scores = compatibility(rows, nll)
             self.averages.update(distinct, scores)
-            self.trained += len(self.rewritten.keys() & set(distinct.tolist()))
+            self.trained += len(self.resampled.keys() & set(distinct.tolist()))
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether to rewrite now, after `step` of `steps` optimiser steps."""
+        """Whether to resample now, after `step` of `steps` optimiser steps."""
         return step >= self.settings.planned(len(self.steps), steps)
 
     def choose(self) -> tuple[list[int], list[int]]:
@@ -197,19 +198,20 @@ class Rewriter:
         return worst, [row for row in worst if coin.random() < self.settings.probability]
 
     def random(self, purpose: str) -> Random:
-        """A fresh random state of the next rewriting."""
+        """A fresh random state of the next resampling."""
+        # The word decides what is drawn: a new one would change every training.
         return Random(f"rewriting {self.seed} {len(self.steps)} {purpose}")
 
     def record(
         self, step: int, worst: Sequence[int], answers: Iterable[tuple[Attempt, Row]]
     ) -> None:
-        """Takes over what one rewriting sampled: replaced rows begin anew."""
+        """Takes over what one resampling sampled: replaced rows begin anew."""
         self.steps.append(step)
         self.chosen += len(worst)
         for attempt, row in answers:
             self.attempts.append(attempt)
             if attempt.outcome == REPLACED:
-                self.rewritten[attempt.row] = row
+                self.resampled[attempt.row] = row
                 self.averages.forget(attempt.row)
 
     def summary(self) -> dict[str, Any]:
@@ -220,8 +222,8 @@ class Rewriter:
             "chosen": self.chosen,
             "sampled": len(self.attempts),
             **{name: outcomes[name] for name in (REPLACED, SAME, UNFINISHED, WRONG)},
-            "rows_rewritten": len(self.rewritten),
-            "trained_on_rewritten": self.trained,
+            "rows_resampled": len(self.resampled),
+            "trained_on_resampled": self.trained,
         }
 
     def describe(self) -> str:
@@ -230,9 +232,9 @@ class Rewriter:
         times = ", ".join(map(str, self.steps))
         when = f" (after steps {times})" if times else ""
         return (
-            f"Rewriting fired {len(self.steps)} times{when}: {found['chosen']} examples chosen, "
+            f"Resampling fired {len(self.steps)} times{when}: {found['chosen']} examples chosen, "
             f"{found['sampled']} sampled anew, {found[REPLACED]} replaced, {found[SAME]} the same, "
-            f"{found[UNFINISHED]} unfinished, {found[WRONG]} with another answer; rewritten rows were "
+            f"{found[UNFINISHED]} unfinished, {found[WRONG]} with another answer; resampled rows were "
             f"trained on {self.trained} times."
         )
 
@@ -242,26 +244,35 @@ class Rewriter:
             "settings": {**asdict(self.settings), "seed": self.seed},
             "summary": self.summary(),
             "attempts": [asdict(attempt) for attempt in self.attempts],
-            "rewritten": list(self.rewritten.values()),
+            "resampled": list(self.resampled.values()),
             "sums": self.averages.sums.tolist(),
             "visits": self.averages.visits.tolist(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Goes on from a `state()`; ValueError where it is one of other settings or data."""
+        state = _of_today(state)
         same = state["settings"] == {**asdict(self.settings), "seed": self.seed}
         if not same or len(state["sums"]) != len(self.averages.sums):
             raise ValueError("other settings or another dataset")
         summary = state["summary"]
         self.steps, self.chosen = list(summary["steps"]), summary["chosen"]
-        self.trained = summary["trained_on_rewritten"]
+        self.trained = summary["trained_on_resampled"]
         self.attempts = [Attempt(**attempt) for attempt in state["attempts"]]
-        self.rewritten = {row["row"]: row for row in state["rewritten"]}
+        self.resampled = {row["row"]: row for row in state["resampled"]}
         self.averages.sums = np.array(state["sums"])
         self.averages.visits = np.array(state["visits"], dtype=np.int64)
 
 
-def rewrite(row: Row, start: int, answer: list[int]) -> Row:
+def _of_today(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A state that may have been saved when resampling was called rewriting."""
+    found = {key.replace("rewritten", "resampled"): value for key, value in state.items()}
+    counts = found["summary"].items()
+    found["summary"] = {key.replace("rewritten", "resampled"): value for key, value in counts}
+    return found
+
+
+def with_answer(row: Row, start: int, answer: list[int]) -> Row:
     """The row with `answer`, which ends a turn, from `start` on."""
     return {
         "input_ids": row["input_ids"][:start] + answer,

@@ -1,4 +1,4 @@
-"""CADFT's second stage: who is rewritten, when, with what; and that a killed training goes on as it was."""
+"""CADFT's second stage: who is resampled, when, with what; and that a killed training goes on as it was."""
 
 import json
 import logging
@@ -18,22 +18,22 @@ from advisor.errors import InputError
 from advisor.model.load import load_model
 from advisor.objectives.table import TokenStats, get_objective
 from harness.cli.main import main
-from harness.train import cadft_trainer as train_rewriting
-from harness.train.cadft import (
+from harness.train import resampling_trainer
+from harness.train.checkpoints import newest_checkpoint, refuse_others
+from harness.train.resampling import (
     Attempt,
     Averages,
-    Rewriter,
-    Rewriting,
+    Resampler,
+    Resampling,
     compatibility,
-    read_rewriting,
+    read_resampling,
 )
-from harness.train.cadft_trainer import STATE
-from harness.train.checkpoints import newest_checkpoint
+from harness.train.resampling_trainer import STATE
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import read_settings
-from tests.helpers.cadft import EOS, build, demonstrations, eager_model, trained
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import kill_once
+from tests.helpers.resampling import EOS, build, demonstrations, eager_model, trained
 from tests.helpers.training import weights
 
 
@@ -74,22 +74,22 @@ def test_averages_are_weighted_means_of_the_scores() -> None:
 
 @pytest.mark.parametrize(("steps", "expected"), [(12, [6, 8, 10]), (60, [30, 40, 50]), (1, [])])
 def test_times_are_fractions_of_the_training(steps: int, expected: list[int]) -> None:
-    rewriter = Rewriter(Rewriting(), rows=1, examples=1, seed=0)
+    resampler = Resampler(Resampling(), rows=1, examples=1, seed=0)
     for step in range(steps):
-        if rewriter.due(step, steps):
-            rewriter.record(step, [], [])
-    assert rewriter.steps == expected
+        if resampler.due(step, steps):
+            resampler.record(step, [], [])
+    assert resampler.steps == expected
 
 
 def test_the_published_times_are_the_defaults_of_a_training_of_6000_steps() -> None:
-    assert [Rewriting().planned(number, 6000) for number in range(3)] == [3000, 4000, 5000]
+    assert [Resampling().planned(number, 6000) for number in range(3)] == [3000, 4000, 5000]
 
 
 def test_the_coin_falls_for_half_and_again_the_same() -> None:
     def chosen(seed: int) -> list[int]:
-        rewriter = Rewriter(Rewriting(share=0.5), rows=1000, examples=1000, seed=seed)
-        rewriter.averages.update(np.arange(1000), np.arange(1000.0))
-        worst, fallen = rewriter.choose()
+        resampler = Resampler(Resampling(share=0.5), rows=1000, examples=1000, seed=seed)
+        resampler.averages.update(np.arange(1000), np.arange(1000.0))
+        worst, fallen = resampler.choose()
         assert worst == list(range(999, 499, -1)) and set(fallen) < set(worst)
         return fallen
 
@@ -102,54 +102,54 @@ def attempt(row: int, outcome: str) -> Attempt:
 
 
 def test_only_replaced_rows_change_and_begin_anew() -> None:
-    def fresh() -> Rewriter:
-        return Rewriter(Rewriting(share=0.5), rows=4, examples=4, seed=0)
+    def fresh() -> Resampler:
+        return Resampler(Resampling(share=0.5), rows=4, examples=4, seed=0)
 
-    rewriter = fresh()
-    rewriter.observe(np.array([0, 1, 2, 3]), np.array([1.0, 2.0, 3.0, 4.0]))
+    resampler = fresh()
+    resampler.observe(np.array([0, 1, 2, 3]), np.array([1.0, 2.0, 3.0, 4.0]))
     new = {"row": 3, "input_ids": [4], "labels": [4], "terminator": [1]}
     answers = [(attempt(3, "replaced"), new), (attempt(2, "unfinished"), {**new, "row": 2})]
-    rewriter.record(3, [3, 2], answers)
-    assert rewriter.rewritten == {3: new} and rewriter.choose()[0] == [2, 1]
-    rewriter.observe(np.array([3, 1]), np.array([1.0, 2.0]))
+    resampler.record(3, [3, 2], answers)
+    assert resampler.resampled == {3: new} and resampler.choose()[0] == [2, 1]
+    resampler.observe(np.array([3, 1]), np.array([1.0, 2.0]))
     expected = {"steps": [3], "chosen": 2, "sampled": 2, "replaced": 1, "same": 0, "unfinished": 1,
-                "wrong": 0, "rows_rewritten": 1, "trained_on_rewritten": 1}  # fmt: skip
-    assert rewriter.summary() == expected
+                "wrong": 0, "rows_resampled": 1, "trained_on_resampled": 1}  # fmt: skip
+    assert resampler.summary() == expected
     again = fresh()
-    again.restore(json.loads(json.dumps(rewriter.state())))
-    assert again.state() == rewriter.state() and again.choose() == rewriter.choose()
+    again.restore(json.loads(json.dumps(resampler.state())))
+    assert again.state() == resampler.state() and again.choose() == resampler.choose()
 
 
-def test_the_last_turn_is_what_is_rewritten() -> None:
+def test_the_last_turn_is_what_is_resampled() -> None:
     row = {"labels": [-100, 5, 2, -100, -100, 6, 7, 2, -100]}
     assert last_target(row["labels"]) == (5, 8)
     assert last_target([4, 5, 6]) == (1, 3)
 
 
-def test_rewritten_rows_are_trained_on_and_recorded(tmp_path: Path) -> None:
+def test_resampled_rows_are_trained_on_and_recorded(tmp_path: Path) -> None:
     trainer = trained(tmp_path)
-    rewriter, found = trainer.rewriter, trainer.rewriter.summary()
+    resampler, found = trainer.resampler, trainer.resampler.summary()
     assert found["steps"] == [5, 9, 13, 16] and found["chosen"] == 4 * 5
     assert found["sampled"] == sum(found[k] for k in ("replaced", "same", "unfinished", "wrong"))
-    assert found["replaced"] >= 3 and found["wrong"] == 0 and found["trained_on_rewritten"] >= 3
+    assert found["replaced"] >= 3 and found["wrong"] == 0 and found["trained_on_resampled"] >= 3
     own = {row["row"]: row for row in demonstrations()}
-    for number, row in rewriter.rewritten.items():
+    for number, row in resampler.resampled.items():
         start, stop = last_target(own[number]["labels"])
         assert row["input_ids"][:start] == own[number]["input_ids"][:start]
         answer = row["input_ids"][start:]
         assert answer == row["labels"][start:] != own[number]["input_ids"][start:stop]
         assert answer[-1] == EOS and len(answer) > 1 and row["terminator"][-1] == 1
         assert set(row["labels"][:start]) == {-100}
-    curve = [entry["rewritten"] for entry in trainer.state.log_history if "rewritten" in entry]
-    assert curve[4] == 0 < curve[5] and curve[-1] == len(rewriter.rewritten)
-    never = trained(tmp_path, Rewriting(warmup=1.0))
-    assert never.rewriter.summary()["steps"] == []
+    curve = [entry["resampled"] for entry in trainer.state.log_history if "resampled" in entry]
+    assert curve[4] == 0 < curve[5] and curve[-1] == len(resampler.resampled)
+    never = trained(tmp_path, Resampling(warmup=1.0))
+    assert never.resampler.summary()["steps"] == []
     assert (weights(never) - weights(trainer)).abs().max() > 1e-3
 
 
 def test_the_worst_averages_of_the_step_are_chosen(tmp_path: Path) -> None:
     """All rows in every step: the averages are those of the mean NLL, computed here from the logits."""
-    settings = Rewriting(warmup=0.5, interval=1.0, share=0.1, probability=1.0)
+    settings = Resampling(warmup=0.5, interval=1.0, share=0.1, probability=1.0)
     trainer = trained(tmp_path, settings, max_steps=2, learning_rate=0.0,
                       per_device_train_batch_size=12, gradient_accumulation_steps=4)  # fmt: skip
     model, means = eager_model(), {}
@@ -162,8 +162,8 @@ def test_the_worst_averages_of_the_step_are_chosen(tmp_path: Path) -> None:
     c = np.array(list(means.values()))
     expected = dict(zip(means, (c - c.mean()) / c.std(), strict=True))
     worst = sorted(means, key=means.__getitem__)[-5:]
-    attempts = {attempt.row: attempt.average for attempt in trainer.rewriter.attempts}
-    assert set(attempts) == set(worst) and trainer.rewriter.steps == [1]
+    attempts = {attempt.row: attempt.average for attempt in trainer.resampler.attempts}
+    assert set(attempts) == set(worst) and trainer.resampler.steps == [1]
     for number, average in attempts.items():
         assert average == pytest.approx(expected[number], rel=1e-3)
 
@@ -219,25 +219,25 @@ def test_ranks_without_a_chosen_row_gather_weights_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gathered, trainer = [], build(tmp_path)
-    original = train_rewriting.unwrap_model_for_generation
+    original = resampling_trainer.unwrap_model_for_generation
 
     def noted(*args: Any) -> Any:
         gathered.append(args)
         return original(*args)
 
-    monkeypatch.setattr(train_rewriting, "unwrap_model_for_generation", noted)
+    monkeypatch.setattr(resampling_trainer, "unwrap_model_for_generation", noted)
     assert list(trainer.sampled([], "rank 1")) == [] and len(gathered) == 1
 
 
 def test_verified_answers_have_the_demonstrations_answer(tmp_path: Path) -> None:
-    settings = Rewriting(warmup=0.3, interval=0.1, share=0.3, probability=1.0)
-    free = trained(tmp_path, settings).rewriter.summary()
+    settings = Resampling(warmup=0.3, interval=0.1, share=0.3, probability=1.0)
+    free = trained(tmp_path, settings).resampler.summary()
     pattern = r"([a-m])\s*$"
-    checked = Rewriting(**{**vars(settings), "verify": True, "answer_pattern": pattern})
+    checked = Resampling(**{**vars(settings), "verify": True, "answer_pattern": pattern})
     trainer = trained(tmp_path, checked)
-    found = trainer.rewriter.summary()
+    found = trainer.resampler.summary()
     assert found["wrong"] > 0 == free["wrong"] and 0 < found["replaced"] < free["replaced"]
-    for attempt in trainer.rewriter.attempts:
+    for attempt in trainer.resampler.attempts:
         same = attempt.before.split()[-1:] == attempt.after.split()[-1:]
         assert same == (attempt.outcome in ("replaced", "same")) or attempt.outcome == "unfinished"
 
@@ -246,17 +246,17 @@ def test_padding_free_and_how_a_step_is_cut_up_change_nothing(tmp_path: Path) ->
     whole = trained(tmp_path)
     flat = trained(tmp_path, padding_free=True, max_length=None)
     cut = trained(tmp_path, per_device_train_batch_size=2, gradient_accumulation_steps=4)
-    assert whole.rewriter.rewritten
+    assert whole.resampler.resampled
     for other in (flat, cut):
-        assert other.rewriter.summary() == whole.rewriter.summary()
-        assert other.rewriter.rewritten == whole.rewriter.rewritten
+        assert other.resampler.summary() == whole.resampler.summary()
+        assert other.resampler.resampled == whole.resampler.resampled
         torch.testing.assert_close(weights(other), weights(whole), rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
 def test_killed_and_resumed_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.helpers.cadft", str(tmp_path / "cut")]
+    command = [sys.executable, "-m", "tests.helpers.resampling", str(tmp_path / "cut")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
     saved = {"save_strategy": "steps", "save_steps": 1, "max_steps": 18}
     whole = trained(tmp_path / "whole", **saved)
@@ -264,23 +264,54 @@ def test_killed_and_resumed_is_equal_to_the_last_bit(tmp_path: Path) -> None:
     folder = newest_checkpoint(str(tmp_path / "cut"))
     assert folder and not (tmp_path / "cut" / "checkpoint-18").exists()
     before = json.loads((Path(folder) / STATE).read_text())
-    assert before["rewritten"] and 1 <= len(before["summary"]["steps"]) < 4
+    assert before["resampled"] and 1 <= len(before["summary"]["steps"]) < 4
     again = build(tmp_path / "cut", **saved)
     again.train(resume_from_checkpoint=folder)
     assert torch.equal(weights(again), weights(whole))
-    assert again.rewriter.state() == whole.rewriter.state()
-    assert again.rewriter.rewritten == whole.rewriter.rewritten
-    assert len(again.rewriter.steps) == 4
+    assert again.resampler.state() == whole.resampler.state()
+    assert again.resampler.resampled == whole.resampler.resampled
+    assert len(again.resampler.steps) == 4
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     saved = {"save_strategy": "steps", "save_steps": 4, "max_steps": 4}
     trained(tmp_path, **saved)
     with pytest.raises(InputError, match="settings"):
-        build(tmp_path, Rewriting(), **saved).train(resume_from_checkpoint=True)
+        build(tmp_path, Resampling(), **saved).train(resume_from_checkpoint=True)
     (tmp_path / "checkpoint-4" / STATE).unlink()
-    with pytest.raises(InputError, match=r"made without --rewrite .*leave --rewrite out"):
+    with pytest.raises(InputError, match=r"made without --resample .*leave --resample out"):
         build(tmp_path, **saved).train(resume_from_checkpoint=True)
+
+
+def test_a_training_stopped_under_the_old_name_goes_on_to_the_last_bit(tmp_path: Path) -> None:
+    """The word was rewriting: in the name of the state's file, and in its keys."""
+    saved = {"save_strategy": "steps", "save_steps": 9, "max_steps": 18}
+    whole = trained(tmp_path / "whole", **saved)
+    folder = tmp_path / "whole" / "checkpoint-9"
+    state = json.loads((folder / STATE).read_text())
+    assert state["resampled"] and state["summary"]["rows_resampled"]
+    state["rewritten"], summary = state.pop("resampled"), state["summary"]
+    for name in ("rows", "trained_on"):
+        summary[f"{name}_rewritten"] = summary.pop(f"{name}_resampled")
+    (folder / STATE).unlink()
+    (folder / "rewriting.json").write_text(json.dumps(state))
+    again = build(tmp_path / "again", **saved)
+    again.train(resume_from_checkpoint=str(folder))
+    assert torch.equal(weights(again), weights(whole))
+    assert again.resampler.state() == whole.resampler.state()
+
+
+def test_flags_of_an_older_checkpoint_are_compared_under_their_names_of_today(
+    tmp_path: Path,
+) -> None:
+    made = {"args": {"settings": {"--rewrite": True, "--rewrite_share": 0.1}}, "attributes": {}}
+    state = {"global_step": 1, "stateful_callbacks": {"MadeWith": made}}
+    (tmp_path / "trainer_state.json").write_text(json.dumps(state))
+    same = {"--resample": True, "--resample_share": 0.1}
+    refuse_others(str(tmp_path), same)
+    for other in ({"--resample": False}, {"--resample_share": 0.2}):
+        with pytest.raises(InputError, match="was made with --resample"):
+            refuse_others(str(tmp_path), {**same, **other})
 
 
 SOURCE = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: i % 7])} for i in range(40)]
@@ -295,7 +326,7 @@ def from_source(
     words = ["--output_dir", str(tmp_path), "--save_strategy", "no", *quick, *flags]
     settings_, _ = read_settings(words, {"disable_tqdm": True})
     return build_trainer(
-        loaded, dataset, get_objective(objective), settings_, rewriting=Rewriting(**settings)
+        loaded, dataset, get_objective(objective), settings_, resampling=Resampling(**settings)
     )
 
 
@@ -304,13 +335,13 @@ def test_rows_keep_their_source_numbers(model_folder: Path, tmp_path: Path) -> N
     numbers = [i for i, row in enumerate(SOURCE) if row["completion"]]
     assert trainer.train_dataset["row"] == numbers != list(range(len(numbers)))
     trainer.train()
-    for attempt in trainer.rewriter.attempts:
+    for attempt in trainer.resampler.attempts:
         assert attempt.before == SOURCE[attempt.row]["completion"]
-    assert trainer.rewriter.attempts
+    assert trainer.resampler.attempts
     trainer.save_model()
     trainer.create_model_card()
-    assert f"{len(trainer.rewriter.attempts)} sampled anew" in (tmp_path / "README.md").read_text()
-    assert json.loads((tmp_path / STATE).read_text())["summary"] == trainer.rewriter.summary()
+    assert f"{len(trainer.resampler.attempts)} sampled anew" in (tmp_path / "README.md").read_text()
+    assert json.loads((tmp_path / STATE).read_text())["summary"] == trainer.resampler.summary()
 
 
 @pytest.mark.parametrize(
@@ -333,20 +364,20 @@ def test_refusals(
 
 
 def test_flags_make_settings() -> None:
-    assert read_rewriting(False, False, None) is None
-    assert read_rewriting(True, False, None) == Rewriting()
-    assert read_rewriting(True, True, "x(.)") == Rewriting(verify=True, answer_pattern="x(.)")
-    assert read_rewriting(True, False, None, 0.1) == Rewriting(share=0.1)
-    with pytest.raises(InputError, match="--rewrite_share"):
-        read_rewriting(False, False, None, 0.1)
+    assert read_resampling(False, False, None) is None
+    assert read_resampling(True, False, None) == Resampling()
+    assert read_resampling(True, True, "x(.)") == Resampling(verify=True, answer_pattern="x(.)")
+    assert read_resampling(True, False, None, 0.1) == Resampling(share=0.1)
+    with pytest.raises(InputError, match="--resample_share"):
+        read_resampling(False, False, None, 0.1)
     for verify, pattern in ((True, None), (False, "x")):
-        with pytest.raises(InputError, match="--rewrite"):
-            read_rewriting(False, verify, pattern)
+        with pytest.raises(InputError, match="--resample"):
+            read_resampling(False, verify, pattern)
     with pytest.raises(InputError, match="--answer_regex"):
-        read_rewriting(True, False, "x")
+        read_resampling(True, False, "x")
 
 
-def test_advisor_train_rewrites_and_says_so(
+def test_advisor_train_resamples_and_says_so(
     model_folder: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -357,8 +388,12 @@ def test_advisor_train_rewrites_and_says_so(
     flags = ["--objective", "cadft", "--max_steps", "20", "--per_device_train_batch_size", "8", "--report_to",
              "none", "--output_dir", str(tmp_path / "out"), "--disable_tqdm", "true"]  # fmt: skip
     words = ["train", str(model_folder), str(data), *flags]
-    assert main([*words, "--rewrite", "--rewrite_share", "0.5"]) == 0
-    assert "Rewriting fired 3 times (after steps 10, 13, 17)" in " ".join(
+    for old in ("--rewrite", "--rewrite_share=0.5", "--rewrite-verify"):
+        assert main([*words, old]) == 2
+        flag = old.partition("=")[0].replace("-v", "_v")
+        assert f"{flag} is now {flag.replace('rewrite', 'resample')}" in capsys.readouterr().err
+    assert main([*words, "--resample", "--resample_share", "0.5"]) == 0
+    assert "Resampling fired 3 times (after steps 10, 13, 17)" in " ".join(
         capsys.readouterr().err.split()
     )
     answered = sum(bool(row["completion"]) for row in SOURCE)
@@ -367,8 +402,8 @@ def test_advisor_train_rewrites_and_says_so(
     monkeypatch.setattr(
         "harness.cli.training_commands.measure", None
     )  # refused before the prior is measured
-    for bad, why in ((["--rewrite_verify"], "give --rewrite too"),
-                     (["--rewrite", "--rewrite_verify"], "no answer of a known form"),
-                     (["--rewrite", "--max_steps", "1"], "no example is seen twice")):  # fmt: skip
+    for bad, why in ((["--resample_verify"], "give --resample too"),
+                     (["--resample", "--resample_verify"], "no answer of a known form"),
+                     (["--resample", "--max_steps", "1"], "no example is seen twice")):  # fmt: skip
         assert main([*words, *bad]) == 2
         assert why in " ".join(capsys.readouterr().err.split())

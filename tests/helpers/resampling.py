@@ -1,6 +1,6 @@
 """Trainings with CADFT's second stage, of a tiny model that ends its answers early.
 
-`python -m tests.helpers.cadft FOLDER` trains one that saves every step, to be killed.
+`python -m tests.helpers.resampling FOLDER` trains one that saves every step, to be killed.
 """
 
 import sys
@@ -10,8 +10,8 @@ from typing import Any
 from datasets import Dataset
 
 from advisor.objectives.table import get_objective
-from harness.train.cadft import Rewriter, Rewriting
-from harness.train.cadft_trainer import RewritingTrainer
+from harness.train.resampling import Resampler, Resampling
+from harness.train.resampling_trainer import ResamplingTrainer
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 from tests.helpers.training import config, rows
 
@@ -22,7 +22,7 @@ def eager_model() -> Any:
     """A tiny model that ends one answer in five or so at every token."""
     model = tiny_model(initializer_range=0.3)
     model.generation_config.eos_token_id = EOS
-    model.generation_config.update(do_sample=True, top_k=2)  # for its users, not for rewriting
+    model.generation_config.update(do_sample=True, top_k=2)  # for its users, not for resampling
     return model
 
 
@@ -36,12 +36,12 @@ def demonstrations(count: int = 48) -> list[dict[str, Any]]:
 
 
 def build(
-    folder: Path, settings: Rewriting | None = None, *, ends: Any = (EOS,), **changes: Any
-) -> RewritingTrainer:
-    settings = settings or Rewriting(warmup=0.3, interval=0.2, share=0.1)
+    folder: Path, settings: Resampling | None = None, *, ends: Any = (EOS,), **changes: Any
+) -> ResamplingTrainer:
+    settings = settings or Resampling(warmup=0.3, interval=0.2, share=0.1)
     data = demonstrations()
-    return RewritingTrainer(
-        rewriter=Rewriter(settings, rows=3 * len(data), examples=len(data), seed=0),
+    return ResamplingTrainer(
+        resampler=Resampler(settings, rows=3 * len(data), examples=len(data), seed=0),
         max_length=24,
         ends=ends,
         objective=get_objective("cadft"),
@@ -52,7 +52,7 @@ def build(
     )
 
 
-def trained(folder: Path, settings: Rewriting | None = None, **changes: Any) -> RewritingTrainer:
+def trained(folder: Path, settings: Resampling | None = None, **changes: Any) -> ResamplingTrainer:
     trainer = build(folder, settings, **changes)
     trainer.train()
     return trainer

@@ -1,4 +1,4 @@
-"""Training with CADFT's second stage (see `targets.py`): samples, exchanges rows, saves and resumes."""
+"""Training with CADFT's second stage (see `resampling.py`): samples, exchanges rows, saves and resumes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.generate.decoding import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
-from harness.train.cadft import (
+from harness.train.objective_trainer import ObjectiveTrainer
+from harness.train.resampling import (
     REPLACED,
     SAME,
     UNFINISHED,
     WRONG,
     Attempt,
-    Rewriter,
+    Resampler,
     Row,
-    rewrite,
+    with_answer,
 )  # fmt: skip
-from harness.train.objective_trainer import ObjectiveTrainer
 
-STATE = "rewriting.json"
-"""File beside a saved model: what was rewritten, and what a resumed training goes on from."""
+STATE = "resampling.json"
+"""File beside a saved model: what was resampled, and what a resumed training goes on from."""
+OLD_STATE = "rewriting.json"
+"""Its name when resampling was called rewriting."""
 
 
-class RewritingTrainer(ObjectiveTrainer):
-    """ObjectiveTrainer whose worst examples are rewritten; its rows have a column `row`.
+class ResamplingTrainer(ObjectiveTrainer):
+    """ObjectiveTrainer whose worst examples are resampled; its rows have a column `row`.
 
-    The dataset stays as it is: rewritten rows take the place of their old ones as a step's batches are
+    The dataset stays as it is: resampled rows take the place of their old ones as a step's batches are
     drawn. So they are the same whether batches were fetched ahead, by other processes, or after resuming.
     """
 
@@ -50,7 +52,7 @@ class RewritingTrainer(ObjectiveTrainer):
     def __init__(
         self,
         *args: Any,
-        rewriter: Rewriter,
+        resampler: Resampler,
         max_length: int,
         ends: Collection[int],
         **kwargs: Any,
@@ -59,10 +61,10 @@ class RewritingTrainer(ObjectiveTrainer):
         super().__init__(*args, **kwargs)
         if self.is_fsdp_enabled:
             raise InputError(
-                "rewriting generates while it trains, which FSDP's sharded weights do not allow: use "
+                "resampling generates while it trains, which FSDP's sharded weights do not allow: use "
                 "DDP or DeepSpeed"
             )
-        self.rewriter = rewriter
+        self.resampler = resampler
         self.max_length = max_length
         rows = list(self.train_dataset)
         self._place = {row["row"]: place for place, row in enumerate(rows)}
@@ -72,106 +74,109 @@ class RewritingTrainer(ObjectiveTrainer):
         own = stops_of(self.model, self.processing_class)
         self._ends = set(ends) or own
         self._stops = self._ends | own
-        pattern = rewriter.settings.answer_pattern
-        self._answer = compile_pattern(pattern) if rewriter.settings.verify and pattern else None
+        pattern = resampler.settings.answer_pattern
+        self._answer = compile_pattern(pattern) if resampler.settings.verify and pattern else None
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As Trainer's; the rewriting, too, goes on from the checkpoint."""
+        """As Trainer's; the resampling, too, goes on from the checkpoint."""
         folder = resume_from_checkpoint
         if resume_from_checkpoint is True:
             folder = get_last_checkpoint(str(self.args.output_dir))
         if folder:
-            self._restore(Path(folder) / STATE)
+            self._restore(Path(folder))
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As Trainer's, in checkpoints and at the end, with the rewriting beside the model."""
+        """As Trainer's, in checkpoints and at the end, with the resampling beside the model."""
         super().save_model(output_dir, _internal_call)
         if self.args.should_save:
             path = Path(output_dir or str(self.args.output_dir)) / STATE
-            path.write_text(json.dumps(self.rewriter.state(), ensure_ascii=False), encoding="utf-8")
+            path.write_text(
+                json.dumps(self.resampler.state(), ensure_ascii=False), encoding="utf-8"
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How often it fired and what that changed."""
-        return (f"{self.rewriter.describe()} Every one stands in {STATE}.", *super().notes)
+        return (f"{self.resampler.describe()} Every one stands in {STATE}.", *super().notes)
 
     @property
     def card_sections(self) -> tuple[str, ...]:
-        """Those of the objective, with what was rewritten."""
+        """Those of the objective, with what was resampled."""
         return *super().card_sections, self.notes[0]
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
-        """The micro-batches of one optimiser step, as rewritten so far; rewrites first where it is due."""
-        if self.rewriter.due(self.state.global_step, self.state.max_steps):
-            self._rewrite()
+        """The micro-batches of one optimiser step, as resampled so far; resamples first where it is due."""
+        if self.resampler.due(self.state.global_step, self.state.max_steps):
+            self._resample()
         return super().get_batch_samples(map(self._renewed, epoch_iterator), num_batches, device)
 
     def observe(self, stats: TokenStats, row: Tensor) -> None:
         """The step's compatibility, into the averages."""
-        self.rewriter.observe(row.cpu().numpy(), -stats.logp.double().cpu().numpy())
+        self.resampler.observe(row.cpu().numpy(), -stats.logp.double().cpu().numpy())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the number of rows that are no longer those of the dataset."""
         if "loss" in logs:
-            logs["rewritten"] = len(self.rewriter.rewritten)
+            logs["resampled"] = len(self.resampler.resampled)
         super().log(logs, start_time)
 
-    def _restore(self, path: Path) -> None:
-        if not path.exists():
+    def _restore(self, folder: Path) -> None:
+        found = [path for name in (STATE, OLD_STATE) if (path := folder / name).exists()]
+        if not found:
             raise InputError(
-                f"{path.parent} was made without --rewrite (it has no {STATE}): to go on from there leave "
-                "--rewrite out, to begin anew leave out --resume_from_checkpoint"
+                f"{folder} was made without --resample (it has no {STATE}): to go on from there leave "
+                "--resample out, to begin anew leave out --resume_from_checkpoint"
             )
         try:
-            self.rewriter.restore(json.loads(path.read_text(encoding="utf-8")))
+            self.resampler.restore(json.loads(found[0].read_text(encoding="utf-8")))
         except (OSError, ValueError, LookupError) as error:
             raise InputError(
-                f"{path}: rewriting cannot go on from here ({error}): resume with the settings and the "
+                f"{found[0]}: resampling cannot go on from here ({error}): resume with the settings and the "
                 "dataset that the training began with"
             ) from error
 
     def _example(self, row: int) -> Row:
         """A row as it stands now."""
-        known = self.rewriter.rewritten.get(row)
+        known = self.resampler.resampled.get(row)
         return known if known is not None else dict(self.train_dataset[self._place[row]])
 
     def _renewed(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """The batch with its rewritten rows in place of their old ones."""
+        """The batch with its resampled rows in place of their old ones."""
         rows = batch["row"].tolist()
-        if self.rewriter.rewritten.keys().isdisjoint(rows):
+        if self.resampler.resampled.keys().isdisjoint(rows):
             return batch
         collated = self.data_collator([self._example(row) for row in rows])
         renewed: dict[str, Any] = send_to_device(collated, batch["labels"].device)
         return renewed
 
-    def _rewrite(self) -> None:
-        """One rewriting; every rank samples its share and all take over all of it."""
-        worst, chosen = self.rewriter.choose()
+    def _resample(self) -> None:
+        """One resampling; every rank samples its share and all take over all of it."""
+        worst, chosen = self.resampler.choose()
         rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
         found = gather_object(list(self.sampled(chosen[rank::ranks], f"rank {rank}")))
-        self.rewriter.record(self.state.global_step, worst, sorted(found, key=lambda a: a[0].row))
+        self.resampler.record(self.state.global_step, worst, sorted(found, key=lambda a: a[0].row))
 
     def sampled(self, rows: Sequence[int], purpose: str) -> Iterator[tuple[Attempt, Row]]:
         """Each of these rows with what came of it, and what it would be."""
         examples = [self._example(row) for row in rows]
         spans = [last_target(example["labels"]) for example in examples]
         prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
-        seed = self.rewriter.random(purpose).getrandbits(32)
+        seed = self.resampler.random(purpose).getrandbits(32)
         answers = self.answers_to(prompts, seed)
         for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
             old = row["input_ids"][start:stop]
             attempt = Attempt(
                 step=self.state.global_step,
                 row=row["row"],
-                average=float(self.rewriter.averages.values[row["row"]]),
+                average=float(self.resampler.averages.values[row["row"]]),
                 outcome=self.judge(row["row"], old, answer),
                 before=self._text(old),
                 after=self._text(answer),
             )
-            yield attempt, rewrite(row, start, answer)
+            yield attempt, with_answer(row, start, answer)
 
     def judge(self, row: int, old: list[int], new: list[int]) -> str:
         """What a sampled answer is worth."""
@@ -208,7 +213,7 @@ class RewritingTrainer(ObjectiveTrainer):
             return largest_that_fits(in_batches, PROMPTS_AT_A_TIME)
 
     def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
-        settings, room = self.rewriter.settings, self.max_length - max(map(len, prompts))
+        settings, room = self.resampler.settings, self.max_length - max(map(len, prompts))
         with quiet():  # transformers remarks that a generation config has a max_length, too
             return continuations(
                 model,
