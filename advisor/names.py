@@ -1,7 +1,7 @@
 """The name that was meant, among those that there are."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 
@@ -18,6 +18,11 @@ def did_you_mean(
     """
     near = difflib.get_close_matches(name, list(known), n=at_most, cutoff=cutoff)
     return f"did you mean {' or '.join(near)}?" if near else None
+
+
+def nearest_first(name: str, known: Collection[str]) -> list[str]:
+    """All that could have been written, what is most like `name` first."""
+    return difflib.get_close_matches(name, known, n=len(known), cutoff=0.0)
 
 
 def neighbour(path: Path) -> str | None:

@@ -12,8 +12,8 @@ import pytest
 from tests.helpers.paths import ROOT
 
 ORDER = (
-    "advisor.telemetry", "advisor.errors", "advisor.values", "advisor.names", "advisor.files",
-    "advisor.hub", "advisor.chat", "advisor.data", "advisor.objectives", "advisor.model",
+    "advisor.telemetry", "advisor.errors", "advisor.values", "advisor.names", "advisor.progress",
+    "advisor.files", "advisor.hub", "advisor.chat", "advisor.data", "advisor.objectives", "advisor.model",
     "advisor.prior", "advisor.advice",
     "harness.runtime", "harness.statistics", "harness.records", "harness.ladder", "harness.gym",
     "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.deep_probe",

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.prior.intervals import Interval, mean_interval, ratio_interval
+from advisor.progress import Progress, untold
 
 if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset
@@ -108,20 +109,6 @@ class Prior:
         return {**asdict(self), "share_p_below_0.1": self.share_below}
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a measurement stands."""
-
-    examples: int
-    """Examples looked at."""
-    at_most: int
-    """Examples that will be looked at if it does not stop earlier."""
-    tokens: int
-    """Tokens the model has read."""
-    seconds: float
-    """Wall time so far."""
-
-
 _COLUMNS = (
     "tokens", "p", "p_squared", "log_p", "entropy", "top1", "conflict", "ignorance",
     "eos_p", "eos_tokens", "template_p", "template_tokens",
@@ -138,7 +125,6 @@ class _Sample:
         self.rows: list[list[float]] = []
         self.fine = np.zeros(1000, dtype=np.int64)
         self.joint = np.zeros((BINS, len(ENTROPY_EDGES) - 1), dtype=np.int64)
-        self.tokens_read = 0
 
     def add(self, scored: Scored) -> None:
         """Take in one example."""
@@ -157,7 +143,6 @@ class _Sample:
         self.joint += np.histogram2d(p, entropy.clip(min=0), bins=(edges, ENTROPY_EDGES))[0].astype(
             np.int64
         )
-        self.tokens_read += len(scored.example.input_ids)
 
     def columns(self) -> dict[str, NDArray[np.float64]]:
         """[examples] of every column."""
@@ -254,7 +239,7 @@ def measure_prior(
     seed: int = 0,
     batch_tokens: int | None = None,
     settled: Callable[[Prior], bool] | None = None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_progress: Progress = untold,
 ) -> Prior:
     """Measure a model's prior over a dataset.
 
@@ -265,10 +250,10 @@ def measure_prior(
         exact: measure every example (fixed-sample interval).
         seed: of the order in which examples are drawn.
         batch_tokens: tokens, padding included, that the model reads at a time; see `Probe`.
-        settled: given the prior so far, whether to stop (`advisor.advice.recommend.is_settled`). At most
-        4,096
-            examples are measured unless `limit` or `exact` says more.
-        on_progress: called after every batch.
+        settled: given the prior so far, whether to stop (`advisor.advice.published_rule.is_settled`). At
+            most 4,096 examples are measured unless `limit` or `exact` says more.
+        on_progress: told after every batch the examples looked at, and those that will be if it does not
+            stop earlier.
 
     Raises:
         InputError: no example has a target, a token id lies outside the vocabulary, or the model's
@@ -305,7 +290,7 @@ def measure_prior(
             for scored in batch:
                 sample.add(scored)
             done += len(batch)
-            on_progress(Progress(done, len(order), sample.tokens_read, time.monotonic() - start))
+            on_progress(done, len(order))
         if not fixed and settled is not None and sample.rows and settled(prior()):
             break
     if not sample.rows:

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from advisor.files import output_file, publish
+from advisor.progress import Progress, untold
 
 if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset
@@ -128,7 +129,7 @@ def measure_scores(
     rows: Sequence[int],
     *,
     batch_tokens: int | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = untold,
 ) -> list[ExampleScore]:
     """Score rows of a dataset; those without a target have no score and are left out.
 
@@ -137,7 +138,7 @@ def measure_scores(
         dataset: tokenised by that tokenizer.
         rows: indices in the source, each once.
         batch_tokens: tokens, padding included, that the model reads at a time; see `Probe`.
-        on_progress: called with the rows done and all rows, after every batch.
+        on_progress: told the rows done and all rows, after every batch.
 
     Raises:
         InputError: no row has a target, or what `Probe.score` refuses.

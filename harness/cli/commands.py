@@ -1,4 +1,4 @@
-"""What several commands do first: resolve a ladder's name, read the pair, measure the prior with a bar."""
+"""What several commands do first: resolve a ladder's name, read the pair, measure the prior."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ def read_pair(args: argparse.Namespace) -> tuple[LoadedModel, SFTDataset]:
 
 
 def measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **settings: Any) -> Prior:
-    """The prior, with a bar; `settings` are those of `measure_prior`."""
+    """The prior; `settings` are those of `measure_prior`."""
     from advisor.advice.published_rule import is_settled
     from advisor.prior.prior import measure_prior
-    from harness.cli.display import notes, progress_bar
+    from harness.cli.display import Shown, notes
 
-    with progress_bar("measuring the prior") as on_progress:
+    with Shown("measuring the prior") as told:
         prior = measure_prior(
             loaded,
             dataset,
             settled=lambda prior: is_settled(prior, kind),
-            on_progress=on_progress,
+            on_progress=told,
             **settings,
         )
     notes(dataset.row_notes)

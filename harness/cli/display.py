@@ -5,15 +5,18 @@ Text that comes from a dataset is shown with control characters spelt out and ne
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
@@ -29,12 +32,16 @@ if TYPE_CHECKING:
     from advisor.prior.deep import Deep
     from advisor.prior.intervals import Interval
     from advisor.prior.prior import Prior
-    from advisor.prior.prior import Progress as Measured
     from advisor.prior.row_scores import ExampleScore
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 _FIRST_RANK = os.environ.get("RANK", "0") == "0"  # of those that torchrun or accelerate starts
 err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _FIRST_RANK)
+LONG, EVERY = 5.0, 30.0
+"""Seconds after which work is long enough for a line in a log, and seconds between two lines."""
+_bars = contextlib.ExitStack()
+"""Closes the bar that is shown, at the latest when the program ends, so that the terminal is left whole."""
+atexit.register(_bars.close)
 
 
 def notes(lines: Iterable[str]) -> None:
@@ -43,46 +50,90 @@ def notes(lines: Iterable[str]) -> None:
         err.print(Text(f"- {printable(line)}", style="dim"))
 
 
-@contextlib.contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[Measured], None]]:
-    """A bar on stderr with tokens per second and the time left if it runs to the end."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn(
-            "{task.completed:.0f}/{task.total:.0f} examples at most, {task.fields[rate]} tokens/s, left"
-        ),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(title, total=1, rate="-")
+class Shown:
+    """Shows how far some work is on stderr: a bar on a terminal, elsewhere a line now and then.
 
-        def update(measured: Measured) -> None:
-            rate = f"{measured.tokens / max(measured.seconds, 1e-9):,.0f}"
-            bar.update(task, completed=measured.examples, total=measured.at_most, rate=rate)
+    An `advisor.progress.Progress`, and a context. In a log the first line comes when the work takes long,
+    then one every half minute; the last says how far it came. Without the context it ends with the last
+    part.
+    """
 
-        yield update
+    def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.title, self.clock = title, clock
+        self.due = clock() + LONG
+        self.begun: tuple[float, int] | None = None  # when it was first told of, and how far it was
+        self.place: tuple[int, int] | None = None  # None: nothing was told, or the end was said
+        self.bar: tuple[Bar, TaskID] | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Told the parts done and all parts."""
+        self.begun = self.begun or (self.clock(), done)
+        self.place = (done, total)
+        if err.is_terminal:
+            self._draw(done, total)
+        elif done < total and self.clock() >= self.due:
+            self.due = self.clock() + EVERY
+            self._say(f", {100 * done // total} %{self._left(done, total)}")
+        if done >= total:
+            self._end()
+
+    def __enter__(self) -> Shown:
+        return self
+
+    def __exit__(self, error: object, *rest: object) -> None:
+        if error is not None:
+            self.place = None  # how far it came is not worth a line
+        self._end()
+
+    def _draw(self, done: int, total: int) -> None:
+        if self.bar is None:
+            count = TextColumn("{task.completed:.0f} of {task.total:.0f}")
+            columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+            bar = Bar(*columns, console=err, transient=True)
+            _bars.close()  # rich shows one at a time
+            _bars.callback(bar.stop)
+            bar.start()
+            self.bar = bar, bar.add_task(self.title)
+        bar, task = self.bar
+        bar.update(task, completed=done, total=total)
+
+    def _end(self) -> None:
+        if self.bar is not None:
+            _bars.close()
+        elif self.place is not None:
+            self._say("" if self.place[0] >= self.place[1] else " were enough")
+        self.bar = self.place = None
+
+    def _say(self, more: str) -> None:
+        if self.place is not None:
+            done, total = self.place
+            err.print(Text(f"{self.title}: {done} of {total}{more}"))
+
+    def _left(self, done: int, total: int) -> str:
+        """About how long the rest takes at the pace so far; nothing before there is a pace."""
+        since, before = self.begun or (0.0, done)
+        if done <= before:
+            return ""
+        seconds = (self.clock() - since) / (done - before) * (total - done)
+        return f", about {_span(seconds)} left"
 
 
-def counter(title: str) -> Callable[[int, int], None]:
-    """A line on stderr that counts, for work whose parts are told one by one; in a log its end alone."""
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
-    def update(done: int, total: int) -> None:
-        if done < total and not err.is_terminal:
-            return
-        err.print(Text(f"{title}: {done} of {total}"), end="\n" if done == total else "\r")
 
-    return update
+progress_bar = counter = Shown
 
 
 def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
-    """Tokenise rows with a bar on stderr."""
+    """Tokenise rows, and show how far that is."""
     step = 256
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("tokenising", total=len(rows))
+    with Shown("tokenising") as told:
         for first in range(0, len(rows), step):
             dataset.tokenize(rows[first : first + step])
-            bar.advance(task, step)
+            told(min(first + step, len(rows)), len(rows))
 
 
 def _facts(rows: Iterable[tuple[str, str]]) -> Table:

@@ -1,9 +1,13 @@
-"""What a study does while it runs: a live table on a terminal, a line per event elsewhere; on stderr."""
+"""What a study does while it runs, on stderr: a live table on a terminal, elsewhere a line per event.
+
+There a run that takes long gets a line every half minute besides.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -20,6 +24,8 @@ from harness.records.runs import Run, RunSpec
 from harness.study.confirm import Event
 from harness.study.study import Study, board_unit
 
+EVERY = 30.0
+"""Seconds between two lines on what is running, where there is no table."""
 COLUMNS = ("arm", "learning rate", "seeds done", "score", "state", "seconds")
 
 
@@ -129,23 +135,31 @@ class Reporter:
 
     def __init__(self, board: Board, console: Console, *, lines: bool) -> None:
         self.board, self.console, self.lines = board, console, lines
+        self.running: dict[str, tuple[str, float]] = {}  # run id -> its name, and when it began
 
     def start(self, spec: RunSpec) -> None:
         """A run has begun."""
         self.board.start(spec)
+        self.running[spec.id] = (_name(spec), time.monotonic())
+
+    def tell(self) -> None:
+        """Say what is running, and since when."""
+        now = time.monotonic()
+        texts = [f"{name} for {now - begun:.0f} s" for name, begun in list(self.running.values())]
+        if texts:
+            self.console.print(Text(printable(f"running: {', '.join(texts)}")))
 
     def report(self, event: Event) -> None:
         """A run has ended."""
         self.board.report(event)
         spec = event.run.spec
-        arm, rate = spec.arm, ""
-        if arm.learning_rate is not None:
-            rate = f" lr {arm.learning_rate:g} seed {spec.seed}"
+        self.running.pop(spec.id, None)
         if event.refused:
-            text = f"{arm.method}{'' if event.whole else rate} is left out: {event.refused}"
+            name = spec.arm.method if event.whole else _name(spec)
+            text = f"{name} is left out: {event.refused}"
         elif self.lines:
             text = (
-                f"{event.done}/{event.at_most} {arm.method}{rate}: {score_of(event.run):.1f} "
+                f"{event.done}/{event.at_most} {_name(spec)}: {score_of(event.run):.1f} "
                 f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
             )
         else:
@@ -153,12 +167,37 @@ class Reporter:
         self.console.print(Text(printable(text)))
 
 
+def _name(spec: RunSpec) -> str:
+    rate = spec.arm.learning_rate
+    return spec.arm.method + ("" if rate is None else f" lr {rate:g} seed {spec.seed}")
+
+
+@contextmanager
+def every(seconds: float, tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` every so many seconds while the block runs."""
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(seconds):
+            tell()
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 @contextmanager
 def reporting(study: Study, finished: Sequence[Run], console: Console) -> Iterator[Reporter]:
     """A live table where the console is a terminal, lines where it is not."""
     board = Board(study, finished)
     if not console.is_terminal:
-        yield Reporter(board, console, lines=True)
+        reporter = Reporter(board, console, lines=True)
+        with every(EVERY, reporter.tell):
+            yield reporter
         return
     with Live(board, console=console, refresh_per_second=2):
         yield Reporter(board, console, lines=False)

@@ -32,9 +32,6 @@ SETTINGS = (
     "model_kind", "temperature", "limit", "exact", "seed", "batch_tokens", "depth", "deep_steps",
     "calibration",
 )  # fmt: skip
-DISTRIBUTIONS = (
-    "objective-advisor", "torch", "transformers", "datasets", "trl", "tokenizers", "numpy",
-)  # fmt: skip
 
 
 def _recommend(args: argparse.Namespace) -> None:
@@ -84,7 +81,7 @@ def _calibration(args: argparse.Namespace) -> Calibration:
 
 def _measure_deep(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) -> Deep:
     from advisor.advice.features import ANSWERED_AT
-    from harness.cli.display import counter
+    from harness.cli import display
     from harness.deep_probe.measure_deep import measure_deep
 
     return measure_deep(
@@ -95,7 +92,7 @@ def _measure_deep(args: argparse.Namespace, loaded: Any, dataset: SFTDataset) ->
         seed=args.seed,
         limit=args.limit,
         steps=args.deep_steps,
-        on_progress=lambda title, done, total: counter(title)(done, total),
+        stages=display.Shown,
     )
 
 
@@ -116,15 +113,11 @@ def _answer(
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
+    import platform
 
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in DISTRIBUTIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    from harness.runtime.versions import versions
+
+    return {"python": platform.python_version(), **versions()}
 
 
 def _validate(args: argparse.Namespace) -> None:
@@ -155,7 +148,8 @@ def _validate(args: argparse.Namespace) -> None:
         display.dataset(dataset, args.example)
     if path and loaded:
         display.notes(loaded.notes)
-        scores = measure_scores(loaded, dataset, rows, on_progress=display.counter("scored"))
+        with display.Shown("scored") as told:
+            scores = measure_scores(loaded, dataset, rows, on_progress=told)
         write_scores(path, scores)
         understood["worst"] = [score.to_dict() for score in worst(scores)]
         if not args.json:

@@ -68,7 +68,7 @@ def train(args: argparse.Namespace) -> None:
         peft_config=peft_config,
         prior=prior,
         resampling=resampling,
-        on_progress=display.counter("log p before training"),
+        on_progress=display.Shown("log p before training"),
     )
     _say_losses(dataset, evaluation)
     trainer.add_callback(MadeWith(made_with))
@@ -151,7 +151,7 @@ def rewrite(args: argparse.Namespace) -> None:
         loaded,
         dataset,
         lambda rows: read_rows(args, loaded.tokenizer, rows, whole_context=True),
-        display.counter("rows"),
+        display.Shown("rewriting"),
     )
     _say_losses(dataset)
     display.notes(remarks(found))

@@ -19,7 +19,7 @@ than half a million coordinates that many drawn at random stand for all.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,9 +36,9 @@ from advisor.objectives.table import get_objective
 from advisor.prior.deep import HALF
 from advisor.prior.intervals import Interval
 from advisor.prior.prior import LOW_P
+from advisor.progress import Progress
 
 Array = NDArray[np.float64]
-OnProgress = Callable[[str, int, int], None]
 """Told the stage, and how many of how many of its parts are done."""
 
 GRADIENTS = 128
@@ -78,7 +78,7 @@ def one_improbable(
 
 
 def measure_coherence(
-    loaded: LoadedModel, examples: Sequence[Example], on_progress: OnProgress
+    loaded: LoadedModel, examples: Sequence[Example], on_progress: Progress
 ) -> tuple[Estimate, str]:
     """Coherence of the first examples' targets, and with respect to which parameters."""
     small = loaded.parameters < WHOLE
@@ -93,7 +93,7 @@ def measure_coherence(
     rows = []
     for example in examples[:GRADIENTS]:
         rows.append(_gradient(model, parameters, example))
-        on_progress("deep probe, gradients", len(rows), min(GRADIENTS, len(examples)))
+        on_progress(len(rows), min(GRADIENTS, len(examples)))
     table = torch.stack(rows)
     return coherence((table @ table.T).double().numpy()), scope
 

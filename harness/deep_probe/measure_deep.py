@@ -30,10 +30,10 @@ from advisor.prior.deep import RECOVERED, Deep
 from advisor.prior.intervals import ratio_interval
 from advisor.prior.prior import LOW_P
 from advisor.prior.probe import Probe
+from advisor.progress import Progress, Stages, untold_stages
 from harness.deep_probe.coherence import (
     WHOLE,
     Estimate,
-    OnProgress,
     measure_coherence,
     one_improbable,
     twin,
@@ -53,6 +53,7 @@ TRAINING_ROWS, HELD_OUT_ROWS, HELD_OUT_SHARE = 480, 120, 0.2
 STEPS, STEP_ROWS = 60, 8
 ANSWERS = 64
 """Answers sampled at most."""
+READING = "deep probe, reading"
 FEWEST_ROWS = 10
 """Rows with targets below which nothing can be kept back."""
 
@@ -76,7 +77,7 @@ def measure_deep(
     seed: int = 0,
     limit: int | None = None,
     steps: int = STEPS,
-    on_progress: OnProgress = lambda title, done, total: None,
+    stages: Stages = untold_stages,
 ) -> Deep:
     """Run the deep probe; the model and the global random states are left as they were.
 
@@ -88,7 +89,7 @@ def measure_deep(
         seed: of the choice of rows, the run and the answers.
         limit: rows used at most; never more than 600.
         steps: optimiser steps of the short run, each of 8 rows.
-        on_progress: told the stage, and how many of its parts are done.
+        stages: told the stages, and how many of their parts are done.
 
     Raises:
         InputError: too few rows with targets, or a model whose head cannot be trained with an objective.
@@ -100,12 +101,12 @@ def measure_deep(
     everything = [*held, *(dataset[row] for row in train_rows)]
     plan = _plan(loaded, steps=steps, seed=seed)
     with undisturbed(loaded.model), quiet():
-        before = _probabilities(loaded, everything, on_progress)
+        before = _probabilities(loaded, everything, stages(READING))
         agreement, scope = measure_coherence(
-            loaded, one_improbable(everything, before, seed), on_progress
+            loaded, one_improbable(everything, before, seed), stages("deep probe, gradients")
         )
         answers, note = _answers(loaded, dataset, held_rows, rows_of, temperature, seed)
-        after = _after_run(loaded, rows_of(train_rows), held, plan, on_progress)
+        after = _after_run(loaded, rows_of(train_rows), held, plan, stages)
     recovered = recovery(before[: len(held)], after)
     return Deep(
         recovery=recovered.value,
@@ -191,13 +192,13 @@ def _plan(loaded: LoadedModel, *, steps: int, seed: int) -> _Plan:
 
 
 def _probabilities(
-    loaded: LoadedModel, examples: Sequence[Example], on_progress: OnProgress
+    loaded: LoadedModel, examples: Sequence[Example], on_progress: Progress
 ) -> list[Array]:
     """[targets] probabilities of every example, in the order of the examples."""
     found: dict[int, Array] = {}
     for batch in Probe(loaded).score(examples):
         found |= {id(scored.example): scored.p for scored in batch}
-        on_progress("deep probe, reading", len(found), len(examples))
+        on_progress(len(found), len(examples))
     return [found[id(example)] for example in examples]
 
 
@@ -238,21 +239,21 @@ def _after_run(
     train: SFTDataset,
     held: Sequence[Example],
     plan: _Plan,
-    on_progress: OnProgress,
+    stages: Stages,
 ) -> list[Array]:
     """Probabilities of the held-out targets after the short run, in micro-batches that fit into memory."""
 
     def attempt(rows: int) -> list[Array]:
         model = twin(loaded.model) if plan.adapter else copy.deepcopy(loaded.model).float()
         student = replace(loaded, model=model)
-        _fine_tune(student, train, plan, rows, on_progress)
-        return _probabilities(student, held, on_progress)
+        _fine_tune(student, train, plan, rows, stages("deep probe, short run"))
+        return _probabilities(student, held, stages(READING))
 
     return largest_that_fits(attempt, STEP_ROWS)
 
 
 def _fine_tune(
-    student: LoadedModel, train: SFTDataset, plan: _Plan, rows: int, on_progress: OnProgress
+    student: LoadedModel, train: SFTDataset, plan: _Plan, rows: int, on_progress: Progress
 ) -> None:
     """Train the student in place, `rows` at a time."""
     settings = {
@@ -291,9 +292,9 @@ def _fine_tune(
 class _Steps(TrainerCallback):
     """Tells how many optimiser steps are done."""
 
-    def __init__(self, on_progress: OnProgress) -> None:
+    def __init__(self, on_progress: Progress) -> None:
         self.on_progress = on_progress
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Called by the trainer."""
-        self.on_progress("deep probe, short run", state.global_step, state.max_steps)
+        self.on_progress(state.global_step, state.max_steps)

@@ -24,6 +24,7 @@ from advisor.data.formats import Format, Row, detect
 from advisor.errors import InputError
 from advisor.files import publish
 from advisor.model.load import LoadedModel
+from advisor.progress import Progress, untold
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern, extract_answer
 from harness.generate.decoding import prompt_of
 from harness.generate.hint import HINT, MARKER, fill
@@ -104,7 +105,7 @@ def rewrite(
     settings: Settings = Settings(),
     *,
     fields: tuple[str | None, str | None] = (None, None),
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Progress = untold,
 ) -> Rewritten:
     """Write the rewritten dataset to `path`, as JSON Lines in the format of the source.
 

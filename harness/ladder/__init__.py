@@ -6,10 +6,10 @@ are installed with the package. `python -m harness.ladder build` makes them from
 """
 
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 
 from advisor.errors import InputError
+from advisor.names import nearest_first
 
 LADDER = "ladder:"
 """What a rung's name begins with where models and datasets are named."""
@@ -41,8 +41,8 @@ RUNGS = {
 def resolve(name: str) -> tuple[Path, Path]:
     """Gives a rung's model folder and demonstrations file; an unknown name is an `InputError`."""
     if name not in RUNGS:
-        nearest = sorted(RUNGS, key=lambda rung: -SequenceMatcher(None, name, rung).ratio())
-        raise InputError(f"no ladder rung named {name!r}: use one of {', '.join(nearest)}")
+        names = ", ".join(nearest_first(name, RUNGS))
+        raise InputError(f"no ladder rung named {name!r}: use one of {names}")
     root = Path(__file__).parent
     return model_folder(root, name), demonstrations_file(root, name)
 

@@ -8,11 +8,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("objective-advisor", "torch", "transformers", "trl", "peft", "accelerate", "datasets",
-            "lm_eval", "numpy")  # fmt: skip
+from harness.runtime.versions import versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ class Environment:
         torch = sys.modules.get("torch")
         commit, dirty = _checkout()
         return cls(
-            versions=_versions(),
+            versions=versions(),
             python=platform.python_version(),
             platform=f"{platform.system()} {platform.machine()}",
             device=None if device is None else str(device),
@@ -51,17 +49,6 @@ class Environment:
             commit=commit,
             dirty=dirty,
         )
-
-
-@functools.cache
-def _versions() -> dict[str, str]:
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
 
 
 @functools.cache

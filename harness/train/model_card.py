@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from huggingface_hub.repocard import metadata_load
 from peft import PeftModel
 
 from advisor.data.dataset import SFTDataset
-from advisor.model import checkpoint
+from advisor.files import find
 from advisor.model.load import LoadedModel
 from advisor.prior.prior import Prior
+from harness.runtime.versions import versions
 
 CARD = "README.md"
-PACKAGES = ("objective-advisor", "torch", "transformers", "trl", "peft", "datasets", "tokenizers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ UNKNOWN = Facts()
 def facts_of(loaded: LoadedModel, dataset: SFTDataset, prior: Prior | None = None) -> Facts:
     """Base model, data and prior of a training."""
     info = dataset.info
-    kind = checkpoint.find(info.name)[1]
+    kind = find(info.name)[1]
     split = [f"split {info.split}"] if info.split else []
     return Facts(
         base=Source(
@@ -77,7 +76,7 @@ def facts_of(loaded: LoadedModel, dataset: SFTDataset, prior: Prior | None = Non
 
 def licence_of(name: str, kind: str) -> str | None:
     """The licence in the card of a folder, or of a hub id whose card lies in the cache; asks no host."""
-    path, there = checkpoint.find(name)
+    path, there = find(name)
     card: Any = path / CARD if there == "folder" else None
     if there is None and _is_hub_id(name):
         card = try_to_load_from_cache(name, CARD, repo_type=kind)
@@ -113,13 +112,13 @@ def write_card(trainer: Any, facts: Facts, sections: Sequence[str]) -> None:
     lines += [facts.data.line("Data")] if facts.data else []
     lines += [_prior_line(facts.prior)] if facts.prior else []
     lines += ["- Training: " + ", ".join(_training(trainer))]
-    lines += [f"- Versions: {', '.join(f'{k} {v}' for k, v in _versions().items())}"]
+    lines += [f"- Versions: {', '.join(f'{k} {v}' for k, v in versions().items())}"]
     text = "\n".join([*lines, "", *sections]).rstrip("\n") + "\n"
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
 def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and checkpoint.find(name)[1] is None and not name.startswith(".")
+    return name.count("/") == 1 and find(name)[1] is None and not name.startswith(".")
 
 
 def _metadata(base: Source, data: Source | None, *, adapter: bool) -> str:
@@ -156,13 +155,3 @@ def _training(trainer: Any) -> list[str]:
         f"learning rate {args.learning_rate:g} ({schedule})",
         f"seed {args.seed}",
     ]
-
-
-def _versions() -> Mapping[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -27,11 +27,11 @@ from advisor.model.forward import (
     scored_positions,
 )
 from advisor.objectives.table import Objective, TokenStats
+from advisor.prior.prior import LOW_P
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 
-LOW_P = 0.1
 _SUMS = (
     "tokens", "nll", "p", "entropy", "weight", "weight_squared", "low", "top1", "eos_p", "eos_tokens",
 )  # fmt: skip

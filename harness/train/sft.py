@@ -23,6 +23,7 @@ from advisor.model.load import LoadedModel
 from advisor.objectives.table import Objective
 from advisor.prior.prior import Prior
 from advisor.prior.probe import Probe
+from advisor.progress import Progress, untold
 from harness.generate.decoding import turn_ends
 from harness.generate.own_answers import answers_of
 from harness.train.model_card import facts_of
@@ -32,8 +33,6 @@ from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
 from harness.train.trl_settings import by_nll, check_metric
-
-OnProgress = Callable[[int, int], None]
 
 
 def build_trainer(
@@ -46,7 +45,7 @@ def build_trainer(
     peft_config: Any = None,
     prior: Prior | None = None,
     resampling: Resampling | None = None,
-    on_progress: OnProgress = lambda done, total: None,
+    on_progress: Progress = untold,
 ) -> ObjectiveTrainer:
     """A trainer ready to `train()`; the model is the loaded one and is changed in place.
 
@@ -195,7 +194,7 @@ def _row(example: Example) -> Row:
 
 
 def _reference(
-    loaded: LoadedModel, dataset: SFTDataset, rows: list[Row], on_progress: OnProgress
+    loaded: LoadedModel, dataset: SFTDataset, rows: list[Row], on_progress: Progress
 ) -> np.ndarray[Any, Any]:
     """Add `reference_logp` to every row; returns those of all targets."""
     examples = [example for example in dataset if example.target_tokens]

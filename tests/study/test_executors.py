@@ -158,6 +158,21 @@ def test_lines_where_it_is_no_terminal() -> None:
     assert second == "nll is left out: it cannot"
 
 
+def test_what_takes_long_is_said_until_it_has_ended() -> None:
+    study = study_of(objectives=("nll",))
+    done = play(study, lambda name, rate: flat(0.5))
+    console = Console(file=io.StringIO(), width=120)
+    with reporting(study, [], console) as reporter:
+        reporter.tell()
+        reporter.start(done[1].spec)
+        reporter.tell()
+        reporter.report(Event(done[1], 1, 20, 300.0))
+        reporter.tell()
+    file: Any = console.file
+    first, second = str(file.getvalue()).splitlines()
+    assert first == "running: nll lr 0.0001 seed 0 for 0 s" and second.startswith("1/20 nll lr")
+
+
 def test_a_live_table_on_a_terminal() -> None:
     text = shown(Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None), 1)
     table = text[text.rindex("arm  ") :]

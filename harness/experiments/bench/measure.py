@@ -12,16 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from harness.runtime.versions import versions
+
 MIB = 2**20
-_PACKAGES = (
-    "torch", "transformers", "trl", "lm_eval", "liger-kernel", "cut-cross-entropy", "triton",
-)  # fmt: skip
+PEERS = ("liger-kernel", "cut-cross-entropy", "triton")
+"""Packages that are timed beside ours, or that they use."""
 _RATE_SIDE = 2048  # of the square matrices whose product is the machine's rate
 
 
@@ -180,7 +180,7 @@ def facts(conditions: Conditions) -> dict[str, Any]:
     found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     if conditions.device == "cuda":
         found["gpu"] = torch.cuda.get_device_name()
-    found["versions"] = {"python": platform.python_version(), **_versions()}
+    found["versions"] = {"python": platform.python_version(), **versions(*PEERS)}
     return {**found, "conditions": asdict(conditions), "load_average": round(os.getloadavg()[0], 2)}
 
 
@@ -191,13 +191,3 @@ def _cpu_name() -> str:
         return platform.processor()
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
