@@ -6,9 +6,9 @@ tokens labelled, and says what it understood (`DatasetInfo`) and lost (`Counts`)
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Protocol, cast, overload
 
 from transformers import PreTrainedTokenizerBase
 
@@ -152,6 +152,18 @@ class SFTDataset(Sequence[Example]):
         """The source row."""
         return dict(self._rows[index])
 
+    def read(self, rows: Sequence[Mapping[str, Any]]) -> "SFTDataset":
+        """Other source rows, or some of these, as a dataset that is read as this one is."""
+        found = load_rows([dict(row) for row in rows], None, None)
+        info = replace(
+            self.info,
+            name=found.name,
+            split=None,
+            rows=len(found.rows),
+            fingerprint=found.fingerprint,
+        )
+        return SFTDataset(found.rows, info, self._reader)
+
     def tokenize(self, indices: Iterable[int]) -> None:
         """Tokenise these rows together, as far as they are not yet; InputError names the row."""
         missing = [i for i in dict.fromkeys(indices) if i not in self._examples]
@@ -280,9 +292,21 @@ class Reader:
         return Encoded(input_ids=content.input_ids, labels=labels, terminators=ends, merged=False)
 
 
+class HasTokenizer(Protocol):
+    """A loaded model (`advisor.model.loaded.LoadedModel`), as far as a dataset needs it."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its own."""
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest sequence in tokens."""
+
+
 def load_dataset(
     source: Source,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: PreTrainedTokenizerBase | HasTokenizer,
     *,
     split: str | None = None,
     config: str | None = None,
@@ -295,11 +319,16 @@ def load_dataset(
     context_length: int | None = None,
     drop_bad_rows: bool = False,
 ) -> SFTDataset:
-    """Open a dataset for a tokenizer; rows are read when asked for.
+    """Open a dataset for a model's tokenizer; rows are read when asked for.
+
+        dataset = load_dataset("train.jsonl", loaded)
+        dataset = load_dataset(frame, loaded, prompt_field="question", completion_field="answer")
 
     Args:
-        source: A file, folder or hub id, or rows in memory.
-        tokenizer: The model's; it is not changed.
+        source: A file, folder or hub id, or rows in memory: a datasets.Dataset or DatasetDict, a list of
+            dictionaries, a pandas DataFrame (its index is not read, its NaN are absent cells).
+        tokenizer: What `load_model` gave, whose context is then the longest sequence; or a tokenizer by
+            itself. It is not changed.
         split: Needed where the source has several.
         config: Configuration of a hub dataset.
         prompt_field: Column of the prompt, where its name is not a known one.
@@ -308,12 +337,18 @@ def load_dataset(
         chat_template: A jinja file, a jinja text, or `none`; default is the tokenizer's own.
         max_length: In tokens; default is the context, at most 2048.
         eos_token: Text of the token that ends a text, or `none` for no end.
-        context_length: In tokens, the longest sequence that the model takes.
+        context_length: In tokens, the longest sequence that the model takes; default is the loaded model's.
         drop_bad_rows: Whether rows that cannot be read are dropped and counted; else they are refused.
+
+    Returns:
+        A sequence of examples: `input_ids` and `labels`, equally long lists, -100 outside the targets, not
+        shifted; with what was understood (`info`) and counted (`counts`).
 
     Raises:
         InputError: The source cannot be read, or no format fits its columns.
     """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        tokenizer, context_length = _of_model(tokenizer, context_length)
     length = longest(max_length, context_length, tokenizer)
     end = end_of_text(tokenizer, eos_token)
     found = load_rows(source, split, config, delimiter)
@@ -348,6 +383,20 @@ def load_dataset(
     )
     reader = Reader(format, tokenizer, template, end, drop_bad_rows=drop_bad_rows)
     return SFTDataset(found.rows, info, reader)
+
+
+def _of_model(
+    loaded: Any, context_length: int | None
+) -> tuple[PreTrainedTokenizerBase, int | None]:
+    """Tokenizer and context of a loaded model; a processor has a tokenizer, too."""
+    tokenizer = getattr(loaded, "tokenizer", None)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise InputError(
+            f"the tokenizer is of type {type(loaded).__name__}: give what load_model gave, or the loaded "
+            "tokenizer of transformers"
+        )
+    known = cast(int | None, getattr(loaded, "context_length", None))
+    return tokenizer, known if context_length is None else context_length
 
 
 def _template(

@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 
 import datasets
 import huggingface_hub
+import pandas as pd
 
 from advisor.data import data_files as files
 from advisor.data.data_files import BUILDERS, check_file, kind_of
 from advisor.data.delimited import csv_layout
+from advisor.data.frames import rows_of
 from advisor.data.shapes import shaped, split_of
 from advisor.errors import InputError
 from advisor.files import find
@@ -27,7 +29,7 @@ from advisor.names import did_you_mean, neighbour
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 Table: TypeAlias = datasets.Dataset | list[dict[str, Any]]
-Source: TypeAlias = str | Path | datasets.DatasetDict | Table
+Source: TypeAlias = str | Path | datasets.DatasetDict | Table | pd.DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +77,23 @@ def load_rows(
 
 
 def _from_memory(source: Any, split: str | None) -> Rows:
+    notes: list[str] = []
+    if isinstance(source, pd.DataFrame):
+        source, notes = rows_of(source)
     if isinstance(source, list):
+        if split is not None:
+            raise InputError(f"rows in memory have no splits; leave out --split {split}")
         if not source:
             raise InputError("the dataset is an empty list; give at least one row")
         rows = _table(source, "the rows in memory")
         text = json.dumps(source, sort_keys=True, default=str)
         mark = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        return Rows(rows=rows, name="in memory", split=None, fingerprint=mark)
+        return Rows(rows=rows, name="in memory", split=None, fingerprint=mark, notes=tuple(notes))
+    if not isinstance(source, datasets.Dataset | datasets.DatasetDict):
+        raise InputError(
+            f"DATASET is of type {type(source).__name__}: give a path, a hub id, a datasets.Dataset, a list "
+            "of dictionaries or a pandas DataFrame"
+        )
     chosen_rows, chosen = _choose(source, split, "in memory")
     mark = f"datasets:{chosen_rows._fingerprint}"
     return Rows(rows=chosen_rows, name="in memory", split=chosen, fingerprint=mark)

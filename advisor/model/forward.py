@@ -12,17 +12,21 @@ import logging
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from advisor.errors import InputError
 from advisor.model.head import Anchor, Head, logit_stats, token_stats, weighted_nll
 from advisor.objectives.table import Objective, TokenStats
 
 logger = logging.getLogger(__name__)
+
+_MARK = "takes_objectives"
+"""Attribute of a forward that takes `objective_head`."""
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 _HALF_TOLERANCE = 0.1  # bf16 logits carry 8 bits: one product in two shapes differs by this much
@@ -132,10 +136,11 @@ def scored_positions(labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor
 
     Args:
         labels: [batch, sequence], -100 outside the targets, not shifted.
-        mask: [batch, sequence], 1 on real tokens; a target behind padding has nothing before it.
+        mask: [batch, sequence], 1 on real tokens; a target behind padding has nothing before it. A mask of
+            attention between tokens, of other dimensions, is not read.
     """
     predicted = labels[:, 1:].ne(-100)
-    if mask is not None:
+    if mask is not None and mask.dim() == 2:
         predicted = predicted & mask[:, :-1].bool()
     rows, columns = predicted.nonzero(as_tuple=True)
     return rows, columns
@@ -207,15 +212,13 @@ class ObjectiveOutput(ModelOutput):
     """Router loss of a mixture of experts, where the model gives one."""
 
 
-def add_objective_head(model: PreTrainedModel) -> None:
+def extend_forward(model: PreTrainedModel) -> None:
     """Let `model(**inputs, labels=labels, objective_head=objective)` return an `ObjectiveOutput`.
 
     The loss, backbone and head, is then computed inside the model's own forward, so that DDP and FSDP
     wrap all of it: outside, DDP does not synchronise the head's gradient, without an error. Without the
-    argument the forward is the original one. Call it before wrapping the model, with PEFT too.
-
-        add_objective_head(model)
-        loss = model(**batch, objective_head=get_objective("dft")).loss / number_of_targets
+    argument the forward is the original one. Call it before wrapping the model, with PEFT too; a second
+    call changes nothing, and a deep copy of the model runs on its own weights.
 
     Args:
         model: a causal language model; changed in place.
@@ -223,9 +226,11 @@ def add_objective_head(model: PreTrainedModel) -> None:
     Raises:
         ValueError: the logits cannot be reproduced from the hidden states (see `find_head`).
     """
+    if is_extended(model):
+        return
     if find_head(model) is None:
         raise ValueError(f"{type(model).__name__}: its logits are not those of a plain linear head")
-    original = model.forward
+    run = _own_forward(model)
 
     # The signature stays the original one: Trainer and generate() read it.
     @functools.wraps(type(model).forward)
@@ -237,20 +242,43 @@ def add_objective_head(model: PreTrainedModel) -> None:
         **kwargs: Any,
     ) -> Any:
         if objective_head is None:
-            return original(*args, **kwargs, **({} if labels is None else {"labels": labels}))
+            return run(self, *args, **kwargs, **({} if labels is None else {"labels": labels}))
         if isinstance(objective_head, Objective):
-            objective_head = HeadCall(objective=objective_head)
+            objective_head = _call_without_step(objective_head)
         if labels is None:
             raise ValueError("objective_head needs labels")
-        mask = kwargs.get("attention_mask")
-        work = _LossAtTheHead(
-            self, objective_head, labels, mask if mask is None or mask.dim() == 2 else None
-        )
+        work = _LossAtTheHead(self, objective_head, labels, kwargs.get("attention_mask"))
         with _at_the_head(self.get_output_embeddings(), work.run):
-            outputs = original(*args, **{**kwargs, "use_cache": False})
+            outputs = run(self, *args, **{**kwargs, "use_cache": False})
         return work.output(getattr(outputs, "aux_loss", None))
 
+    setattr(forward, _MARK, True)
     model.forward = types.MethodType(forward, model)
+
+
+def is_extended(model: PreTrainedModel) -> bool:
+    """Whether `extend_forward` was called on the model."""
+    return hasattr(model.forward, _MARK)
+
+
+def _own_forward(model: PreTrainedModel) -> Callable[..., Any]:
+    """The model's forward as a function of the model, so that a deep copy is not bound to the original."""
+    original: Any = model.forward
+    if getattr(original, "__self__", None) is model:
+        return cast(Callable[..., Any], original.__func__)
+    return lambda _, *args, **kwargs: original(*args, **kwargs)
+
+
+def _call_without_step(objective: Objective) -> HeadCall:
+    """What to compute for an objective alone; InputError where it needs more than the micro-batch."""
+    more = sorted(set(objective.needs) - set(objective.head_statistics))
+    if more or objective.quantiles:
+        needed = ", ".join(more) or "a quantile of the training set"
+        raise InputError(
+            f"objective {objective.label} needs more than one micro-batch ({needed}): take head = "
+            f"add_objective_head(model, {objective.label!r}), then head.losses(micro_batches) every step"
+        )
+    return HeadCall(objective=objective)
 
 
 class _LossAtTheHead:

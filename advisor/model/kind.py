@@ -84,7 +84,7 @@ def kind(
     """Base, instruct or unknown, and the sentence that says why.
 
     Args:
-        name: as the user typed it.
+        name: as the user typed it; empty for a model in memory that came from nowhere.
         folder: the model's, where it is local.
         chat: how turns end.
         named: what a file that holds the whole model is called, in place of its folder.
@@ -170,6 +170,8 @@ def _by_chat(chat: Chat) -> tuple[Kind, str] | None:
 
 def _card(name: str, folder: Path | None) -> Mapping[str, Any]:
     """The metadata of the model card; empty where there is none that can be read."""
+    if not folder and not name:
+        return {}
     try:
         cached = folder or huggingface_hub.try_to_load_from_cache(name, "README.md")
         if not isinstance(cached, str | Path):

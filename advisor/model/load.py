@@ -1,17 +1,15 @@
-"""A causal language model and its tokenizer, from a local folder or the hub, ready to be measured.
+"""A causal language model and its tokenizer, from a local folder, the hub or memory, ready to be measured.
 
-Takes a path or a hub id; gives a `LoadedModel` in evaluation mode, or an `InputError` for anything
-whose probabilities would mean nothing: missing, unsafe, half-initialised or non-finite weights.
+Takes a path, a hub id or a loaded model; gives a `LoadedModel` in evaluation mode, or an `InputError` for
+anything whose probabilities would mean nothing: missing, unsafe, half-initialised or non-finite weights.
 Log-probabilities are computed in float32 whatever the model's dtype (see `advisor/model/head.py`).
 """
 
 import json
 import pickle
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
 from typing import Any, cast
@@ -26,57 +24,36 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
-    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
-)
 from transformers.utils import logging as transformers_logging
 
 from advisor.errors import InputError
 from advisor.hub import hub_or_cache
 from advisor.model import checkpoint, gguf
+from advisor.model.in_memory import from_memory
 from advisor.model.kind import chat_of
-from advisor.model.rope import each_row_by_itself
+from advisor.model.loaded import CONTEXT_FIELDS as CONTEXT_FIELDS
+from advisor.model.loaded import LoadedModel as LoadedModel
+from advisor.model.loaded import context_of
+from advisor.model.model_checks import (
+    check_causal,
+    check_finite,
+    check_loading,
+    check_vocabulary,
+)
+from advisor.model.rope import BY_ROW, each_row_by_itself
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
-CONTEXT_FIELDS = (
-    "max_position_embeddings",
-    "n_positions",
-    "max_sequence_length",
-    "seq_length",
-    "context_length",
-)
 TINY = 2_000_000  # parameters; below it a second thread costs more than it gives
 HOTTEST = 10.0  # no sampling is hotter than this; the command line's limit too
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedModel:
-    """A model in evaluation mode with its tokenizer and what was decided while loading."""
-
-    model: PreTrainedModel
-    """On its device, without gradients."""
-    tokenizer: PreTrainedTokenizerBase
-    name: str
-    """As the user gave it: path or hub id."""
-    fingerprint: str
-    """Local folder: 16 hexadecimal digits over weights and config; hub id: the commit."""
-    parameters: int
-    """Tied parameters counted once."""
-    dtype: str
-    """Of the weights: float32, bfloat16 or float16."""
-    device: str
-    """Where the inputs go: cpu, cuda:0, ..."""
-    kind: str
-    """base, instruct or unknown; see `advisor/model/kind.py`."""
-    notes: tuple[str, ...]
-    """What was chosen or assumed, one sentence each."""
+LOADING_DEFAULTS = ("auto", "auto", None, None, False, False)
+"""Of `load_model`'s settings from `dtype` on: a model in memory has no others."""
 
 
 def load_model(
-    name_or_path: str | Path,
+    model: str | Path | PreTrainedModel,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: str = "auto",
     device: str = "auto",
     device_map: str | dict[str, Any] | None = None,
@@ -84,11 +61,60 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> LoadedModel:
-    """Loads a causal language model with its tokenizer.
+    """Loads a causal language model with its tokenizer, or takes a loaded one.
+
+        loaded = load_model("path/to/model")
+        loaded = load_model(model, tokenizer=tokenizer)
+
+    Args:
+        model: a local folder, a `.gguf` file, a hub id, or a transformers model in memory, which is put into
+            evaluation mode and else left as it is.
+        tokenizer: of a model in memory; a folder or hub id brings its own.
+        dtype: of the weights: float32, bfloat16, float16, or auto: float32 where that costs little, else what
+            the device computes best or the weights are stored in. Log-probabilities are float32 in any case.
+        device: cpu, cuda, cuda:1, mps, or auto: the first accelerator there is.
+        device_map: of accelerate, to spread a large model; excludes `device`.
+        revision: of a model on the hub.
+        trust_remote_code: run code that comes with the model.
+        allow_pickle: read pickled weights (tensors only).
+
+    Returns:
+        Model and tokenizer with name, fingerprint, number of parameters, dtype, device and kind.
 
     Raises:
-        InputError: the name leads to nothing, or to something whose probabilities are not a prior.
+        InputError: the name leads to nothing, or to something whose probabilities are not a prior; a model in
+            memory without its tokenizer, or with settings that only loading has.
     """
+    settings = (dtype, device, device_map, revision, trust_remote_code, allow_pickle)
+    if not isinstance(model, str | Path):
+        return from_memory(model, tokenizer, as_loaded=settings == LOADING_DEFAULTS)
+    if tokenizer is not None:
+        raise InputError(
+            f"{model}: a tokenizer is given beside a path, which brings its own: leave it out, or give the "
+            "loaded model"
+        )
+    return _load(
+        model,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        allow_pickle=allow_pickle,
+    )
+
+
+def _load(
+    name_or_path: str | Path,
+    *,
+    dtype: str,
+    device: str,
+    device_map: str | dict[str, Any] | None,
+    revision: str | None,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+) -> LoadedModel:
+    """From a folder, a file or the hub."""
     name, folder, hub = _place(name_or_path, revision, trust_remote_code)
     packed = _gguf_of(folder, hub)
     with _quiet(folder):
@@ -114,14 +140,13 @@ def load_model(
         where,
         why,
         *(gguf.notes(packed) if packed else ()),
-        *_check_weights(name, model, info),
+        *check_loading(name, info),
     ]
-    notes += _check_vocabulary(name, model, tokenizer)
+    check_finite(name, model)
+    notes += check_vocabulary(name, model, tokenizer)
     model.requires_grad_(False).eval()
     if each_row_by_itself(model):
-        notes.append(
-            "Its rotary positions depend on the length of a row: of each by itself, not of a batch."
-        )
+        notes.append(BY_ROW)
     parameters = model.num_parameters()
     if parameters < TINY and model.device.type == "cpu":
         torch.set_num_threads(1)
@@ -187,8 +212,10 @@ def _load_tokenizer(name: str, folder: Path | None, hub: dict[str, Any]) -> PreT
 
 def decoding_temperature(model: PreTrainedModel) -> tuple[float, str]:
     """The temperature that the model's own generation config decodes at (0.0: greedy), and why."""
-    file = Path(model.name_or_path or ".") / "generation_config.json"
-    _check_generation_config(file)
+    source = model.name_or_path or ""  # empty: a model in memory that came from nowhere
+    file = Path(source) / "generation_config.json"
+    if source:
+        _check_generation_config(file)
     config = model.generation_config
     if config is None or not config.do_sample or config.top_k == 1:
         return 0.0, "its generation config does not sample, so it decodes greedily"
@@ -219,9 +246,7 @@ def context_length(
     """Longest sequence, in tokens, that the model's config speaks of; None where it names none."""
     name, folder, hub = _place(name_or_path, revision, trust_remote_code)
     with _quiet(folder):
-        config = _load_config(name, folder, hub).get_text_config()
-    lengths = (getattr(config, field, None) for field in CONTEXT_FIELDS)
-    return next((n for n in lengths if isinstance(n, int) and n > 0), None)
+        return context_of(_load_config(name, folder, hub))
 
 
 def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrainedConfig:
@@ -229,32 +254,12 @@ def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrai
         checkpoint.check_config(name, folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder or name), **hub)
-        _check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
+        check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
     except InputError:
         raise
     except Exception as error:  # a wrong value may raise anything
         raise checkpoint.refusal(name, error, "its config.json cannot be used") from error
     return config
-
-
-def _check_causal(name: str, config: PreTrainedConfig, *, trust_remote_code: bool) -> None:
-    """Refuses what cannot give the probability of a next token."""
-    found = config.model_type
-    need = "a causal language model is needed"
-    if config.is_encoder_decoder:
-        raise InputError(f"{name}: {found} is an encoder-decoder; {need}")
-    is_decoder = getattr(config, "is_decoder", False)
-    if found in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not is_decoder:
-        raise InputError(f"{name}: {found} is encoder-only; {need}")
-    for architecture in config.architectures or []:
-        if "Classification" in architecture or "QuestionAnswering" in architecture:
-            raise InputError(f"{name}: {architecture} has no language-model head; {need}")
-    if found in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return
-    if "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
-        raise InputError(f"{name}: {found} is not a causal language model; {need}")
-    if not trust_remote_code:
-        raise checkpoint.code_refused(name)
 
 
 def _choose_device(device: str, device_map: str | dict[str, Any] | None) -> tuple[str, str]:
@@ -328,50 +333,6 @@ def _load_weights(
         raise checkpoint.refusal(name, error, "its weights cannot be loaded") from error
     model, info = loaded
     return model, info
-
-
-def _check_weights(name: str, model: PreTrainedModel, info: dict[str, Any]) -> list[str]:
-    """Refuses weights that the checkpoint did not give, or that are not finite."""
-    for key, stored, wanted in sorted(info["mismatched_keys"]):
-        raise InputError(
-            f"{name}: {key} is {list(stored)} in the checkpoint and {list(wanted)} by config.json"
-        )
-    if missing := sorted(info["missing_keys"]):
-        raise InputError(
-            f"{name}: the checkpoint lacks {len(missing)} of the model's tensors (first: "
-            f"{missing[0]}); random ones in their place would give a prior of nothing"
-        )
-    for key, tensor in model.state_dict().items():
-        if not _is_finite(tensor):
-            raise InputError(f"{name}: the weights hold NaN or infinity (first: {key})")
-    if extra := sorted(info["unexpected_keys"]):
-        return [f"{len(extra)} tensors of the checkpoint have no place in it (first: {extra[0]})."]
-    return []
-
-
-def _is_finite(tensor: torch.Tensor) -> bool:
-    if not tensor.is_floating_point() or tensor.is_meta:
-        return True
-    # torch has no isfinite for the one-byte floats.
-    return bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())
-
-
-def _check_vocabulary(
-    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> list[str]:
-    """Refuses token ids without a row in the head; rows without a token are padding, and fine."""
-    head = model.get_output_embeddings()
-    rows = model.config.get_text_config().vocab_size if head is None else head.weight.shape[0]
-    beyond = {token: i for token, i in tokenizer.get_vocab().items() if i >= rows}
-    if not beyond:
-        return []
-    # Text-only versions of multimodal models keep placeholders that no text produces.
-    if all(re.search("image|audio|video|vision", token) for token in beyond):
-        return [f"{len(beyond)} placeholder tokens of the tokenizer have no row in the head."]
-    raise InputError(
-        f"{name}: the tokenizer has {max(beyond.values()) + 1} entries and the model's head {rows} "
-        "rows: use the tokenizer it was trained with, or resize_token_embeddings()"
-    )
 
 
 @contextmanager

@@ -21,6 +21,10 @@ from transformers import PreTrainedModel
 
 ROWS = "row_lengths"
 """Attribute of a rotary module: [batch] tokens of each row, by the attention mask; None without one."""
+APART = "rows_apart"
+"""Attribute of a rotary module whose rows were told apart already."""
+BY_ROW = "Its rotary positions depend on the length of a row: of each by itself, not of a batch."
+"""What is said of a model that has such positions."""
 
 
 def each_row_by_itself(model: PreTrainedModel) -> bool:
@@ -30,7 +34,10 @@ def each_row_by_itself(model: PreTrainedModel) -> bool:
     what is saved knows nothing of them.
     """
     rotary = list(_rotary_modules(model))
+    if any(getattr(module, APART, False) for module in rotary):
+        return True  # a model in memory that was taken before
     for module in rotary:
+        setattr(module, APART, True)
         module.register_forward_pre_hook(_forget)
         module.register_forward_hook(_by_row, with_kwargs=True)
     for module in model.modules() if rotary else ():

@@ -36,7 +36,7 @@ class Question:
 
 QUESTIONS = {
     "rewriting": Question(
-        within=(("cadft(1)@rewritten", "cadft(1)"), ("cadft(1)@rewritten(0.1)", "cadft(1)"))
+        within=(("cadft(1)@resampled", "cadft(1)"), ("cadft(1)@resampled(0.1)", "cadft(1)"))
     ),
     "mean-weight": Question(
         within=(

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from advisor.data.dataset import Example
-from advisor.model.forward import add_objective_head
+from advisor.model.forward import extend_forward
 from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from advisor.prior.deep import HALF
@@ -89,7 +89,7 @@ def measure_coherence(
     parameters = list((model if small else last_block(model)).parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
-    add_objective_head(model)
+    extend_forward(model)
     rows = []
     for example in examples[:GRADIENTS]:
         rows.append(_gradient(model, parameters, example))

@@ -19,12 +19,15 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from advisor.model.forward import (
-    HeadCall,
-    add_objective_head,
-    last_hidden,
-    read_head,
-    scored_positions,
+from advisor.model.forward import HeadCall, extend_forward, scored_positions
+from advisor.model.objective_step import (
+    FirstPass,
+    evaluating,
+    first_pass,
+    head_call,
+    joined,
+    router_loss,
+    weight_tables,
 )
 from advisor.objectives.table import Objective, TokenStats
 from advisor.prior.prior import LOW_P
@@ -90,7 +93,7 @@ class ObjectiveLoss(_Mixed):
         **kwargs: Any,
     ) -> None:
         """`reference_model` is the frozen model before training, for objectives with an anchor."""
-        add_objective_head(model)
+        extend_forward(model)
         super().__init__(*args, **{**kwargs, "model": model})
         self.objective = objective
         if "anchor" in objective.needs and reference_model is None:
@@ -127,7 +130,8 @@ class ObjectiveLoss(_Mixed):
             loss = (
                 loss * self.accelerator.num_processes
             )  # DDP averages over ranks what is to be a sum
-        loss = loss + self._router_loss(outputs)
+        steps = self.current_gradient_accumulation_steps if self.model.training else 1
+        loss = loss + router_loss(self.model, outputs, steps)
         self._count(outputs, labels, mask, terminator)
         if not return_outputs:
             return loss
@@ -165,65 +169,36 @@ class ObjectiveLoss(_Mixed):
     def _head_call(self, inputs: dict[str, Any]) -> HeadCall:
         """What to ask of the model; takes the columns that only we read out of the inputs."""
         weights = inputs.pop("token_weights", None)
-        reference = inputs.pop("reference_logp", None)
-        if self.reference_model is None or "anchor" not in self.objective.needs:
-            return HeadCall(objective=self.objective, weights=weights, reference_logp=reference)
-        with torch.no_grad():
-            hidden = last_hidden(
-                self.reference_model, inputs["input_ids"], inputs["attention_mask"]
-            )
-        return HeadCall(
-            objective=self.objective,
-            anchor_head=read_head(self.reference_model),
-            anchor_hidden=hidden,
+        reference_logp = inputs.pop("reference_logp", None)
+        return head_call(
+            self.objective,
+            inputs,
+            weights=weights,
+            reference_logp=reference_logp,
+            reference=self.reference_model,
         )
 
     def _step_weights(self, batches: Sequence[dict[str, Any]]) -> list[Tensor]:
         """[batch, sequence] weights of every micro-batch, from a pass without gradient over all."""
-        was_training = self.model.training
-        self.model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager():
+        with evaluating(self.model), self.compute_loss_context_manager():
             seen = [self._first_pass(batch) for batch in batches]
-        self.model.train(was_training)
         stats, place = self._gathered(seen)
-        weights = self.objective.weight(stats)[place]
-        tables, first = [], 0
-        for batch, (outputs, (rows, columns), _) in zip(batches, seen, strict=True):
-            table = weights.new_zeros(batch["labels"].shape)
-            table[rows, columns + 1] = weights[first : first + len(rows)]
-            first += len(outputs["logp"])
-            tables.append(table)
-        return tables
+        return weight_tables(self.objective.weight(stats)[place], seen)
 
-    def _first_pass(
-        self, batch: dict[str, Any]
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
-        """Statistics, positions and examples of one micro-batch's targets."""
+    def _first_pass(self, batch: dict[str, Any]) -> FirstPass:
+        """Statistics of one micro-batch's targets, with the source row of each where it is known."""
         inputs = self._prepare_inputs(dict(batch))
         inputs.pop("terminator", None)
         row = inputs.pop("row", None)
-        reference = inputs.pop("reference_logp", None)
-        plain = HeadCall(
-            objective=self.objective, weights=torch.zeros_like(inputs["labels"]).float()
-        )
-        outputs = self.model_wrapped(**inputs, objective_head=plain)
-        rows, columns = scored_positions(inputs["labels"], inputs.get("attention_mask"))
-        stats = {"logp": outputs.logp, "entropy": outputs.entropy}
-        if reference is not None:
-            stats["reference_logp"] = reference[rows, columns + 1]
-        example = _examples(inputs)[rows, columns + 1]
+        reference_logp = inputs.pop("reference_logp", None)
+        found = first_pass(self.model_wrapped, self.objective, inputs, reference_logp)
         if row is not None:
-            stats["row"] = row[example]
-        return stats, (rows, columns), example
+            found.stats["row"] = row[found.example]
+        return found
 
-    def _gathered(self, seen: Sequence[Any]) -> tuple[TokenStats, slice]:
+    def _gathered(self, seen: Sequence[FirstPass]) -> tuple[TokenStats, slice]:
         """The statistics of the step's targets over all ranks, and where this rank's stand in them."""
-        local = {name: torch.cat([stats[name] for stats, _, _ in seen]) for name in seen[0][0]}
-        examples, used = [], 0
-        for _, _, example in seen:
-            examples.append(example + used)
-            used += int(example.max()) + 1 if len(example) else 0
-        local["example"] = torch.cat(examples)
+        local, used = joined(seen)
         sizes = self.accelerator.gather(
             torch.tensor([[len(local["logp"]), used]], device=self.args.device)
         )
@@ -245,14 +220,6 @@ class ObjectiveLoss(_Mixed):
         if row is not None:
             self.observe(stats, row)
         return stats, place
-
-    def _router_loss(self, outputs: Any) -> Any:
-        """A mixture of experts' balancing loss, averaged over the accumulated micro-batches."""
-        if outputs.aux_loss is None:
-            return 0.0
-        steps = self.current_gradient_accumulation_steps if self.model.training else 1
-        coefficient = self.model.config.get_text_config().router_aux_loss_coef
-        return coefficient * outputs.aux_loss / steps
 
     def _count(
         self, outputs: Any, labels: Tensor, mask: Tensor | None, terminator: Tensor | None
@@ -302,16 +269,6 @@ class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, S
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """A card with base model, data, objective and versions in the place of TRL's."""
         write_card(self, self.facts, self.card_sections)
-
-
-def _examples(inputs: Mapping[str, Tensor]) -> Tensor:
-    """[batch, sequence] which example of the micro-batch each token belongs to."""
-    shape = inputs["labels"].shape
-    if "attention_mask" in inputs:
-        rows = torch.arange(shape[0], device=inputs["labels"].device)
-        return rows[:, None].expand(shape)
-    starts = inputs["position_ids"].eq(0)  # padding-free: one row, a document begins at position 0
-    return (starts.flatten().cumsum(0) - 1).view(shape)
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
+from advisor.model.objective_step import at_quantiles
 from advisor.objectives.table import Objective
 from advisor.prior.prior import Prior
 from advisor.prior.probe import Probe
@@ -70,7 +71,7 @@ def build_trainer(
     if "reference_logp" in objective.needs or objective.quantiles:
         reference = _reference(loaded, dataset, rows, on_progress)
     if objective.quantiles and reference is not None:
-        objective = objective.resolve(lambda share: float(np.exp(np.quantile(reference, share))))
+        objective = at_quantiles(objective, reference)
     build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
     if resampling is not None:
         build = _resampling_trainer(resampling, dataset, rows, config)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from advisor.model.forward import add_objective_head
+from advisor.model.forward import extend_forward
 from harness.experiments.bench import __main__ as command
 from harness.experiments.bench import (
     goals,
@@ -121,7 +121,7 @@ def test_a_wrong_step_fails(wrong: Any) -> None:
 
 def test_packing_changes_no_gradient() -> None:
     model = models.make_model(models.TINY, 97, torch.float64, "cpu", 0).train()
-    add_objective_head(model)
+    extend_forward(model)
     pairs = models.make_pairs(6, 97, 0, prompt=8, completion=5)
     gradients = []
     for collate in (models.padded, models.packed):

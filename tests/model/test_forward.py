@@ -20,7 +20,7 @@ from transformers import (
     RwkvConfig,
 )
 
-from advisor.model.forward import add_objective_head, find_head, score_batch
+from advisor.model.forward import extend_forward, find_head, score_batch
 from advisor.model.head import Head, token_stats
 from advisor.objectives.table import TokenStats, get_objective
 
@@ -180,7 +180,7 @@ def test_a_model_with_dropout_is_trained_on_its_own_loss() -> None:
     ids = torch.stack([sequences()[3]] * 2)
     torch.manual_seed(0)
     own = model(ids, labels=ids).loss.item()
-    add_objective_head(model)
+    extend_forward(model)
     torch.manual_seed(0)
     ours = model(ids, labels=ids, objective_head=get_objective("nll"))
     assert ours.loss.item() / len(ours.logp) == pytest.approx(own, rel=1e-5)

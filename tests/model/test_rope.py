@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from advisor.model.forward import add_objective_head, find_head, score_batch
+from advisor.model.forward import extend_forward, find_head, score_batch
 from advisor.model.rope import each_row_by_itself
 from advisor.objectives.table import get_objective
 
@@ -96,7 +96,7 @@ def test_gradients_do_not_depend_on_the_micro_batches(name: str) -> None:
     for size in (len(LENGTHS), 2, 1):
         model = built(name)
         each_row_by_itself(model)
-        add_objective_head(model)
+        extend_forward(model)
         for first in range(0, len(LENGTHS), size):
             ids, labels, mask = padded(sequences()[first : first + size])
             objective = get_objective("dft")

@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl import SFTTrainer
 
-from advisor.model.forward import add_objective_head
+from advisor.model.objective_head import add_objective_head
 from advisor.objectives.table import OBJECTIVES, get_objective
 from harness.train.objective_trainer import ObjectiveCollator, ObjectiveLoss
 from tests.helpers.processes import on_two_ranks

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from trl.trainer.utils import add_fused_lm_head
 
-from advisor.model.forward import add_objective_head
+from advisor.model.forward import extend_forward
 from advisor.objectives.table import get_objective
 from harness.experiments.bench import measure
 from harness.experiments.bench.goals import Goal, aligned
@@ -83,7 +83,7 @@ def run_case(
     model = make_model(size, vocabulary, kind, conditions.device, conditions.seed).train()
     exact_model = copy.deepcopy(model).double()
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
-    add_objective_head(model)
+    extend_forward(model)
     attend_within_documents(model)  # as `advisor train --padding_free` does; padded rows keep SDPA
     prompt, completion = MEDIANS[dtype]
     number = BATCH * BATCHES

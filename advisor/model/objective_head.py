@@ -1,0 +1,289 @@
+"""Any objective of the table in a training loop of one's own: `add_objective_head(model, "cadft")`.
+
+The trainer (`harness.train.objective_trainer`) is made of the same pieces and adds ranks; a test holds that
+both end with the same weights, for every objective.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from advisor.errors import InputError
+from advisor.model.forward import (
+    HeadCall,
+    ObjectiveOutput,
+    extend_forward,
+    is_extended,
+    scored_positions,
+)
+from advisor.model.objective_step import (
+    at_quantiles,
+    evaluating,
+    first_pass,
+    head_call,
+    joined,
+    router_loss,
+    weight_tables,
+)
+from advisor.objectives.table import Objective, TokenStats, get_objective
+
+Batch: TypeAlias = Mapping[str, Any]
+"""One micro-batch: `input_ids` and `labels`, [batch, sequence] int64, on the model's device. Labels are not
+shifted and are -100 outside the targets. Beside them what the model takes: `attention_mask`, or
+`position_ids` for rows without padding; and `reference_logp` (see `ObjectiveHead.log_p`)."""
+Reference: TypeAlias = PreTrainedModel | Literal["batches"] | None
+
+
+class ObjectiveHead:
+    """The loss of an objective on a model; `add_objective_head` makes it."""
+
+    objective: Objective
+    """What is minimised; a percentage in it has become a value."""
+    reference: PreTrainedModel | None
+    """The frozen model before training, where the objective compares with it."""
+    output: ObjectiveOutput | None = None
+    """Of the micro-batch whose loss was given last: log p, entropy, top-1 and weight of its targets,
+    [targets] each, detached. Its own `loss` is the sum over those targets."""
+
+    def __init__(
+        self, model: PreTrainedModel, objective: Objective, reference: PreTrainedModel | None
+    ) -> None:
+        self.model, self.objective, self.reference = model, objective, reference
+
+    def losses(self, micro_batches: Sequence[Batch]) -> Iterator[Tensor]:
+        r"""The loss of every micro-batch of one optimiser step, to be backpropagated one by one.
+
+            for loss in head.losses(micro_batches):
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        Each is $\sum_t w_t (-\log p_t) / N$ over its own targets, with N the target tokens of the *whole*
+        step, so that their sum, and the gradient, do not depend on how the step is cut up: divide by nothing
+        more (with accelerate: `gradient_accumulation_steps=1`). The first pass over the step, of
+        objectives that need one, is done when this is called; the losses are computed as they are asked for.
+
+        Args:
+            micro_batches: all of one step, each `input_ids`, `labels` and what else the model takes.
+
+        Returns:
+            Scalars, float32, nats a target token; 0 where the step has no target.
+
+        Raises:
+            InputError: no list of micro-batches, a column is missing, a model whose parameters are all
+                frozen, or several processes (use `harness.train.objective_trainer.ObjectiveLoss` there).
+        """
+        self._check(micro_batches)
+        calls = self._calls(micro_batches)
+        targets = sum(map(_count, micro_batches))
+        return self._losses(micro_batches, calls, max(targets, 1))
+
+    def log_p(self, batch: Batch) -> Tensor:
+        """Log-probabilities under the model as it is now, without gradient and in evaluation mode.
+
+        Taken of every micro-batch before training and kept in it as `reference_logp`, they are what
+        `add_objective_head(..., reference="batches")` compares with, and no second model is held.
+
+        Returns:
+            [batch, sequence] float32, natural log, where the labels stand; 0 elsewhere.
+        """
+        return _log_p(self.model, batch)
+
+    def _check(self, micro_batches: Sequence[Batch]) -> None:
+        if isinstance(micro_batches, Mapping) or not isinstance(micro_batches, Sequence):
+            raise InputError(
+                f"losses takes the list of all micro-batches of an optimiser step, not a "
+                f"{type(micro_batches).__name__}: for a single one, losses([batch])"
+            )
+        for number, batch in enumerate(micro_batches):
+            if missing := sorted({"input_ids", "labels"} - set(batch)):
+                raise InputError(f"micro-batch {number} has no {' and no '.join(missing)}")
+        if torch.is_grad_enabled() and not any(p.requires_grad for p in self.model.parameters()):
+            raise InputError(
+                "all parameters of the model are frozen, as load_model leaves them: call "
+                "model.requires_grad_(True).train() before training"
+            )
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if distributed and torch.distributed.get_world_size() > 1:
+            raise InputError(
+                "losses counts the targets of one process, and there are several: train with "
+                "harness.train.objective_trainer.ObjectiveLoss mixed into a Hugging Face trainer"
+            )
+
+    def _calls(self, micro_batches: Sequence[Batch]) -> list[HeadCall]:
+        """What to compute for every micro-batch."""
+        references = [self._reference_logp(batch) for batch in micro_batches]
+        if "step" not in self.objective.needs or not micro_batches:
+            tables: Sequence[Tensor | None] = [None] * len(micro_batches)
+        else:
+            tables = self._step_weights(micro_batches, references)
+        return [
+            head_call(
+                self.objective,
+                _padded(batch, self.objective) if "anchor" in self.objective.needs else batch,
+                weights=weights,
+                reference_logp=reference_logp,
+                reference=self.reference,
+            )
+            for batch, weights, reference_logp in zip(
+                micro_batches, tables, references, strict=True
+            )
+        ]
+
+    def _step_weights(
+        self, micro_batches: Sequence[Batch], references: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """[batch, sequence] weights of every micro-batch, from the statistics of all of them."""
+        with evaluating(self.model):
+            seen = [
+                first_pass(self.model, self.objective, _inputs(batch), reference_logp)
+                for batch, reference_logp in zip(micro_batches, references, strict=True)
+            ]
+        columns, _ = joined(seen)
+        stats = TokenStats(**columns, top1=columns["logp"] > 0)
+        return weight_tables(self.objective.weight(stats), seen)
+
+    def _reference_logp(self, batch: Batch) -> Tensor | None:
+        """[batch, sequence] log p before training, where the objective reads it."""
+        if "reference_logp" not in self.objective.needs:
+            return None
+        if "reference_logp" in batch:
+            given: Tensor = batch["reference_logp"]
+            return given
+        if self.reference is None:
+            raise InputError(
+                f"objective {self.objective.label}: a micro-batch has no reference_logp: before training, "
+                "batch['reference_logp'] = head.log_p(batch) for all of them"
+            )
+        return _log_p(self.reference, batch)
+
+    def _losses(
+        self, micro_batches: Sequence[Batch], calls: Sequence[HeadCall], targets: int
+    ) -> Iterator[Tensor]:
+        for batch, call in zip(micro_batches, calls, strict=True):
+            output: Any = self.model(**_inputs(batch), objective_head=call)
+            self.output = output
+            loss: Tensor = output.loss / targets
+            yield loss + router_loss(self.model, output, len(micro_batches))
+
+
+def add_objective_head(
+    model: PreTrainedModel,
+    objective: str | Objective = "nll",
+    *,
+    reference: Reference = None,
+    training_set: Iterable[Batch] | None = None,
+) -> ObjectiveHead:
+    """Train with an objective of the table in a loop of your own.
+
+        head = add_objective_head(model, "cadft")
+        for micro_batches in steps:  # each a list of batches with input_ids, labels, attention_mask
+            for loss in head.losses(micro_batches):
+                loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+    It is correct for every objective, however a step is cut into micro-batches. The model's forward is
+    extended in place: `model(**batch, objective_head=get_objective("dft")).loss` is then the *sum* over the
+    batch's targets, for objectives that need nothing but the token, which is what a loop over several
+    processes calls through its DDP or FSDP wrapper. Call this before wrapping the model, with PEFT too.
+
+    Args:
+        model: a causal language model, with the weights from which training begins.
+        objective: name, `name(value)` or an Objective of `OBJECTIVES`; the default is the command line's.
+        reference: the model before training, for the objectives that compare with it (`asft`, `iw_sft`,
+            `iw_sft_token`, `psft`); it is frozen. By default a copy of `model` as it is now, which takes as
+            much memory again; "batches" where every micro-batch has a column `reference_logp` (see
+            `ObjectiveHead.log_p`), which `asft` cannot use: it needs the whole distribution.
+        training_set: micro-batches of the whole training set, read once, for a threshold that is a
+            percentage, `threshold(10%)`: that quantile of p before training.
+
+    Returns:
+        The head; its `losses` are those of an optimiser step.
+
+    Raises:
+        InputError: an unknown objective, or one that needs what was not given.
+        ValueError: a model whose logits are not those of a plain linear head.
+    """
+    chosen = get_objective(objective) if isinstance(objective, str) else objective
+    if chosen.quantiles and training_set is None:
+        raise InputError(
+            f"objective {chosen.label} is a quantile of p over the training set: give "
+            "training_set, micro-batches of all of it"
+        )
+    before = _reference_of(model, chosen, reference)
+    extend_forward(model)
+    if before is not None:
+        extend_forward(before)
+    if chosen.quantiles and training_set is not None:
+        tables = ((_log_p(model, batch), batch) for batch in training_set)
+        seen = [table[_places(batch)] for table, batch in tables]
+        chosen = at_quantiles(chosen, torch.cat(seen).cpu().numpy())
+    return ObjectiveHead(model, chosen, before)
+
+
+def _reference_of(
+    model: PreTrainedModel, objective: Objective, given: Reference
+) -> PreTrainedModel | None:
+    """The frozen model before training, None where the objective or the batches do without."""
+    if not {"anchor", "reference_logp"} & set(objective.needs):
+        return None
+    if given is model or (isinstance(given, str) and given != "batches"):
+        what = f"{given!r}, no model" if isinstance(given, str) else "the model that is trained"
+        raise InputError(f"reference is {what}: leave it out, and a frozen copy is made")
+    if given == "batches" and "anchor" in objective.needs:
+        raise InputError(
+            f"objective {objective.label} needs the whole distribution before training, which batches do not "
+            "hold: leave reference out, and a frozen copy is made"
+        )
+    if isinstance(given, str):
+        return None
+    if given is None and is_extended(model) and hasattr(model, "_hf_hook"):
+        raise InputError("a model that accelerate has spread cannot be copied: give reference")
+    frozen = copy.deepcopy(model) if given is None else given
+    frozen.requires_grad_(False).eval()
+    return frozen
+
+
+def _log_p(model: PreTrainedModel, batch: Batch) -> Tensor:
+    """[batch, sequence] log p of the targets, where the labels stand; the model's forward is extended."""
+    plain = HeadCall(objective=get_objective("nll"))
+    with evaluating(model):
+        log_p: Tensor = model(**_inputs(batch), objective_head=plain).logp
+    table = log_p.new_zeros(batch["labels"].shape)
+    table[_places(batch)] = log_p
+    return table
+
+
+def _places(batch: Batch) -> tuple[Tensor, Tensor]:
+    """(rows, columns) of a micro-batch's targets."""
+    rows, columns = scored_positions(batch["labels"], batch.get("attention_mask"))
+    return rows, columns + 1
+
+
+def _count(batch: Batch) -> int:
+    return len(_places(batch)[0])
+
+
+def _inputs(batch: Batch) -> dict[str, Any]:
+    """What the model takes of a micro-batch."""
+    return {name: value for name, value in batch.items() if name != "reference_logp"}
+
+
+def _padded(batch: Batch, objective: Objective) -> Batch:
+    """The micro-batch with the mask that a reference's hidden states are read with."""
+    mask = batch.get("attention_mask")
+    if mask is None and "position_ids" not in batch:
+        return {**batch, "attention_mask": torch.ones_like(batch["input_ids"])}
+    if mask is None or mask.dim() != 2:
+        raise InputError(
+            f"objective {objective.label} compares with the model before training on padded batches: give "
+            "attention_mask, [batch, sequence], and no rows without padding"
+        )
+    return batch
