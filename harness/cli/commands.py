@@ -45,7 +45,7 @@ def measure(loaded: Any, dataset: SFTDataset, kind: str | None = None, **setting
     from advisor.prior.prior import measure_prior
     from harness.cli.display import Shown, notes
 
-    with Shown("measuring the prior") as told:
+    with Shown("measuring the prior", quick=False) as told:
         prior = measure_prior(
             loaded,
             dataset,

@@ -23,7 +23,7 @@ from harness.cli.display import err, out
 from harness.cli.inputs import DATA_FLAGS
 from harness.cli.live import reporting
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
-from harness.evaluate.lm_eval import task_names
+from harness.evaluate.scorers import task_names
 from harness.evaluate.scoring import described, settings_of
 from harness.evaluate.split import own_task, split_rows
 from harness.generate.own_answers import answers_of

@@ -54,12 +54,15 @@ class Shown:
     """Shows how far some work is on stderr: a bar on a terminal, elsewhere a line now and then.
 
     An `advisor.progress.Progress`, and a context. In a log the first line comes when the work takes long,
-    then one every half minute; the last says how far it came. Without the context it ends with the last
-    part.
+    then one every half minute; the last says how far it came, of quick work only where `quick` is set.
+    Without the context it ends with the last part.
     """
 
-    def __init__(self, title: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, title: str, *, quick: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.title, self.clock = title, clock
+        self.worth = quick  # whether its end is worth a line
         self.due = clock() + LONG
         self.begun: tuple[float, int] | None = None  # when it was first told of, and how far it was
         self.place: tuple[int, int] | None = None  # None: nothing was told, or the end was said
@@ -72,7 +75,7 @@ class Shown:
         if err.is_terminal:
             self._draw(done, total)
         elif done < total and self.clock() >= self.due:
-            self.due = self.clock() + EVERY
+            self.due, self.worth = self.clock() + EVERY, True
             self._say(f", {100 * done // total} %{self._left(done, total)}")
         if done >= total:
             self._end()
@@ -81,8 +84,7 @@ class Shown:
         return self
 
     def __exit__(self, error: object, *rest: object) -> None:
-        if error is not None:
-            self.place = None  # how far it came is not worth a line
+        self.worth = self.worth and error is None
         self._end()
 
     def _draw(self, done: int, total: int) -> None:
@@ -100,7 +102,7 @@ class Shown:
     def _end(self) -> None:
         if self.bar is not None:
             _bars.close()
-        elif self.place is not None:
+        elif self.worth and self.place is not None:
             self._say("" if self.place[0] >= self.place[1] else " were enough")
         self.bar = self.place = None
 
@@ -130,7 +132,7 @@ progress_bar = counter = Shown
 def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
     """Tokenise rows, and show how far that is."""
     step = 256
-    with Shown("tokenising") as told:
+    with Shown("tokenising", quick=False) as told:
         for first in range(0, len(rows), step):
             dataset.tokenize(rows[first : first + step])
             told(min(first + step, len(rows)), len(rows))

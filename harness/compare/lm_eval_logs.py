@@ -32,7 +32,7 @@ from harness.evaluate.score_choice import (
 from harness.records.metrics import LIKELIHOODS, NO_FILTER, document_value, split_name, unit_of
 from harness.records.runs import Score
 
-__all__ = ["conditions", "find_logs", "read_logs", "read_samples"]
+__all__ = ["conditions", "find_logs", "read_logs"]
 
 SHOWN = 3
 """Tasks that a note names."""
@@ -94,16 +94,6 @@ def read_logs(
         for one, score in zip(read, scores, strict=True)
     ]
     return measured, [*said, *_of_likelihoods(scores), *dict.fromkeys(notes)]
-
-
-def read_samples(path: Path) -> Score:
-    """The score of one samples file, the task's first.
-
-    Raises:
-        InputError: as of `read_logs`.
-    """
-    measured, _ = read_logs([path])
-    return measured[0].score
 
 
 def _read(log: Log) -> _Read:

@@ -76,14 +76,7 @@ def build_distiller(
     rows = _rows(dataset, list(teachers), route)
     _lower_length(config, rows, context, named(dataset))
     rows = _with_room(rows, config, context, named(dataset))
-    step = (
-        config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
-    )
-    if len(rows) < step:
-        raise InputError(
-            f"{dataset.info.name}: {len(rows)} prompts, fewer than the {step} of an optimiser step: "
-            "lower --per_device_train_batch_size or --gradient_accumulation_steps"
-        )
+    _check_step(config, rows, dataset.info.name)
     evaluation = None
     if eval_dataset is not None:
         evaluation = _rows(eval_dataset, list(teachers), route)
@@ -225,6 +218,18 @@ def _with_room(
             where, len(rows) - len(kept), len(rows), length, context,
         )  # fmt: skip
     return kept
+
+
+def _check_step(config: DistillationConfig, rows: Rows, where: str) -> None:
+    """Refuse fewer prompts than an optimiser step takes."""
+    step = (
+        config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
+    )
+    if len(rows) < step:
+        raise InputError(
+            f"{where}: {len(rows)} prompts, fewer than the {step} of an optimiser step: lower "
+            "--per_device_train_batch_size or --gradient_accumulation_steps"
+        )
 
 
 def _context(models: Sequence[PreTrainedModel]) -> int | None:

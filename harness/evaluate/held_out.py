@@ -20,8 +20,6 @@ def held_out_task(
     rows: Sequence[tuple[str, str]],
     *,
     answer_pattern: str,
-    name: str = "held_out",
-    until: Sequence[str] = (),
     max_gen_toks: int = 256,
 ) -> dict[str, Any]:
     """A task of (prompt, reference completion) rows: exact match of the final answer.
@@ -30,8 +28,6 @@ def held_out_task(
         rows: the end-of-sequence token need not be in the reference.
         answer_pattern: regular expression, applied to prediction and reference alike: the first group of
             its last match is the answer, compared after `answers.normalise`.
-        name: of the task in the records.
-        until: strings that end an answer, beside the end-of-sequence token.
         max_gen_toks: longest answer in tokens.
 
     Raises:
@@ -49,7 +45,7 @@ def held_out_task(
         return {"exact_match": float(extract_answer(results[0], pattern) == wanted)}
 
     return {
-        "task": name,
+        "task": "held_out",
         "custom_dataset": _one_split(
             [{"prompt": prompt, "reference": reference} for prompt, reference in rows]
         ),
@@ -59,15 +55,13 @@ def held_out_task(
         "doc_to_text": "prompt",
         "doc_to_target": "reference",
         "target_delimiter": "",
-        "generation_kwargs": {"until": list(until), "max_gen_toks": max_gen_toks},
+        "generation_kwargs": {"until": [], "max_gen_toks": max_gen_toks},
         "process_results": compare,
         "metric_list": [_mean_of("exact_match")],
     }
 
 
-def choice_task(
-    rows: Sequence[tuple[str, str]], *, name: str = "held_out_choice"
-) -> dict[str, Any]:
+def choice_task(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """A task of (prompt, completion) rows without a final answer: the likeliest of four completions.
 
     A row's own completion stands among three of other rows, the nearest to it in length, all cut to their
@@ -85,7 +79,6 @@ def choice_task(
 
     Args:
         rows: where the prompt is blank, the completion is split: see `split_text`.
-        name: of the task in the records.
 
     Raises:
         InputError: no two different completions.
@@ -104,7 +97,7 @@ def choice_task(
         if completion.strip()
     ]
     return {
-        "task": name,
+        "task": "held_out_choice",
         "custom_dataset": _one_split(documents),
         "test_split": "test",
         "fewshot_split": "test",

@@ -23,7 +23,7 @@ from jinja2 import TemplateError
 
 from advisor.errors import InputError
 from advisor.names import did_you_mean
-from harness.evaluate.lm_eval_rows import Record, Row, rows_of
+from harness.evaluate.lm_eval_rows import Record, rows_of
 from harness.evaluate.score_choice import (
     FIRST,
     Asked,
@@ -112,58 +112,65 @@ def evaluate(
         InputError: an unknown task, one whose data cannot be had, one that needs code which is not allowed,
             or one without a score per document.
     """
-    from lm_eval.models.huggingface import HFLM
-
     if part not in PARTS:
         raise InputError(f"part {part!r}: not one of {', '.join(PARTS)}")
+    chat = bool(apply_chat_template)
     settings = _Settings(
         temperature=temperature,
         limit=limit,
         seed=seed,
         part=part,
         num_fewshot=num_fewshot,
-        chat=bool(apply_chat_template),
-        multiturn=bool(apply_chat_template)
-        if fewshot_as_multiturn is None
-        else fewshot_as_multiturn,
+        chat=chat,
+        multiturn=chat if fewshot_as_multiturn is None else fewshot_as_multiturn,
         generated_only=generated_only,
         trusted=trust_remote_code,
     )
     with undisturbed(model), quiet(), confined(trusted=trust_remote_code):
-        own = deepcopy(tokenizer)
-        if isinstance(apply_chat_template, str):
-            own.chat_template = apply_chat_template
-        lm = HFLM(
-            pretrained=model,
-            tokenizer=own,
-            batch_size=batch_size,
-            backend="causal",
-        )
-        # Once made, it speaks of truncated prompts alone.
-        logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
+        lm = _language_model(model, tokenizer, apply_chat_template, batch_size)
         scores, found = [], dict[str, Sequence[Name]]()
         for spec in tasks:
             runs = _repeats(lm, spec, include_path, settings, repeats if temperature > 0 else 1)
             for name, (task, records) in runs.items():
-                heat = temperature if _generates(task) else None
-                told, rows = _read(task, records)
-                found[name] = names_in(rows[0], told)
-                chosen = choose(name, found[name], asked)
-                score, _ = score_of(
-                    name, rows, chosen, told, asked=asked, temperature=heat, part=part
-                )
+                score, found[name] = _score(name, task, records, asked, settings)
                 scores.append(score)
     if not generated_only:  # which leaves out tasks that may have what is asked for
         refuse_unfit(found, asked)
     return scores
 
 
-def _read(task: Any, runs: Sequence[Sequence[Record]]) -> tuple[Told, list[list[Row]]]:
-    """What a task says of its metrics, and its documents of every repeat."""
+def _language_model(model: Any, tokenizer: Any, template: bool | str, batch_size: int) -> Any:
+    """The model as lm-eval calls it, with a chat template of its own where one is given."""
+    from lm_eval.models.huggingface import HFLM
+
+    own = deepcopy(tokenizer)
+    if isinstance(template, str):
+        own.chat_template = template
+    lm = HFLM(pretrained=model, tokenizer=own, batch_size=batch_size, backend="causal")
+    # Once made, it speaks of truncated prompts alone.
+    logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
+    return lm
+
+
+def _score(
+    name: str, task: Any, runs: Sequence[Sequence[Record]], asked: Asked, settings: _Settings
+) -> tuple[Score, Sequence[Name]]:
+    """The score of a task's records of every repeat, and the names of all that it has."""
     told = Told(
         higher_is_better=task.higher_is_better(), metric_list=task.get_config("metric_list") or ()
     )
-    return told, [rows_of(records, ()) for records in runs]
+    rows = [rows_of(records, ()) for records in runs]
+    names = names_in(rows[0], told)
+    score, _ = score_of(
+        name,
+        rows,
+        choose(name, names, asked),
+        told,
+        asked=asked,
+        temperature=settings.temperature if _generates(task) else None,
+        part=settings.part,
+    )
+    return score, names
 
 
 def _generates(task: Any) -> bool:

@@ -66,15 +66,12 @@ class Gain:
     """None where not known."""
 
 
-def continuum(
-    axes: Axes, points: Sequence[Gain], *, title: str = "Gain over nll by mean p"
-) -> Axes:
+def continuum(axes: Axes, points: Sequence[Gain]) -> Axes:
     """Gain over NLL against mean p, the three regimes shaded; a marker per domain, a colour per arm.
 
     Args:
         axes: to draw on.
         points: of any arms and domains.
-        title: first line of the title; points, documents and seeds are added.
     """
     for name, low, high, colour in REGIMES:
         axes.axvspan(low, high, color=colour, alpha=0.13, lw=0, zorder=0)
@@ -96,7 +93,8 @@ def continuum(
     )
     published = any(point.domain == "published" and point.seeds is None for point in points)
     unknown = "published cells are single runs" if published else ""
-    return dress(axes, title, ", ".join(filter(None, sizes)), unknown, BARS)
+    notes = (", ".join(filter(None, sizes)), unknown, BARS)
+    return dress(axes, "Gain over nll by mean p", *notes)
 
 
 def _arm_patches(points: Sequence[Gain]) -> list[Patch]:
@@ -132,10 +130,7 @@ def _draw_gain(axes: Axes, point: Gain) -> None:
     )  # fmt: skip
 
 
-def histogram(
-    axes: Axes, prior: Mapping[str, Any], objectives: Sequence[str], *,
-    title: str = "Prior, and each objective's weight",
-) -> Axes:  # fmt: skip
+def histogram(axes: Axes, prior: Mapping[str, Any], objectives: Sequence[str]) -> Axes:
     """Histogram of p over target tokens, the weight w(p) of each objective over it on a second axis.
 
     Imports torch. Objectives whose weight needs more than p (and names that are none) are left out; the
@@ -145,7 +140,6 @@ def histogram(
         axes: to draw on; gets a twin.
         prior: `Prior.to_dict()`, or `Run.prior`.
         objectives: labels of arms; the base has no weight, and an objective is drawn once.
-        title: first line of the title; tokens and examples are added.
     """
     counts = np.asarray(prior["histogram"], dtype=np.float64)
     edges = np.linspace(0, 1, len(counts) + 1)
@@ -155,7 +149,8 @@ def histogram(
     left_out = _draw_weights(axes, objectives, counts)
     sizes = (count([prior["target_tokens"]], "target token"), count([prior["examples"]], "example"))
     missing = f"not drawn, as p alone does not give their weight: {', '.join(left_out)}"
-    return dress(axes, title, ", ".join(sizes), missing if left_out else "")
+    notes = (", ".join(sizes), missing if left_out else "")
+    return dress(axes, "Prior, and each objective's weight", *notes)
 
 
 def _draw_weights(axes: Axes, labels: Sequence[str], counts: NDArray[np.float64]) -> list[str]:

@@ -12,9 +12,13 @@ from harness.study.contrasts import Row
 
 
 def forest(
-    axes: Axes, rows: Sequence[Row], labels: Mapping[Arm, str], *, margin: float | None = 1.0,
-    unit: str = "points", title: str = "Paired differences",
-) -> Axes:  # fmt: skip
+    axes: Axes,
+    rows: Sequence[Row],
+    labels: Mapping[Arm, str],
+    *,
+    margin: float | None = 1.0,
+    unit: str = "points",
+) -> Axes:
     """Difference of every row with its interval, grouped by baseline, task and temperature.
 
     Args:
@@ -23,7 +27,6 @@ def forest(
         labels: every arm and baseline to its text.
         margin: of equivalence, in the unit of the rows; shaded where there is one.
         unit: of the rows.
-        title: first line of the title; documents and seeds are added.
     """
     places = list(dict.fromkeys(map(_where, rows)))
     if margin is not None:
@@ -51,7 +54,7 @@ def forest(
         count((row.difference.seeds for row in rows), "seed"),
     )
     shade = "" if margin is None else f"shaded: less than {margin:g} either way does not matter"
-    return dress(axes, title, ", ".join(filter(None, sizes)), BARS, shade)
+    return dress(axes, "Paired differences", ", ".join(filter(None, sizes)), BARS, shade)
 
 
 def _where(row: Row) -> str:

@@ -91,7 +91,6 @@ def benchmarks(
     scores: Mapping[str, Mapping[str, Estimate]],
     *,
     unit: str = "points",
-    title: str = "Score by task",
 ) -> Axes:
     """Every arm on every task with its interval, the untouched base as a line per task.
 
@@ -99,7 +98,6 @@ def benchmarks(
         axes: to draw on; see `make_figure(rows=...)`.
         scores: task -> label of the arm -> score; an arm called "base" is the line.
         unit: of the scores.
-        title: first line of the title; documents and seeds are added.
     """
     arms = list(dict.fromkeys(arm for found in scores.values() for arm in found if arm != BASE))
     for place, found in enumerate(scores.values()):
@@ -116,7 +114,7 @@ def benchmarks(
     base = Line2D([], [], color=GREY, lw=1.5, label="base, untouched")
     based = [base] if any(BASE in found for found in scores.values()) else []
     legend(axes, [*map(arm_handle, arms), *based])
-    return dress(axes, title, _sizes(scores.values()), BARS)
+    return dress(axes, "Score by task", _sizes(scores.values()), BARS)
 
 
 def _dodge(turn: int, arms: int) -> float:
@@ -132,17 +130,12 @@ def _base_line(axes: Axes, place: int, base: Estimate) -> None:
         axes.fill_betweenx(band, *base.interval, color=GREY, alpha=0.18, lw=0, zorder=0)
 
 
-def ranks(
-    axes: Axes, aggregates: Mapping[str, Aggregate], *, documents: int | None = None,
-    title: str = "Mean rank over tasks",
-) -> Axes:  # fmt: skip
+def ranks(axes: Axes, aggregates: Mapping[str, Aggregate]) -> Axes:
     """Mean rank of every arm with its bootstrap interval, the best on top.
 
     Args:
         axes: to draw on.
         aggregates: of `harness.statistics.across_tasks.aggregate`.
-        documents: over all tasks, for the title; None where not known.
-        title: first line of the title; tasks and seeds are added.
     """
     order = sorted(aggregates, key=lambda arm: aggregates[arm].mean_rank)
     for y, arm in enumerate(order):
@@ -154,24 +147,21 @@ def ranks(
     found = aggregates.values()
     sizes = (
         count((aggregate.tasks for aggregate in found), "task"),
-        count([documents], "document"),
         count((aggregate.runs for aggregate in found), "seed"),
     )
-    return dress(axes, title, ", ".join(filter(None, sizes)), f"{BARS}, bootstrap over seeds")
+    notes = (", ".join(filter(None, sizes)), f"{BARS}, bootstrap over seeds")
+    return dress(axes, "Mean rank over tasks", *notes)
 
 
 def learning_rates(
-    axes: Axes, curves: Mapping[str, Mapping[float, Estimate]], *,
-    unit: str = "points",
-    title: str = "Development score by learning rate",
-) -> Axes:  # fmt: skip
+    axes: Axes, curves: Mapping[str, Mapping[float, Estimate]], *, unit: str = "points"
+) -> Axes:
     """Score on the development documents against the learning rate, one line per objective.
 
     Args:
         axes: to draw on; x becomes logarithmic.
         curves: objective's label -> learning rate -> score.
         unit: of the scores.
-        title: first line of the title; documents and seeds are added.
     """
     axes.set_xscale("log")
     for turn, (arm, curve) in enumerate(curves.items()):
@@ -196,7 +186,7 @@ def learning_rates(
     axes.margins(x=0.1)
     axes.set(xlabel="learning rate", ylabel=f"score, {unit}")
     legend(axes, list(map(arm_handle, curves)))
-    return dress(axes, title, _sizes(_by_place(curves)), BARS)
+    return dress(axes, "Development score by learning rate", _sizes(_by_place(curves)), BARS)
 
 
 def _line(axes: Axes, arm: str, curve: Mapping[float, Estimate]) -> None:
@@ -209,10 +199,12 @@ def _line(axes: Axes, arm: str, curve: Mapping[float, Estimate]) -> None:
 
 
 def temperatures(
-    axes: Axes, curves: Mapping[str, Mapping[float, Estimate]], *, of_use: float | None = None,
+    axes: Axes,
+    curves: Mapping[str, Mapping[float, Estimate]],
+    *,
+    of_use: float | None = None,
     unit: str = "points",
-    title: str = "Score by decoding temperature",
-) -> Axes:  # fmt: skip
+) -> Axes:
     """Score against the temperature, one line per arm (give base, winner and nll), with bands where known.
 
     Args:
@@ -220,7 +212,6 @@ def temperatures(
         curves: arm's label -> temperature -> score.
         of_use: the temperature that decides, drawn as a vertical line.
         unit: of the scores.
-        title: first line of the title; documents and seeds are added.
     """
     if of_use is not None:
         axes.axvline(of_use, color=INK, lw=0.8, ls=(0, (2, 2)), zorder=1)
@@ -234,19 +225,17 @@ def temperatures(
     axes.set(xlabel="temperature, 0 is greedy", ylabel=f"score, {unit}")
     use = Line2D([], [], color=INK, lw=0.8, ls=(0, (2, 2)), label="temperature of use")
     legend(axes, [*map(arm_handle, curves), *([use] if of_use is not None else [])])
-    return dress(axes, title, _sizes(_by_place(curves)), "bands: 95 % intervals")
+    sizes = _sizes(_by_place(curves))
+    return dress(axes, "Score by decoding temperature", sizes, "bands: 95 % intervals")
 
 
-def training_curves(
-    axes: Axes, curves: Sequence[Curve], measure: str, *, title: str | None = None
-) -> Axes:
+def training_curves(axes: Axes, curves: Sequence[Curve], measure: str) -> Axes:
     """A measure of the step log against the step, one thin line per run in its arm's colour.
 
     Args:
         axes: to draw on.
         curves: any arms and seeds.
         measure: `nll`, `mean_p`, `entropy`, `loss` or another column of the step log.
-        title: first line of the title instead of the measure's name; runs and seeds are added.
     """
     drawn = []
     for curve in curves:
@@ -265,7 +254,7 @@ def training_curves(
     legend(axes, [arm_handle(arm, marker=False) for arm in arms])
     seeds = len({curve.seed for curve in drawn})
     runs = f"{count([len(drawn)], 'run')}, {count([seeds], 'seed')}" if drawn else "no run has it"
-    return dress(axes, title or f"Training: {name}", runs, "on the batches of training")
+    return dress(axes, f"Training: {name}", runs, "on the batches of training")
 
 
 def _sizes(scores: Iterable[Mapping[str, Estimate]]) -> str:

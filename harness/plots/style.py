@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -54,7 +55,9 @@ _LOOKS = {
     "log_one_minus_p": (ORANGE, 1), "huber": (ORANGE, 2),
     "deft": (SKY, 1), "deft_cayley": (SKY, 2), "iw_sft": (SKY, 3),
 }  # fmt: skip
-"""Objective -> colour and place within the colour; fixed, whatever else is in the table."""
+"""Objective -> colour and place within the colour; fixed. Others of the table get what is free, in order."""
+_FREE = [look for look in product(_COLOURS, range(len(_MARKERS))) if look not in _LOOKS.values()]
+_LOOKS |= dict(zip((name for name in OBJECTIVES if name not in _LOOKS), _FREE, strict=False))
 
 
 @dataclass(frozen=True, kw_only=True)

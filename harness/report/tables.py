@@ -13,8 +13,7 @@ from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
 from harness.statistics.across_tasks import Aggregate
-from harness.statistics.paired import probability
-from harness.study.contrasts import Row
+from harness.study.contrasts import FIGURES, Row
 from harness.study.from_records import Evidence
 from harness.study.verdict import UNTOUCHED, Verdict
 
@@ -49,12 +48,12 @@ def verdict_table(verdict: Verdict) -> Table:
     for row in verdict.rows:
         groups.setdefault(row.baseline, []).append(row)
     return Table(
-        columns=("arm", VERDICT, "difference", "95 % interval", "p (Holm)", "score"),
+        columns=("arm", VERDICT, "difference", "95 % interval", *FIGURES, "score"),
         groups=tuple(
             (
                 f"Against {UNTOUCHED if arm.objective == BASE else texts[arm]}, "
                 f"which scores {means[arm]:.1f}",
-                tuple(_cells(row, texts) for row in rows),
+                tuple(_cells(row, texts, f"{row.score:.1f}") for row in rows),
             )
             for arm, rows in groups.items()
         ),
@@ -63,14 +62,15 @@ def verdict_table(verdict: Verdict) -> Table:
     )
 
 
-def _cells(row: Row, texts: Mapping[Arm, str]) -> tuple[str, ...]:
+def _cells(row: Row, texts: Mapping[Arm, str], *more: str) -> tuple[str, ...]:
+    """What every table says of a row, and what one adds."""
     return (
         texts[row.arm],
         row.verdict,
         signed(row.difference.estimate),
         interval(row.difference.interval),
-        "dropped" if row.dropped else probability(row.adjusted_p),
-        f"{row.score:.1f}",
+        *(write(row) for write in FIGURES.values()),
+        *more,
     )
 
 
@@ -84,15 +84,7 @@ def comparison_table(comparison: Comparison) -> Table:
         heat = "" if row.temperature is None else f", {facts.decoding(row.temperature)}"
         against = UNTOUCHED if row.baseline.objective == BASE else texts[row.baseline]
         groups.setdefault(f"{row.task}{heat}: against {against}", []).append(
-            (
-                texts[row.arm],
-                row.verdict,
-                signed(row.difference.estimate),
-                interval(row.difference.interval),
-                "dropped" if row.dropped else probability(row.adjusted_p),
-                f"{level.mean:.1f}",
-                f"{level.documents:,} x {level.seeds}",
-            )
+            _cells(row, texts, f"{level.mean:.1f}", f"{level.documents:,} x {level.seeds}")
         )
     return Table(
         columns=(
@@ -100,7 +92,7 @@ def comparison_table(comparison: Comparison) -> Table:
             VERDICT,
             "difference",
             "95 % interval",
-            "p (Holm)",
+            *FIGURES,
             "score",
             "documents x seeds",
         ),

@@ -17,7 +17,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.special import bdtr, stdtr, stdtridf, stdtrit
+from scipy.special import stdtr, stdtridf, stdtrit
 
 from advisor.errors import InputError
 
@@ -25,6 +25,8 @@ Array = NDArray[np.float64]
 Interval = tuple[float, float]
 Verdict = Literal["better", "worse", "equivalent", "not resolved", "ahead", "behind"]
 Name = TypeVar("Name")
+RACE_ALPHA = 0.05
+"""Probability with which a race ever drops the best arm, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,6 @@ class Difference:
     """Of the t distribution with the same 95 % interval."""
     seeds: int
     documents: int
-    clusters: int
-    """Independent groups of documents; equals `documents` when no clusters were given."""
     squares: MeanSquares
     """What the interval and the p value are made of, in the unit of the scores."""
 
@@ -70,8 +70,8 @@ class MeanSquares:
     """0 with one run."""
     residual: float
     """0 with one run."""
-    clusters: int
-    """Independent groups of documents."""
+    count: int
+    """Number of documents."""
     runs: int
 
     @property
@@ -99,7 +99,7 @@ class MeanSquares:
 
     def two_sided(self, t: float) -> float:
         """P(|T| > |t|) under no difference."""
-        tail = float(stdtr(self.clusters - 1, -abs(t)))
+        tail = float(stdtr(self.count - 1, -abs(t)))
         if self.seed_weight > 0:
             tail += self.seed_weight * (float(stdtr(self.runs - 1, -abs(t))) - tail)
         return 2 * tail
@@ -120,39 +120,36 @@ class MeanSquares:
 
     @property
     def _freedom(self) -> tuple[int, int]:
-        of_documents = self.clusters - 1
+        of_documents = self.count - 1
         return of_documents, self.runs - 1 if self.seed_weight > 0 else of_documents
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = None) -> Difference:
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     """The mean of a - b with an interval over seeds and documents.
 
     Var(mean) = (MS_document + MS_seed - MS_residual) / (seeds x documents), the mean squares of the
-    two-way table without replication, each component kept from falling below zero. With clusters the
-    sums of a cluster's deviations take the documents' place, times C / (C - 1) (Miller,
-    arXiv:2411.00640, in the finite-cluster form). With one seed only documents vary: sd(d) / sqrt(n),
-    an answer about these two checkpoints, not about their objectives.
+    two-way table without replication, each component kept from falling below zero. With one seed only
+    documents vary: sd(d) / sqrt(n), an answer about these two checkpoints, not about their objectives.
 
-    Under "no difference" t is referred to a mixture of t(C - 1) and t(S - 1), the second with weight
+    Under "no difference" t is referred to a mixture of t(n - 1) and t(S - 1), the second with weight
     w = min(1, MS_seed / (MS_document + MS_seed - MS_residual)), sqrt(w) with two seeds. Satterthwaite's
     single number of degrees of freedom is too hopeful with few seeds (three: it covers down to 92 % and
     rejects up to 3.5 % at 1 %); the mixture covers at least 95 % and rejects at most 1 %, simulated in
     the tests.
 
     Where nothing varies, two imagined documents, one won and one lost by the range of the scores (at
-    least 1), give SE = sqrt(2) range / (C + 2) (after Bonett and Price, 2012): no sample shows a
+    least 1), give SE = sqrt(2) range / (n + 2) (after Bonett and Price, 2012): no sample shows a
     variance of zero.
 
     Args:
         a: scores [seeds, documents], or [documents] for one seed.
         b: the same documents in the same order; one row is held against every seed of the other arm.
-        clusters: a label for each document.
 
     Raises:
-        InputError: shapes that do not pair, values that are not finite, fewer than two documents or clusters.
+        InputError: shapes that do not pair, values that are not finite, fewer than two documents.
     """
     first, second = paired_scores(a, b)
-    squares = varying_squares(first, second, clusters)
+    squares = varying_squares(first, second)
     estimate, error = float((first - second).mean()), squares.variance**0.5
     half, half_90 = squares.critical(0.05) * error, squares.critical(0.10) * error
     return Difference(
@@ -165,21 +162,20 @@ def paired_difference(a: ArrayLike, b: ArrayLike, clusters: ArrayLike | None = N
         degrees_of_freedom=squares.degrees_of_freedom,
         seeds=squares.runs,
         documents=first.shape[1],
-        clusters=squares.clusters,
         squares=squares,
     )
 
 
-def varying_squares(first: Array, second: Array, clusters: ArrayLike | None = None) -> MeanSquares:
+def varying_squares(first: Array, second: Array) -> MeanSquares:
     """Mean squares of paired scores; of two imagined documents where nothing varies.
 
     See `paired_difference`: no sample shows a variance of zero.
     """
-    squares = mean_squares(first - second, clusters)
+    squares = mean_squares(first - second)
     if squares.variance**0.5 > 1e-12 * max(1.0, abs(float((first - second).mean()))):
         return squares
     reach = max(1.0, float(np.ptp(np.vstack([first, second]))))  # what varies is rounding
-    error = 2**0.5 * reach / (squares.clusters + 2)
+    error = 2**0.5 * reach / (squares.count + 2)
     return replace(squares, documents=error**2, seeds=0.0, residual=0.0)
 
 
@@ -201,58 +197,24 @@ def paired_scores(a: ArrayLike, b: ArrayLike) -> tuple[Array, Array]:
     return first, second
 
 
-def mean_squares(d: Array, clusters: ArrayLike | None = None) -> MeanSquares:
+def mean_squares(d: Array) -> MeanSquares:
     """Mean squares of paired differences [seeds, documents], each divided by seeds x documents."""
-    runs, documents = d.shape
-    sums, sizes = d, np.ones(documents)
-    if clusters is not None:
-        labels, index = np.unique(np.asarray(clusters), return_inverse=True)
-        if len(index) != documents:
-            raise InputError(
-                f"{len(index)} cluster labels for {documents} documents: give one for each"
-            )
-        member = np.eye(len(labels))[index]  # [documents, clusters]
-        sums, sizes = d @ member, member.sum(0)
-    count = len(sizes)
+    runs, count = d.shape
     if count < 2:
-        raise InputError(
-            f"{count} documents or clusters give no standard error: score at least two"
-        )
-    mean, seed_means = d.mean(), d.mean(axis=1)
-    average = sums.mean(axis=0)
-    scale = count / (count - 1) / documents**2
-    by_document = scale * ((average - sizes * mean) ** 2).sum()
+        raise InputError(f"{count} documents give no standard error: score at least two")
+    mean, seed_means, document_means = d.mean(), d.mean(axis=1), d.mean(axis=0)
+    scale = count / (count - 1) / count**2
+    by_document = float(scale * ((document_means - mean) ** 2).sum())
     if runs == 1:
-        return MeanSquares(
-            documents=float(by_document), seeds=0.0, residual=0.0, clusters=count, runs=1
-        )
-    rest = sums - average - np.outer(seed_means - mean, sizes)
+        return MeanSquares(documents=by_document, seeds=0.0, residual=0.0, count=count, runs=1)
+    rest = d - document_means - (seed_means - mean)[:, None]
     return MeanSquares(
-        documents=float(by_document),
+        documents=by_document,
         seeds=float(seed_means.var(ddof=1) / runs),
         residual=float(scale * (rest**2).sum() / (runs * (runs - 1))),
-        clusters=count,
+        count=count,
         runs=runs,
     )
-
-
-def mcnemar_exact(a: ArrayLike, b: ArrayLike) -> float:
-    """Two-sided p of McNemar's exact test: the discordant pairs are Binomial(n, 1/2) under no difference.
-
-    Args:
-        a: 0/1 scores [documents] of one run.
-        b: 0/1 scores of the other on the same documents.
-
-    Raises:
-        InputError: other values than 0 and 1, shapes that do not pair, several seeds.
-    """
-    first, second = paired_scores(a, b)
-    if len(first) > 1 or len(second) > 1:
-        raise InputError("McNemar's test takes one seed: use paired_difference for several")
-    if not np.isin([first, second], (0, 1)).all():
-        raise InputError("McNemar's test takes scores of 0 and 1: use paired_difference for others")
-    won, lost = int((first > second).sum()), int((first < second).sum())
-    return min(1.0, float(2 * bdtr(min(won, lost), won + lost, 0.5)))
 
 
 def probability(p: float) -> str:
@@ -320,19 +282,18 @@ def still_in_the_race(
     *,
     looks: int,
     rivals: int,
-    alpha: float = 0.05,
     seed_sd: float | None = None,
 ) -> bool:
     """Whether an arm gets more seeds, from its difference (arm - current leader) on the seeds both have.
 
-    It is dropped where the one-sided p of "not behind" is at most alpha / (looks x rivals): Pocock's
+    It is dropped where the one-sided p of "not behind" is at most RACE_ALPHA / (looks x rivals): Pocock's
     constant level over the looks (an early drop is what saves runs; O'Brien and Fleming's bounds spend
     next to nothing there), shared by Bonferroni over looks and rivals. The best arm is ever dropped
-    with probability at most alpha, whoever leads at each look, and the final tests keep their
+    with probability at most RACE_ALPHA, whoever leads at each look, and the final tests keep their
     family-wise error, because a dropped arm enters `holm` with p = 1.
 
     Without `seed_sd` one seed drops nobody and two seldom do. With it the variance is at least
-    document_error^2 + seed_sd^2 / seeds, referred to t(clusters - 1): one seed can then drop an arm,
+    document_error^2 + seed_sd^2 / seeds, referred to t(documents - 1): one seed can then drop an arm,
     and the error is kept where the true standard deviation is not above `seed_sd` (at twice that, five
     equal arms and looks after the first two seeds, a best arm was dropped in a quarter of simulations).
 
@@ -340,7 +301,6 @@ def still_in_the_race(
         difference: of `paired_difference(arm, leader)`.
         looks: planned number of looks, those after which a dropped arm saves runs.
         rivals: arms at the start of the race, less one.
-        alpha: the error rate.
         seed_sd: largest plausible standard deviation of the paired mean over seeds, in the scores' unit.
     """
     if difference.estimate >= 0 or (difference.seeds == 1 and seed_sd is None):
@@ -349,8 +309,8 @@ def still_in_the_race(
     if seed_sd is not None:
         assumed = np.hypot(difference.document_error, seed_sd / difference.seeds**0.5)
         error = max(difference.standard_error, float(assumed))
-        p = float(stdtr(difference.clusters - 1, difference.estimate / error))
-    return p > alpha / (looks * rivals)
+        p = float(stdtr(difference.documents - 1, difference.estimate / error))
+    return p > RACE_ALPHA / (looks * rivals)
 
 
 def survivors(
@@ -359,9 +319,7 @@ def survivors(
     looks: int,
     rivals: int,
     keep: Collection[Name] = (),
-    alpha: float = 0.05,
     seed_sd: float | None = None,
-    clusters: ArrayLike | None = None,
 ) -> tuple[Name, ...]:
     """Names of the arms that get more seeds: `still_in_the_race` against the arm with the highest mean.
 
@@ -370,9 +328,7 @@ def survivors(
         looks: see `still_in_the_race`.
         rivals: arms at the start of the race, less one.
         keep: arms that are never dropped: what the final tests compare with.
-        alpha: probability of ever dropping the best arm.
         seed_sd: see `still_in_the_race`.
-        clusters: a label for each document.
     """
     leader = max(scores, key=lambda arm: float(np.mean(np.asarray(scores[arm], dtype=np.float64))))
     return tuple(
@@ -381,10 +337,9 @@ def survivors(
         if arm in keep
         or arm == leader
         or still_in_the_race(
-            paired_difference(scores[arm], scores[leader], clusters),
+            paired_difference(scores[arm], scores[leader]),
             looks=looks,
             rivals=rivals,
-            alpha=alpha,
             seed_sd=seed_sd,
         )
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from functools import partial
 
 from numpy.typing import ArrayLike
 from scipy.special import nctdtrinc
@@ -12,8 +11,10 @@ from scipy.special import nctdtrinc
 from advisor.errors import InputError
 from harness.statistics.paired import MeanSquares, paired_scores, varying_squares
 
-MOST_DOCUMENTS, MOST_SEEDS = 1_000_000, 1_000
+MOST_DOCUMENTS = 1_000_000
 """Beyond these a difference counts as out of reach."""
+POWER = 0.8
+"""Probability with which a difference that counts as detectable is found."""
 SETTLING = (2, 3, 5, 10)
 """Numbers of seeds that are weighed to settle a comparison."""
 
@@ -28,10 +29,6 @@ class Spread:
     """Between seeds, of the mean over documents."""
     residual: float = 0.0
     """Of one document under one seed, beyond the two above."""
-    sampling: float = 0.0
-    """Of one sampled answer of each arm, sqrt(variance of a + variance of b); repeats average it."""
-    repeats: int = 1
-    """Answers sampled for each document under each seed."""
 
 
 def spread(a: ArrayLike, b: ArrayLike) -> Spread:
@@ -45,36 +42,31 @@ def spread(a: ArrayLike, b: ArrayLike) -> Spread:
     first, second = paired_scores(a, b)
     squares = varying_squares(first, second)
     return Spread(
-        document=(squares.clusters * max(squares.documents - squares.residual, 0.0)) ** 0.5,
+        document=(squares.count * max(squares.documents - squares.residual, 0.0)) ** 0.5,
         seed=(squares.runs * squares.of_seeds) ** 0.5,
-        residual=(squares.clusters * squares.runs * squares.residual) ** 0.5,
+        residual=(squares.count * squares.runs * squares.residual) ** 0.5,
     )
 
 
-def spread_of_accuracy(accuracy: float, correlation: float = 0.5) -> Spread:
-    """Spread of two arms' 0/1 scores before any run: document^2 = 2 p (1 - p) (1 - correlation).
+def spread_of_accuracy(accuracy: float) -> Spread:
+    """Spread of two arms' 0/1 scores before any run, p = `accuracy` being expected of both.
 
-    Args:
-        accuracy: p, expected of both arms, in [0, 1].
-        correlation: of the arms' scores over documents.
+    document^2 = 2 p (1 - p) (1 - correlation), with a correlation over documents of 1/2.
     """
-    return Spread(document=(2 * accuracy * (1 - accuracy) * (1 - correlation)) ** 0.5)
+    return Spread(document=(accuracy * (1 - accuracy)) ** 0.5)
 
 
-def minimum_detectable(
-    documents: int, seeds: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
-) -> float:
-    """The difference that `paired_difference` finds with probability `power`, in the unit of the scores.
+def minimum_detectable(documents: int, seeds: int, spread: Spread, *, alpha: float = 0.05) -> float:
+    """The difference that `paired_difference` finds with probability `POWER`, in the unit of the scores.
 
-    SE^2 = document^2 / n + seed^2 / S + (residual^2 + sampling^2 / K) / (n S), times the noncentrality
-    at which a noncentral t passes the test's critical value with that probability. With one seed and
-    many documents this is Miller's (z_(1 - alpha / 2) + z_power) SE (arXiv:2411.00640).
+    SE^2 = document^2 / n + seed^2 / S + residual^2 / (n S), times the noncentrality at which a
+    noncentral t passes the test's critical value with that probability. With one seed and many
+    documents this is Miller's (z_(1 - alpha / 2) + z_power) SE (arXiv:2411.00640).
 
     Args:
-        documents: n, of each run (with clusters: their number, and the spread of their means).
+        documents: n, of each run.
         seeds: S, of each arm.
         spread: from a pilot (`spread`) or assumed (`spread_of_accuracy`).
-        power: probability of detection.
         alpha: two-sided level; for m contrasts under Holm give alpha / m, its first step.
 
     Raises:
@@ -89,38 +81,32 @@ def minimum_detectable(
             "one seed cannot see the spread over seeds: plan two or more, or set the spread to 0"
         )
     planned = _expected(documents, seeds, spread)
-    shift = nctdtrinc(planned.degrees_of_freedom, 1 - power, planned.critical(alpha))
+    shift = nctdtrinc(planned.degrees_of_freedom, 1 - POWER, planned.critical(alpha))
     return float(shift * planned.variance**0.5)
 
 
 def _expected(documents: int, seeds: int, spread: Spread) -> MeanSquares:
-    residual = (spread.residual**2 + spread.sampling**2 / spread.repeats) / (documents * seeds)
+    residual = spread.residual**2 / (documents * seeds)
     several = seeds > 1
     return MeanSquares(
         documents=spread.document**2 / documents + residual,
         seeds=spread.seed**2 / seeds + residual if several else 0.0,
         residual=residual if several else 0.0,
-        clusters=documents,
+        count=documents,
         runs=seeds,
     )
 
 
 def documents_needed(
-    difference: float, seeds: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
+    difference: float, seeds: int, spread: Spread, *, alpha: float = 0.05
 ) -> int | None:
     """Fewest documents that make `difference` detectable; None where only more seeds would."""
-    fits = partial(_fits, difference, spread, power, alpha)
-    found = 2 + bisect_left(range(2, MOST_DOCUMENTS + 1), True, key=lambda n: fits(n, seeds))
+
+    def enough(documents: int) -> bool:
+        return minimum_detectable(documents, seeds, spread, alpha=alpha) <= difference
+
+    found = 2 + bisect_left(range(2, MOST_DOCUMENTS + 1), True, key=enough)
     return found if found <= MOST_DOCUMENTS else None
-
-
-def seeds_needed(
-    difference: float, documents: int, spread: Spread, *, power: float = 0.8, alpha: float = 0.05
-) -> int | None:
-    """Fewest seeds (two or more) that make `difference` detectable; None where only more documents would."""
-    fits = partial(_fits, difference, spread, power, alpha)
-    found = 2 + bisect_left(range(2, MOST_SEEDS + 1), True, key=lambda n: fits(documents, n))
-    return found if found <= MOST_SEEDS else None
 
 
 def sizes_that_settle(
@@ -137,9 +123,3 @@ def sizes_that_settle(
         if (documents := documents_needed(difference, number, spread, alpha=alpha)) is not None
     ]
     return min(found, key=lambda size: size[0] * size[1], default=None)
-
-
-def _fits(
-    difference: float, spread: Spread, power: float, alpha: float, documents: int, seeds: int
-) -> bool:
-    return minimum_detectable(documents, seeds, spread, power=power, alpha=alpha) <= difference

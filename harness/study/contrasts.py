@@ -9,7 +9,7 @@ interval at Bonferroni's level, so that among all arms a false one is said in at
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from harness.statistics.paired import (
     holm,
     holm_levels,
     paired_difference,
+    probability,
     still_in_the_race,
     verdict,
 )
@@ -135,6 +136,12 @@ class Race:
     """Arms that racing dropped: they enter with p = 1, so that the family keeps its size."""
     looks: int = 1
     """Of the race, see `harness.statistics.paired.still_in_the_race`."""
+
+
+FIGURES: dict[str, Callable[[Row], str]] = {
+    "p (Holm)": lambda row: "dropped" if row.dropped else probability(row.adjusted_p),
+}
+"""What tables say of a row beside its scores, its difference and its verdict: head to text."""
 
 
 def contrasts(board: Board, arms: Iterable[Arm], baseline: Arm, race: Race) -> list[Row]:

@@ -13,7 +13,7 @@ from typing import Any
 from accelerate.utils.memory import should_reduce_batch_size
 
 from advisor.model.load import LoadedModel, load_model
-from harness.evaluate.lm_eval import evaluate
+from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import arguments_of
 from harness.records.runs import Run, RunSpec, Score
 from harness.runtime.environment import Environment

@@ -26,6 +26,9 @@ def test_quick_work_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         for done in range(1, 11):
             told(done, 10)
     assert capsys.readouterr().err == "scored: 10 of 10\n"
+    with Shown("tokenising", quick=False) as told:
+        told(10, 10)
+    assert capsys.readouterr().err == ""
 
 
 def test_long_work_is_told_when_it_takes_long_and_every_half_minute(

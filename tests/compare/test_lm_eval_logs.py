@@ -15,7 +15,7 @@ import pytest
 
 from advisor.errors import InputError
 from harness.compare.compare import compare
-from harness.compare.lm_eval_logs import read_logs, read_samples
+from harness.compare.lm_eval_logs import read_logs
 from harness.records.runs import Score
 
 VERSIONS = ["0.4.2", "0.4.5", "0.4.9", "0.4.13"]
@@ -126,7 +126,7 @@ def test_every_version_is_read_alike(tmp_path: Path, version: str) -> None:
     assert [value for (value,) in other.values] == FLEXIBLE
     assert other.documents == score.documents
     (samples,) = tmp_path.rglob("*.jsonl")
-    assert read_samples(samples) == score
+    assert read_logs([samples])[0][0].score == score
     (results,) = tmp_path.rglob("*results*.json")
     assert only(results)[0] == score
 

@@ -17,7 +17,7 @@ import torch
 
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
-from harness.compare.lm_eval_logs import read_samples
+from harness.compare.lm_eval_logs import read_logs
 from harness.evaluate import lm_eval as module
 from harness.evaluate.final_answers import ANSWER_PATTERNS, extract_answer, find_answer_pattern
 from harness.evaluate.held_out import choice_task, held_out_task, split_text
@@ -157,7 +157,7 @@ def test_scores_are_those_of_the_lm_eval_command(
     assert [score.task for score in scores] == names
     for score in scores:
         assert score.mean == results[score.task][f"{score.metric},{score.filter or 'none'}"]
-        elsewhere = read_samples(next(tmp_path.rglob(f"samples_{score.task}_*.jsonl")))
+        elsewhere = read_logs([next(tmp_path.rglob(f"samples_{score.task}_*.jsonl"))])[0][0].score
         assert elsewhere == score
 
 
@@ -580,7 +580,7 @@ def test_other_refusals(tmp_path: Path) -> None:
         evaluate(model, tokenizer, [tmp_path / "group.yaml"], temperature=0.0)
     (tmp_path / "other.jsonl").write_text('{"prompt": "a"}\n')
     with pytest.raises(InputError, match="not what lm-eval's --log_samples writes"):
-        read_samples(tmp_path / "other.jsonl")
+        read_logs([tmp_path / "other.jsonl"])
 
 
 def test_skills_of_the_tasks_exist() -> None:

@@ -130,16 +130,15 @@ def test_benchmarks_show_scores_intervals_and_the_base_as_a_line() -> None:
 def test_ranks_are_ordered_with_their_intervals() -> None:
     def one(rank: float, interval: tuple[float, float] | None) -> Aggregate:
         return Aggregate(
-            iqm=0.5, iqm_interval=None, mean_rank=rank, mean_rank_interval=interval, improvement=0.5,
-            improvement_interval=None, runs=3, tasks=6,
+            iqm=0.5, mean_rank=rank, mean_rank_interval=interval, improvement=0.5, runs=3, tasks=6,
         )  # fmt: skip
 
     _, axes = plots.make_figure(rows=2)
-    plots.ranks(axes, {"nll": one(1.75, (1.5, 2.0)), "neg_p": one(1.25, None)}, documents=1200)
+    plots.ranks(axes, {"nll": one(1.75, (1.5, 2.0)), "neg_p": one(1.25, None)})
     assert labels(axes) == ["neg_p", "nll"]
     assert lines_at(axes, arm_style("nll").colour) == [([1.5, 2.0], [1, 1]), ([1.75], [1])]
     assert lines_at(axes, arm_style("neg_p").colour) == [([1.25], [0])]
-    assert "6 tasks, 1,200 documents, 3 seeds" in title(axes)
+    assert "6 tasks, 3 seeds" in title(axes)
 
 
 def test_learning_rates_are_logarithmic_one_line_per_objective() -> None:
@@ -197,8 +196,8 @@ def row(
     seeds, documents = changes.pop("seeds", 2), changes.pop("documents", 300)
     found = Difference(
         estimate=value, interval=interval, interval_90=interval, standard_error=1, document_error=1,
-        p_value=0.5, degrees_of_freedom=9, seeds=seeds, documents=documents, clusters=documents,
-        squares=MeanSquares(documents=1, seeds=0, residual=0, clusters=documents, runs=seeds),
+        p_value=0.5, degrees_of_freedom=9, seeds=seeds, documents=documents,
+        squares=MeanSquares(documents=1, seeds=0, residual=0, count=documents, runs=seeds),
     )  # fmt: skip
     settings: dict[str, Any] = {
         "task": "sums", "temperature": 1.0, "score": 50, "baseline_score": 40, "adjusted_p": 0.01,

@@ -9,7 +9,6 @@ from harness.statistics.power import (
     Spread,
     documents_needed,
     minimum_detectable,
-    seeds_needed,
     sizes_that_settle,
     spread,
     spread_of_accuracy,
@@ -36,12 +35,12 @@ def test_power_of_one_seed_is_millers_formula() -> None:
         (z / 0.09) ** 2, abs=3
     )
     assert documents_needed(0.03, 1, spread_of_accuracy(0.5)) == pytest.approx(2181, abs=3)
-    answers = Spread(document=0.3, sampling=0.6, repeats=4)
+    answers = Spread(document=0.3, residual=0.3)
     assert minimum_detectable(5000, 1, answers) == pytest.approx(
         z * np.sqrt((0.09 + 0.09) / 5000), rel=1e-3
     )
-    strict = stats.norm.ppf(1 - 0.01 / 2) + stats.norm.ppf(0.9)
-    found = minimum_detectable(5000, 1, answers, power=0.9, alpha=0.01)
+    strict = stats.norm.ppf(1 - 0.01 / 2) + stats.norm.ppf(0.8)
+    found = minimum_detectable(5000, 1, answers, alpha=0.01)
     assert found == pytest.approx(strict * np.sqrt(0.18 / 5000), rel=1e-3)
 
 
@@ -67,19 +66,13 @@ def test_sizes_that_settle_are_the_cheapest_that_do() -> None:
 def test_what_it_would_take() -> None:
     assumed = Spread(document=0.5, seed=0.05, residual=0.4)
     documents = documents_needed(0.25, 3, assumed)
-    seeds = seeds_needed(0.1, 300, assumed)
     assert documents is not None
-    assert seeds is not None
     assert (
         minimum_detectable(documents, 3, assumed)
         <= 0.25
         < minimum_detectable(documents - 1, 3, assumed)
     )
-    assert (
-        minimum_detectable(300, seeds, assumed) <= 0.1 < minimum_detectable(300, seeds - 1, assumed)
-    )
     assert documents_needed(0.05, 3, assumed) is None  # the seeds' spread remains
-    assert seeds_needed(0.01, 300, assumed) is None  # the documents' remains
     with pytest.raises(InputError, match="one seed"):
         minimum_detectable(300, 1, assumed)
     with pytest.raises(InputError, match="plan at least"):

@@ -38,8 +38,6 @@ CLEAN, RANDOM, ERROR, MANNER, NEW = KINDS = (
 )
 """What demonstrations are; those of new and graded skills are one kind, however they were written."""
 _KIND_OF_NOISE = {"none": CLEAN, "mix": RANDOM, "systematic": ERROR}
-SWEPT = {RANDOM: "mix", ERROR: "systematic"}
-"""Kind -> its name in the grid."""
 FEWEST = 3
 """Cells from which a mean gets an interval."""
 RESAMPLES = 2000
