@@ -12,19 +12,21 @@ Rows, records, logs and settings are read with this one parser, pydantic's. The 
 Types are checked, never converted: "5" is no number and 1 is no text.
 """
 
-import json
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from __future__ import annotations
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
 from advisor.errors import InputError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 LARGEST_ID = 2**63 - 1
 """What the tensors of token ids hold: integers of 64 bits."""
-STRICT = ConfigDict(strict=True, extra="allow")
 EXPECTED = {
     "string_type": "text",
     "int_type": "an integer",
@@ -38,34 +40,63 @@ EXPECTED = {
 }
 """What a fault of each of pydantic's kinds calls for."""
 
-Turn = TypedDict("Turn", {"role": str | None, "from": str | None}, total=False)
-"""A message in any of the spellings; its other keys are kept as they are."""
-TURNS: TypeAdapter[Any] = TypeAdapter(list[Turn], config=STRICT)
-PAIR_OF_TURNS: TypeAdapter[list[list[Any]]] = TypeAdapter(
-    list[Annotated[list[Any], Field(min_length=2, max_length=2)]], config=ConfigDict(strict=True)
-)
+
+class Kind(Generic[T]):
+    """A type to check values against; pydantic is imported when the first value comes."""
+
+    def __init__(self, make: Callable[[], TypeAdapter[T]]) -> None:
+        self._make = make
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[T]:
+        """Pydantic's adapter of the type."""
+        return self._make()
+
+
+def _turns() -> TypeAdapter[Any]:
+    """Messages in any of the spellings; their other keys are kept as they are."""
+    from pydantic import ConfigDict, TypeAdapter
+    from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+    turn = TypedDict("turn", {"role": str | None, "from": str | None}, total=False)
+    return TypeAdapter(list[turn], config=ConfigDict(strict=True, extra="allow"))
+
+
+def _pairs_of_turns() -> TypeAdapter[list[list[Any]]]:
+    from pydantic import ConfigDict, Field, TypeAdapter
+
+    pair = Annotated[list[Any], Field(min_length=2, max_length=2)]
+    return TypeAdapter(list[pair], config=ConfigDict(strict=True))
+
+
+def _ids(lowest: int) -> TypeAdapter[list[int]]:
+    from pydantic import Field, TypeAdapter
+
+    return TypeAdapter(list[Annotated[int, Field(strict=True, ge=lowest, le=LARGEST_ID)]])
+
+
+TURNS: Kind[Any] = Kind(_turns)
+PAIR_OF_TURNS: Kind[list[list[Any]]] = Kind(_pairs_of_turns)
 """Earlier turns as [user, assistant] pairs."""
-TOKEN_IDS: TypeAdapter[list[int]] = TypeAdapter(
-    list[Annotated[int, Field(strict=True, ge=0, le=LARGEST_ID)]]
-)
-LABELS: TypeAdapter[list[int]] = TypeAdapter(
-    list[Annotated[int, Field(strict=True, ge=-100, le=LARGEST_ID)]]
-)
+TOKEN_IDS: Kind[list[int]] = Kind(lambda: _ids(0))
+LABELS: Kind[list[int]] = Kind(lambda: _ids(-100))
 
 
-def parse(kind: TypeAdapter[T], value: object, name: str) -> T:
+def parse(kind: Kind[T], value: object, name: str) -> T:
     """The value as its type says.
 
     Args:
-        kind: pydantic's adapter of the type; make it once.
+        kind: The type.
         value: What was read.
         name: What the value is called in the source: a column, a key, a file.
 
     Raises:
         InputError: It is something else; with the path of the first fault.
     """
+    from pydantic import ValidationError
+
     try:
-        return kind.validate_python(value)
+        return kind.adapter.validate_python(value)
     except ValidationError as error:
         raise InputError(fault(error, name)) from error
 

@@ -13,7 +13,8 @@ from tests.helpers.paths import ROOT
 
 ORDER = (
     "advisor.telemetry", "advisor.errors", "advisor.values", "advisor.names", "advisor.progress",
-    "advisor.files", "advisor.hub", "advisor.chat", "advisor.data", "advisor.objectives", "advisor.model",
+    "advisor.files", "advisor.hub", "advisor.options", "advisor.chat", "advisor.data", "advisor.objectives",
+    "advisor.model",
     "advisor.prior", "advisor.advice",
     "harness.runtime", "harness.statistics", "harness.records", "harness.ladder", "harness.gym",
     "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.deep_probe",

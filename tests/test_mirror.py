@@ -63,7 +63,7 @@ def test_a_test_that_is_named_after_a_file_stands_in_its_folder(name: str) -> No
     folder, file = name.split("/")
     source = file.removeprefix("test_")
     homes = {room for room, path in ROOMS.items() for found in path.rglob(source) if found}
-    assert not homes or folder in homes
+    assert not homes - {"cli"} or folder in homes  # a command is called after its subject
 
 
 @pytest.mark.parametrize("name", SOURCES)

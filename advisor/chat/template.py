@@ -6,18 +6,20 @@ where a template rewrites earlier turns, a placeholder put in the turn's place s
 What cannot be located is refused: a mask of nothing would train on nothing, silently.
 """
 
+from __future__ import annotations
+
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
+from typing import TYPE_CHECKING, Any
 
 from advisor.chat.plain import plain_template
 from advisor.chat.template_source import training_version
 from advisor.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -229,6 +231,8 @@ class ChatTemplate:
         template = self.text
         if self.kind == "plain":
             template = plain_template(conversation.messages)
+        from transformers.utils.chat_template_utils import render_jinja_template
+
         try:
             rendered: Any = render_jinja_template(
                 conversations=[[_in_parts(m) for m in chosen] if self.parts else list(chosen)],

@@ -1,12 +1,15 @@
 """Where a chat template comes from: `--chat_template`, the tokenizer, or TRL's training versions."""
 
+from __future__ import annotations
+
 import copy
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def training_version(tokenizer: PreTrainedTokenizerBase, text: str) -> str | None:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from advisor.errors import InputError
+from advisor.files import find
+from advisor.names import neighbour
 
 BUILDERS = {
     ".json": "json",
@@ -26,6 +28,7 @@ COMPRESSED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
 MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"(\xb5/\xfd"}
 """How compressed files begin."""
 TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv"})
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 POINTER = b"version https://git-lfs.github.com/spec/"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 REMEDIES = {
@@ -36,6 +39,26 @@ REMEDIES = {
 """What files of other kinds are, and what to do with them."""
 LISTED_BY = ("file_name", "hf_hub_url", "ms_hub_url", "om_hub_url", "script_url", "cloud_file_name")
 """Keys of a dataset in LLaMA-Factory's dataset_info.json."""
+
+
+def locate(source: str) -> tuple[Path, str | None]:
+    """Where a dataset is, and whether a `file` or a `folder` is there; neither where it is a hub id.
+
+    Raises:
+        InputError: A path that leads nowhere; with the nearest beside it.
+    """
+    path, there = find(source)
+    if there is None and (is_data(path) or not HUB_ID.fullmatch(source)):
+        raise InputError(f"no file or folder {source}{nearest(path)}")
+    return path, there
+
+
+def nearest(path: Path) -> str:
+    """A hint at the most similar name in the same folder."""
+    if not path.parent.is_dir():
+        return f" (nor a folder {path.parent})"
+    near = neighbour(path)
+    return f"; {near}" if near else ""
 
 
 def kind_of(path: Path) -> tuple[str, str | None]:

@@ -152,8 +152,15 @@ class SFTDataset(Sequence[Example]):
         """The source row."""
         return dict(self._rows[index])
 
-    def read(self, rows: Sequence[Mapping[str, Any]]) -> "SFTDataset":
-        """Other source rows, or some of these, as a dataset that is read as this one is."""
+    def read(
+        self, rows: Sequence[Mapping[str, Any]], *, max_length: int | None = None
+    ) -> "SFTDataset":
+        """Other source rows, or some of these, as a dataset that is read as this one is.
+
+        Args:
+            rows: Each with its columns.
+            max_length: In tokens, where they may be longer or have to be shorter than these.
+        """
         found = load_rows([dict(row) for row in rows], None, None)
         info = replace(
             self.info,
@@ -161,6 +168,7 @@ class SFTDataset(Sequence[Example]):
             split=None,
             rows=len(found.rows),
             fingerprint=found.fingerprint,
+            max_length=max_length or self.info.max_length,
         )
         return SFTDataset(found.rows, info, self._reader)
 

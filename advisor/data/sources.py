@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,13 +20,12 @@ from advisor.data import data_files as files
 from advisor.data.data_files import BUILDERS, check_file, kind_of
 from advisor.data.delimited import csv_layout
 from advisor.data.frames import rows_of
-from advisor.data.shapes import shaped, split_of
+from advisor.data.json_rows import read_json, table
+from advisor.data.shapes import split_of
 from advisor.errors import InputError
-from advisor.files import find
 from advisor.hub import hub_or_cache
-from advisor.names import did_you_mean, neighbour
+from advisor.names import did_you_mean
 
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 Table: TypeAlias = datasets.Dataset | list[dict[str, Any]]
 Source: TypeAlias = str | Path | datasets.DatasetDict | Table | pd.DataFrame
 
@@ -85,7 +83,7 @@ def _from_memory(source: Any, split: str | None) -> Rows:
             raise InputError(f"rows in memory have no splits; leave out --split {split}")
         if not source:
             raise InputError("the dataset is an empty list; give at least one row")
-        rows = _table(source, "the rows in memory")
+        rows = table(source, "the rows in memory")
         text = json.dumps(source, sort_keys=True, default=str)
         mark = "sha256:" + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
         return Rows(rows=rows, name="in memory", split=None, fingerprint=mark, notes=tuple(notes))
@@ -99,24 +97,12 @@ def _from_memory(source: Any, split: str | None) -> Rows:
     return Rows(rows=chosen_rows, name="in memory", split=chosen, fingerprint=mark)
 
 
-def _table(rows: list[Any], name: str) -> list[dict[str, Any]]:
-    """Rows with the same columns each; a bare text is a row with the column `text`."""
-    rows = [{"text": row} if isinstance(row, str) else row for row in rows]
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
-            raise InputError(f"{name}, row {i} (counted from 0): not an object with named columns")
-    columns = {key: None for row in rows for key in row}
-    return [{column: row.get(column) for column in columns} for row in rows]
-
-
 def _from_name(source: str, split: str | None, config: str | None, delimiter: str | None) -> Rows:
-    path, there = find(source)
+    path, there = files.locate(source)
     if there == "file":
         return _from_file(path, split, delimiter)
     if there == "folder":
         return _from_folder(path, split, delimiter)
-    if files.is_data(path) or not HUB_ID.fullmatch(source):
-        raise InputError(f"no file or folder {source}{_nearest(path)}")
     return _from_hub(source, split, config, path)
 
 
@@ -225,58 +211,13 @@ def _load_json(splits: dict[str, list[Path]]) -> tuple[dict[str, Table], list[st
     alone = sum(map(len, splits.values())) == 1
     for name, own in splits.items():
         for file in own:
-            parts, said = _read_json(file)
+            parts, said = read_json(file)
             if set(parts) != {""} and not alone:
                 raise InputError(f"{file} holds splits of its own; name it by itself")
             notes += said
             for part, rows in parts.items():
-                loaded.setdefault(part or name, []).extend(_table(rows, file.name))
-    return {name: _table(rows, "") for name, rows in loaded.items()}, notes
-
-
-def _read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
-    """Rows of a file that holds an array, an object, or an object on every line."""
-    text = files.read_text(file)
-    try:
-        found = json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError:
-        return {"": list(_json_lines(file, text))}, ()
-    except _TwiceError as error:
-        raise InputError(f"{file}: {error}") from error
-    files.check_listing(found, file)
-    if found is None:
-        return {"": []}, ()
-    parts, notes = shaped(found, file.name)
-    return {n: rows if isinstance(rows, list) else [rows] for n, rows in parts.items()}, notes
-
-
-class _TwiceError(Exception):
-    """An object holds one key twice."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json itself keeps the last of two values of one key without a word."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise _TwiceError(f"an object holds the key {twice!r} twice; keep one of them")
-    return found
-
-
-def _json_lines(file: Path, text: str) -> Iterator[Any]:
-    """The value on each line; InputError names the first line that is broken."""
-    for number, part in enumerate([text] if text.lstrip()[:1] == "[" else text.split("\n")):
-        if part.strip():
-            try:
-                yield json.loads(part, object_pairs_hook=_object)
-            except _TwiceError as error:
-                raise InputError(f"line {number + 1} of {file}: {error}") from error
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "
-                    f"(column {error.colno})"
-                ) from error
+                loaded.setdefault(part or name, []).extend(table(rows, file.name))
+    return {name: table(rows, "") for name, rows in loaded.items()}, notes
 
 
 def _from_hub(source: str, split: str | None, config: str | None, path: Path) -> Rows:
@@ -285,7 +226,7 @@ def _from_hub(source: str, split: str | None, config: str | None, path: Path) ->
             loaded = datasets.load_dataset(source, config)
     except Exception as error:
         raise InputError(
-            f"no file or folder {source}{_nearest(path)}, and it cannot be read from the hub as a "
+            f"no file or folder {source}{files.nearest(path)}, and it cannot be read from the hub as a "
             f"dataset ({_reason(error)}); offline, give a local file or folder"
         ) from error
     rows, chosen = _choose(loaded, split, source)
@@ -318,14 +259,6 @@ def _reason(error: Exception) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[0][:160].strip(" .") if lines else type(error).__name__
-
-
-def _nearest(path: Path) -> str:
-    """A hint at the most similar name in the same folder."""
-    if not path.parent.is_dir():
-        return f" (nor a folder {path.parent})"
-    near = neighbour(path)
-    return f"; {near}" if near else ""
 
 
 def _hash(files: list[Path]) -> str:

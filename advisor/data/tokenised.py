@@ -4,10 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from advisor.errors import InputError
-from advisor.values import LABELS, TOKEN_IDS, parse
+from advisor.values import LABELS, TOKEN_IDS, Kind, parse
 
 MASKS = ("completion_mask", "assistant_masks")
 
@@ -46,7 +44,7 @@ def reader(have: set[str]) -> tuple[Callable[[Mapping[str, Any]], Tokens], tuple
     return read, ("input_ids", *uses)
 
 
-def _ids(value: object, column: str, kind: TypeAdapter[list[int]]) -> list[int]:
+def _ids(value: object, column: str, kind: Kind[list[int]]) -> list[int]:
     if value is None:
         return []
     if isinstance(value, tuple):

@@ -11,12 +11,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import errors as hub_errors
-
 from advisor.data.data_files import check_pointer, is_data
 from advisor.errors import InputError
 from advisor.files import find
-from advisor.hub import HUB_ERRORS
 from advisor.model.kind import kind as kind
 from advisor.names import neighbour
 
@@ -184,6 +181,10 @@ def fingerprint(folder: Path, file: Path | None = None) -> tuple[str, list[str]]
 
 def refusal(name: str, error: BaseException, what: str) -> InputError:
     """One line for whatever transformers or the hub raised while reading `name`."""
+    from huggingface_hub import errors as hub_errors  # a third of a second
+
+    from advisor.hub import HUB_ERRORS
+
     text = f"unknown value {error}" if isinstance(error, KeyError) else str(error)
     if "trust_remote_code" in text or "custom code" in text:
         return code_refused(name)

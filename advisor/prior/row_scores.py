@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from advisor.files import output_file, publish
+from advisor.files import publish
 from advisor.progress import Progress, untold
 
 if TYPE_CHECKING:
@@ -165,11 +165,6 @@ def measure_scores(
 def worst(scores: Sequence[ExampleScore], count: int = 5) -> list[ExampleScore]:
     """The least compatible rows, the worst first: by `nll`, as CADFT orders them."""
     return sorted(scores, key=lambda score: (-score.nll, score.row))[:count]
-
-
-def scores_path(scores: str, dataset: str) -> Path:
-    """The file of `--scores`; see `output_file`."""
-    return output_file(scores, flag="--scores", dataset=dataset)
 
 
 def write_scores(path: Path, scores: Sequence[ExampleScore]) -> None:

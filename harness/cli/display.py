@@ -126,9 +126,6 @@ def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-progress_bar = counter = Shown
-
-
 def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:
     """Tokenise rows, and show how far that is."""
     step = 256

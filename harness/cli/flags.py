@@ -1,14 +1,23 @@
-"""Flags that several commands share."""
+"""Fields of options dataclasses as flags, and the dataclass from the words that were parsed.
+
+jsonargparse does this too, but its import takes 0.2 s of CPU, it takes `--dtyp` for `--dtype` without a word,
+its lists are `[1,2]`, and its refusals are four to eight lines.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+import types
+import typing
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
 
 from advisor.errors import InputError
+from advisor.options import Flag, flags_of
 
+T = TypeVar("T")
 RENAMED = {
     "--rewrite": "--resample",
     "--rewrite_share": "--resample_share",
@@ -17,8 +26,102 @@ RENAMED = {
 """Flags of earlier versions, with their names of today."""
 
 
-def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
-    """MODEL, DATASET and how they are read."""
+def add_options(
+    parser: Any,
+    kind: type[Any],
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    prefix: str = "",
+) -> None:
+    """Add the flags of a dataclass to a parser or a group.
+
+    Args:
+        parser: argparse's.
+        kind: the dataclass.
+        only: names of the flags that are wanted; None: all.
+        without: names of flags that are not.
+        prefix: stands before each name; then what is not given is left to the dataclass (see `given`).
+    """
+    hints = typing.get_type_hints(kind)
+    groups: dict[str, Any] = {}
+    for name, field in flags_of(kind).items():
+        if name in without or (only is not None and name not in only):
+            continue
+        flag: Flag = field.metadata["flag"]
+        place = parser
+        if flag.group:
+            place = groups.setdefault(flag.group, None) or parser.add_mutually_exclusive_group()
+            groups[flag.group] = place
+        settings = _settings(flag, field.default, hints[field.name])
+        if prefix:
+            settings["default"] = None
+        words = [f"--{prefix}{name}", *([flag.short] if flag.short else [])]
+        place.add_argument(*words, **settings)
+
+
+def _settings(flag: Flag, default: Any, hint: Any) -> dict[str, Any]:
+    """Keyword arguments of `add_argument`."""
+    found: dict[str, Any] = {"help": _help(flag.help, default)}
+    if default is dataclasses.MISSING:
+        found["required"] = True
+    else:
+        found["default"] = default
+    kind, optional, several = _kind(hint)
+    if kind is bool and not optional:
+        return {**found, "action": "store_true"}
+    if flag.choices:
+        found["choices"] = list(flag.choices)
+    if flag.metavar:
+        found["metavar"] = flag.metavar
+    if several:
+        found["nargs"] = "+"
+        found |= {"action": "extend"} if flag.adds else {}
+    if kind is bool:
+        found |= {"type": true_or_false, "metavar": "BOOL"}
+        return {**found, "nargs": "?", "const": True} if flag.bare else found
+    if kind in (int, float):
+        found["type"] = kind if flag.low is None else number(kind, flag.low, flag.high)
+    return found
+
+
+def _kind(hint: Any) -> tuple[Any, bool, bool]:
+    """The type of one value, whether there may be none, and whether there may be several."""
+    arms = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    inner = next(arm for arm in arms if arm is not type(None))
+    several = typing.get_origin(inner) is tuple
+    return (typing.get_args(inner)[0] if several else inner), len(arms) > 1, several
+
+
+def _help(text: str, default: Any) -> str:
+    shown = f"{default:g}" if isinstance(default, float) else str(default)
+    return text.replace("{default}", shown).replace("%", "%%")
+
+
+def read(kind: type[T], args: argparse.Namespace, **fixed: Any) -> T:
+    """The dataclass that the parsed words make; a flag that the command has not stays at its default.
+
+    Args:
+        kind: the dataclass.
+        args: what argparse gave.
+        fixed: fields that the command decides.
+    """
+    found = {
+        field.name: getattr(args, name)
+        for name, field in flags_of(kind).items()
+        if hasattr(args, name)
+    }
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()} | fixed)
+
+
+def given(kind: type[Any], args: argparse.Namespace, *, prefix: str) -> dict[str, Any]:
+    """The fields whose prefixed flags were given."""
+    values = {field.name: getattr(args, prefix + name) for name, field in flags_of(kind).items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    """MODEL and DATASET, and the file that can stand for flags."""
     parser.add_argument(
         "model", metavar="MODEL",
         help="local folder, hub id, or ladder:strong|mid|weak; recommend and validate also read a .gguf file",
@@ -31,90 +134,15 @@ def add_model_and_dataset(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", "-C", metavar="FILE", help="YAML with the same names; flags win"
     )
-    parser.add_argument("--revision", help="of a model on the hub")
-    parser.add_argument(
-        "--trust_remote_code", action="store_true",
-        help="run code that comes with the model, and in confirm code that files of --tasks name (off)",
-    )  # fmt: skip
-    data = parser.add_argument_group("data")
-    data.add_argument("--dataset_config", help="configuration of a dataset on the hub")
-    data.add_argument("--split", help="needed where there are several")
-    data.add_argument(
-        "--prompt_field", help="column with the prompt, where the name is not a known one"
-    )
-    data.add_argument("--completion_field", help="column with the completion")
-    data.add_argument(
-        "--delimiter",
-        help="between the cells of a csv or tsv file (default: what its first line shows)",
-    )
-    data.add_argument(
-        "--drop_bad_rows", action="store_true", default=None,
-        help="drop rows that cannot be read, and count them, instead of refusing the dataset (off)",
-    )  # fmt: skip
-    data.add_argument("--chat_template", help="a Jinja file, or none for the plain format")
-    data.add_argument("--eos_token", help="text of the token that ends a sequence, or none")
-    data.add_argument(
-        "--max_length",
-        type=int,
-        help="tokens kept of an example (default: the context, at most 2048)",
-    )
 
 
-def add_weights(parser: argparse.ArgumentParser) -> Any:
-    """How weights are loaded; the group, for more."""
-    weights = parser.add_argument_group("model")
-    weights.add_argument(
-        "--dtype", default="auto", help="auto, float32, bfloat16 or float16 (default: auto)"
+def add_json(parser: argparse.ArgumentParser) -> Any:
+    """Output for machines; the group, for more."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", help="print one JSON object instead of tables"
     )
-    weights.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
-    )
-    weights.add_argument(
-        "--allow_pickle", action="store_true", help="read pickled weights (tensors only)"
-    )
-    return weights
-
-
-def add_calibration(parser: Any) -> None:
-    """Which calibration."""
-    parser.add_argument(
-        "--calibration", metavar="FILE",
-        help="what `advisor calibrate` wrote (default: the one that comes with the package)",
-    )  # fmt: skip
-
-
-def add_score(parser: Any) -> None:
-    """Which of a task's scores, and which way it points."""
-    parser.add_argument(
-        "--metric",
-        help="score of lm-eval tasks, as their results name it (default: the task's first)",
-    )
-    parser.add_argument(
-        "--filter", metavar="NAME",
-        help="of answers, as lm-eval's results name it, for example flexible-extract or none "
-        "(default: the task's first)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--higher_is_better", type=true_or_false, metavar="BOOL",
-        help="true or false, of a metric whose direction neither the task nor lm-eval tells",
-    )  # fmt: skip
-
-
-def add_prompts(parser: Any) -> None:
-    """How lm-eval's tasks are asked, under lm-eval's names."""
-    parser.add_argument(
-        "--num_fewshot",
-        type=number(int, 0),
-        help="examples in a prompt of --tasks (default: the task's)",
-    )
-    parser.add_argument(
-        "--apply_chat_template", nargs="?", const=True, type=true_or_false, metavar="BOOL",
-        help="ask --tasks as chats (default: with the chat template that the model is trained with, if any)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--fewshot_as_multiturn", nargs="?", const=True, type=true_or_false, metavar="BOOL",
-        help="examples as turns of the chat (default: where the chat template is applied)",
-    )  # fmt: skip
+    return group
 
 
 def true_or_false(text: str) -> bool:
@@ -125,23 +153,12 @@ def true_or_false(text: str) -> bool:
     return known[text.lower()]
 
 
-def add_margin(parser: Any) -> None:
-    """Which difference does not matter."""
-    parser.add_argument(
-        "--margin",
-        type=number(float, 0.0),
-        help="difference that does not matter, in the unit of the scores (default: 1 point; none for scores "
-        "that are no shares)",
-    )
-
-
-def add_json(parser: argparse.ArgumentParser) -> Any:
-    """Output for machines; the group, for more."""
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--json", action="store_true", help="print one JSON object instead of tables"
-    )
-    return group
+def refuse_renamed(words: Sequence[str]) -> None:
+    """Raise InputError at a flag that has another name today."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag in RENAMED:
+            raise InputError(f"{flag} is now {RENAMED[flag]}")
 
 
 def number(
@@ -162,11 +179,3 @@ def number(
         return value
 
     return read
-
-
-def refuse_renamed(words: Sequence[str]) -> None:
-    """Raise InputError at a flag that has another name today."""
-    for word in words:
-        flag = word.partition("=")[0]
-        if flag in RENAMED:
-            raise InputError(f"{flag} is now {RENAMED[flag]}")

@@ -1,93 +1,113 @@
-"""MODEL and DATASET of a command line to what they name; heavy imports stand inside."""
+"""MODEL and DATASET of a command line to what they name, with bars and notes; heavy imports stand inside."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from advisor.options import DataOptions, ModelOptions, PriorOptions
+from harness.cli.flags import read
+from harness.ladder.pair import Pair, pair_of
 
 if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset
     from advisor.model.load import LoadedModel
-
-DATA_FLAGS = (
-    "dataset_config", "split", "prompt_field", "completion_field", "delimiter", "drop_bad_rows",
-    "chat_template", "eos_token", "max_length",
-)  # fmt: skip
-"""Flags that say how a dataset is read."""
-
-"""Those of them that take no value."""
+    from advisor.prior.prior import Prior
 
 
-def read_model(args: argparse.Namespace) -> LoadedModel:
+def given_pair(args: argparse.Namespace) -> tuple[Pair, ModelOptions, DataOptions]:
+    """The pair that is named, and how it is to be read.
+
+    Raises:
+        InputError: a rung that the ladder has not, or no dataset.
+    """
+    pair = pair_of(args.model, args.dataset)
+    return pair, read(ModelOptions, args), read(DataOptions, args)
+
+
+def read_model(pair: Pair, model: ModelOptions) -> LoadedModel:
     """The model, under the name that the user typed."""
     from dataclasses import replace
 
     from advisor.model.load import load_model
 
-    loaded = load_model(
-        args.model,
-        dtype=args.dtype,
-        device=args.device,
-        device_map=getattr(args, "device_map", None),
-        revision=args.revision,
-        trust_remote_code=args.trust_remote_code,
-        allow_pickle=args.allow_pickle,
-    )
-    return replace(loaded, name=args.model_name)  # ladder:strong, not where it is installed
+    loaded = load_model(pair.model, **model.keywords())
+    return replace(loaded, name=pair.model_name)  # ladder:strong, not where it is installed
 
 
-def read_dataset(
-    args: argparse.Namespace, tokenizer: Any, *, split: str | None = None, source: Any = None
-) -> SFTDataset:
-    """The dataset, or another source read in the same way."""
+def read_pair(pair: Pair, model: ModelOptions, data: DataOptions) -> tuple[LoadedModel, SFTDataset]:
+    """The model and the dataset, and what was assumed of them on stderr."""
     from advisor.data.dataset import load_dataset
-    from advisor.model.load import context_length
+    from harness.cli import display
 
-    hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
-
-    return load_dataset(
-        args.dataset if source is None else source,
-        tokenizer,
-        split=split or args.split,
-        config=args.dataset_config,
-        prompt_field=args.prompt_field,
-        completion_field=args.completion_field,
-        delimiter=args.delimiter,
-        drop_bad_rows=bool(args.drop_bad_rows),
-        chat_template=args.chat_template,
-        max_length=args.max_length,
-        eos_token=args.eos_token,
-        context_length=context_length(args.model, **hub),
-    )
+    loaded = read_model(pair, model)
+    dataset = load_dataset(pair.dataset, loaded, **data.keywords())
+    display.notes((*loaded.notes, *dataset.info.notes))
+    return loaded, dataset
 
 
-def read_rows(
-    args: argparse.Namespace,
-    tokenizer: Any,
-    rows: Sequence[Mapping[str, Any]],
-    *,
-    whole_context: bool = False,
-) -> SFTDataset:
-    """Source rows as a dataset, read as the user's is, but on wish up to the model's whole context."""
-    part = argparse.Namespace(**vars(args))
-    part.split, part.dataset_config = None, None
-    if whole_context:
-        from advisor.model.load import context_length
+def read_pair_to_train(
+    pair: Pair, model: ModelOptions, data: DataOptions
+) -> tuple[LoadedModel, SFTDataset]:
+    """Model and dataset; the model stops where the dataset's turns end, now and as it is saved."""
+    from harness.generate.decoding import stop_where_turns_end
 
-        hub = {"revision": args.revision, "trust_remote_code": args.trust_remote_code}
-        part.max_length = context_length(args.model, **hub) or args.max_length
-    return read_dataset(part, tokenizer, source=list(rows))
+    loaded, dataset = read_pair(pair, model, data)
+    stop_where_turns_end(loaded, dataset)
+    return loaded, dataset
 
 
-def pair_of(args: argparse.Namespace) -> str:
+def read_evaluation(
+    split: str | None, pair: Pair, data: DataOptions, loaded: LoadedModel
+) -> SFTDataset | None:
+    """The split to evaluate on."""
+    from dataclasses import replace
+
+    from advisor.data.dataset import load_dataset
+    from advisor.errors import InputError
+
+    if not split:
+        return None
+    try:
+        return load_dataset(pair.dataset, loaded, **replace(data, split=split).keywords())
+    except InputError as error:
+        raise InputError(str(error).replace("--split", "--eval_split")) from error
+
+
+def measure(
+    loaded: Any, dataset: SFTDataset, kind: str | None = None, prior: PriorOptions | None = None
+) -> Prior:
+    """The prior, and how far it is."""
+    from advisor.advice.published_rule import is_settled
+    from advisor.prior.prior import measure_prior
+    from harness.cli.display import Shown, notes
+
+    with Shown("measuring the prior", quick=False) as told:
+        found = measure_prior(
+            loaded,
+            dataset,
+            settled=lambda prior: is_settled(prior, kind),
+            on_progress=told,
+            **(prior or PriorOptions()).keywords(),
+        )
+    notes(dataset.row_notes)
+    return found
+
+
+def say(lines: list[str]) -> None:
+    """Sentences for the user, on stderr."""
+    from harness.cli import display
+
+    display.notes(lines)
+
+
+def words_of(pair: Pair, data: DataOptions) -> str:
     """MODEL DATASET and the flags that say how to read it, as a shell takes them."""
-    words = [args.model_name]
-    if args.dataset_name != args.model_name:
-        words.append(args.dataset_name)
-    for name in DATA_FLAGS:
-        value = getattr(args, name)
-        if value is not None and value is not False:
+    words = [pair.model_name]
+    if pair.dataset_name != pair.model_name:
+        words.append(pair.dataset_name)
+    for name, value in data.said().items():
+        if value is not None:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     return shlex.join(words)

@@ -44,7 +44,7 @@ from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.rates import ADAPTER_RATES, RATES, TINY_RATES
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings
+from harness.train.trl_settings import configured
 
 Array = NDArray[np.float64]
 RowsOf = Callable[[Sequence[int]], SFTDataset]
@@ -256,7 +256,7 @@ def _fine_tune(
     student: LoadedModel, train: SFTDataset, plan: _Plan, rows: int, on_progress: Progress
 ) -> None:
     """Train the student in place, `rows` at a time."""
-    settings = {
+    settings: dict[str, Any] = {
         "learning_rate": plan.learning_rate,
         "seed": plan.seed,
         "max_steps": plan.steps,
@@ -271,7 +271,6 @@ def _fine_tune(
         settings |= {"use_cpu": True, "gradient_checkpointing": False}
     if plan.adapter:
         settings |= {"use_peft": True, "lora_target_modules": "all-linear"}
-    words = [word for key, value in settings.items() for word in (f"--{key}", str(value))]
     with tempfile.TemporaryDirectory() as folder:
         fixed = {
             "output_dir": folder,
@@ -279,7 +278,7 @@ def _fine_tune(
             "report_to": "none",
             "disable_tqdm": True,
         }
-        config, peft_config = read_settings(words, fixed)
+        config, peft_config = configured({**settings, **fixed})
         trainer = build_trainer(
             student, train, get_objective("nll"), config, peft_config=peft_config
         )

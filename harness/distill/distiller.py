@@ -5,10 +5,9 @@ From loaded models and a dataset, of which the prompts alone are read, to a trai
 
 from __future__ import annotations
 
-import argparse
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from datasets import Dataset
@@ -18,7 +17,8 @@ from trl.trainer.distillation_config import DistillationConfig
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from advisor.model.load import CONTEXT_FIELDS, LoadedModel
-from harness.distill.fire import Fire
+from harness.distill.distill_options import DistillOptions
+from harness.distill.fire_settings import Fire
 from harness.distill.on_policy import FORMS, OnPolicyTrainer
 from harness.distill.teachers import (
     check_route,
@@ -101,27 +101,16 @@ def build_distiller(
         raise InputError(" ".join(str(error).split())) from error
 
 
-def fire_settings(args: argparse.Namespace) -> Fire | None:
-    """What `--method` and the `--fire_...` flags say; None is plain on-policy distillation."""
-    named = {field.name: getattr(args, f"fire_{field.name}") for field in fields(Fire)}
-    given = {name: value for name, value in named.items() if value is not None}
-    if args.method == "fire":
-        return Fire(**given)
-    if given:
-        raise InputError(f"--fire_{next(iter(given))} goes with --method fire")
-    return None
-
-
 def minimised(
-    args: argparse.Namespace, config: DistillationConfig, fire: Fire | None
+    options: DistillOptions, config: DistillationConfig, fire: Fire | None
 ) -> dict[str, Any]:
     """What is minimised, as flags and their values."""
     weights = asdict(fire) if fire else {}
     return {
-        "--method": args.method,
-        "--form": args.form,
+        "--method": options.method,
+        "--form": options.form,
         "--beta": config.beta,
-        "--route": args.route,
+        "--route": options.route,
         **{f"--fire_{name}": value for name, value in weights.items()},
     }
 

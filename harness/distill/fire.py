@@ -21,52 +21,10 @@ import torch
 from torch import Tensor
 from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
 
-from advisor.errors import InputError
 from advisor.model.head import Head, weighted_nll
+from harness.distill.fire_settings import Fire
 
-FILTER_SCOPES = ("step", "micro_batch")
-WEIGHT_SCOPES = ("trajectory", "step", "micro_batch")
 _TINY = 1e-8  # nats; below it every entropy of a scope is none
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fire:
-    """Settings of FiRe-OPD; with alpha = beta = percentile = 0 it is plain on-policy distillation."""
-
-    alpha: float = 1.0
-    """Weight of the teacher's confidence, 0 or more."""
-    beta: float = 1.0
-    """Weight of the student's confusion, 0 or more."""
-    percentile: float = 20.0
-    """Share of rollouts, in percent, below which the teacher's score leaves one out; 0 keeps all."""
-    filter_scope: str = "step"
-    """Rollouts that are ranked together: those of the optimiser step, or of a micro-batch. The released code
-    does the latter, and its scripts set one rollout a micro-batch: then nothing is ever left out."""
-    filter_per_teacher: bool = False
-    """Rank the rollouts of each teacher by themselves: scores of two teachers stand on two scales."""
-    weight_scope: str = "trajectory"
-    """Over what the largest entropy and the mean weight are taken: the rollout (the paper's Eq. 8, and the
-    released scripts, with their one rollout a micro-batch), the optimiser step, or the micro-batch."""
-
-    def __post_init__(self) -> None:
-        """Raise InputError where a setting means nothing."""
-        for name, low, high in (
-            ("alpha", 0, math.inf),
-            ("beta", 0, math.inf),
-            ("percentile", 0, 100),
-        ):
-            value = getattr(self, name)
-            if not (low <= value <= high and math.isfinite(value)):
-                raise InputError(f"fire: {name} = {value:g} lies outside [{low:g}, {high:g}]")
-        for name, choices in (("filter_scope", FILTER_SCOPES), ("weight_scope", WEIGHT_SCOPES)):
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"fire: {name} {getattr(self, name)!r}: use {' or '.join(choices)}"
-                )
-
-
-PLAIN = Fire(alpha=0.0, beta=0.0, percentile=0.0)
-"""On-policy distillation without a filter and with equal weights."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,6 @@ from trl.trainer.utils import RepeatSampler
 from advisor.model.forward import last_hidden, read_head
 from advisor.model.head import Head, token_stats
 from harness.distill.fire import (
-    PLAIN,
-    Fire,
     Rollouts,
     full_loss,
     narrowed,
@@ -36,6 +34,7 @@ from harness.distill.fire import (
     summary,
     tempered,
 )
+from harness.distill.fire_settings import PLAIN, Fire
 from harness.generate.decoding import UNCHANGED
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.model_card import UNKNOWN, Facts, write_card

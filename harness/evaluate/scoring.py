@@ -1,4 +1,4 @@
-"""How a study asks its tasks and which of their scores it takes: from flags, into records, out of records.
+"""How a study asks its tasks and which of their scores it takes: from options, into records, out of records.
 
 Tasks are asked as the model is trained: where the demonstrations are rendered with a chat template, prompts
 of `--tasks` are chats of that template. Held-out rows are rendered already, and the ladder has no template.
@@ -13,9 +13,8 @@ from advisor.errors import InputError
 from harness.evaluate.score_choice import Asked
 
 if TYPE_CHECKING:
-    import argparse
-
     from advisor.data.dataset import DatasetInfo
+    from harness.evaluate.scoring_options import ScoringOptions
     from harness.records.runs import Run
 
 OF_THE_SCORE = ("metric", "filter", "higher_is_better")
@@ -24,8 +23,8 @@ CHAT = ("tokenizer", "file", "string")
 """Where the chat template of a dataset comes from, if it has one."""
 
 
-def settings_of(args: argparse.Namespace, info: DatasetInfo, tokenizer: Any) -> dict[str, Any]:
-    """What flags and training say of scoring, for `RunSpec.evaluation`; nothing where nothing is said.
+def settings_of(options: ScoringOptions, info: DatasetInfo, tokenizer: Any) -> dict[str, Any]:
+    """What options and training say of scoring, for `RunSpec.evaluation`; nothing where nothing is said.
 
     Raises:
         InputError: a flag of `--tasks` without them, or a chat template where there is none.
@@ -33,9 +32,9 @@ def settings_of(args: argparse.Namespace, info: DatasetInfo, tokenizer: Any) -> 
     given = {
         name: value
         for name in (*OF_THE_SCORE, *OF_THE_PROMPT)
-        if (value := getattr(args, name)) is not None
+        if (value := getattr(options, name)) is not None
     }
-    if not args.tasks:
+    if not options.tasks:
         _refuse_without_tasks(given)
         return given
     trained = info.template in CHAT

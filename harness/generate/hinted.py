@@ -31,6 +31,7 @@ from transformers import (
 
 from advisor.model.load import LoadedModel
 from harness.generate.decoding import UNCHANGED, padded, stops_of
+from harness.generate.rewrite_settings import Sampling
 
 NGRAM = 30
 TIMES = 5
@@ -39,16 +40,6 @@ CHECKED_EVERY = 100
 
 Merge = Callable[[Tensor, Tensor], Tensor]
 """(ids so far, scores of all streams) -> log-probabilities [rows, vocabulary] to draw from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How a token is drawn; the order is that of the released code, nucleus before temperature."""
-
-    temperature: float = 0.3
-    """0 takes the likeliest token."""
-    top_p: float = 0.95
-    """Probability of the nucleus, taken at temperature 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

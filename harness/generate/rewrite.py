@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,52 +27,24 @@ from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern, extract_answer
 from harness.generate.decoding import prompt_of
-from harness.generate.hint import HINT, MARKER, fill
+from harness.generate.hint import fill
 from harness.generate.hinted import (
     Answer,
     Mixing,
-    Sampling,
     analyses,
     hinted_answers,
     plain_answers,
 )
 from harness.generate.own_answers import answers_of
 from harness.generate.provenance import Outcome, Provenance
+from harness.generate.rewrite_settings import DEFAULT, SPLITTERS, Settings, splitter_of
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 
-SPLITTERS = {"gsm8k": "####", "boxed": "\\boxed{", "ladder": "#"}
-"""What begins the final answer, by the pattern of ANSWER_PATTERNS that finds it."""
 KEPT = ("own", "hinted")
 NOT_HINTED = ("own", "no_target", "unverifiable", "too_long")
 
 Read = Callable[[Sequence[Mapping[str, Any]]], SFTDataset]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a dataset is rewritten."""
-
-    hint: str = HINT
-    """The prompt of the hinted stream; `{question}` and `{answer}` stand for those of the row."""
-    marker: str | None = MARKER
-    """Ends the analysis that the model writes first; None: no analysis, for a model that cannot write one."""
-    answer_regex: str | None = None
-    """Finds the final answer; None takes a known pattern that fits every row."""
-    splitter: str | None = None
-    """Begins the final answer; None takes the one of the known pattern."""
-    sampling: Sampling = field(default_factory=Sampling)
-    beta: float = 3.0
-    """See `Mixing`."""
-    tries: int = 1
-    """Unaided answers to a prompt, until one is right; 0 hints every row."""
-    keep_failed: bool = False
-    """Whether rows without a verified answer keep their demonstration; else they are left out."""
-    max_new_tokens: int | None = None
-    """Longest answer and longest analysis; None is what the dataset's `max_length` leaves to the answer."""
-    batch_size: int = 16
-    """Rows at a time, fewer where memory does not suffice; changes speed alone."""
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +74,7 @@ def rewrite(
     dataset: SFTDataset,
     read: Read,
     path: Path,
-    settings: Settings = Settings(),
+    settings: Settings = DEFAULT,
     *,
     fields: tuple[str | None, str | None] = (None, None),
     on_progress: Progress = untold,
@@ -353,17 +325,6 @@ class _Job:
         if extract_answer(text, self.pattern) != task.truth:
             return Outcome(row=task.row, origin="wrong")
         return Outcome(row=task.row, origin=origin, completion=text)
-
-
-def splitter_of(pattern: str, splitter: str | None) -> str:
-    """The text that begins the final answer: as given, else that of a known pattern."""
-    known = {ANSWER_PATTERNS[name]: text for name, text in SPLITTERS.items()}
-    found = splitter or known.get(pattern)
-    if found is None:
-        raise InputError(
-            f"--answer_regex {pattern}: give --splitter, the text that begins the final answer"
-        )
-    return found
 
 
 def _unmarked(dataset: SFTDataset, format: Format) -> str:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 SHARE = "share"
 """Unit of scores between 0 and 1, which are shown in points."""
 NO_FILTER = "none"
@@ -65,6 +63,8 @@ def _per_unit(metric: str, log_likelihood: float) -> float:
 
 def _is_number(value: Any) -> bool:
     """Whether a value is a single number, of Python or numpy."""
+    import numpy as np  # here, so that a folder of records is looked at without it
+
     return isinstance(value, Real | np.bool_)
 
 

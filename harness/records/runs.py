@@ -23,6 +23,7 @@ from advisor.files import publish
 from harness.records.arm import Arm
 from harness.records.metrics import SHARE, from_first_records, one_each, split_name
 from harness.records.schemas import SCHEMA, upgrade
+from harness.records.training_texts import settled
 from harness.runtime.environment import Environment
 
 DIGITS = 6
@@ -55,7 +56,7 @@ class RunSpec:
     seed: int
     """Of the order of the data, the initialisation of adapters and sampling."""
     training: Mapping[str, Any]
-    """Settings of TRL's SFTConfig that differ from its defaults."""
+    """Settings of TRL's SFTConfig that differ from its defaults, as texts (see `training_texts`)."""
     tasks: tuple[str, ...]
     """Names of lm-eval tasks."""
     evaluation: Mapping[str, Any]
@@ -71,9 +72,13 @@ class RunSpec:
         """16 hex digits of the SHA-256 of the canonical JSON of all fields that decide what the run does.
 
         A field at its default does not enter, so that one added later changes no id; nor does why an
-        arm was run (`Arm.control`), so that a control is not run again as an arm.
+        arm was run (`Arm.control`), so that a control is not run again as an arm; nor how a setting is spelt.
         """
-        content = {**_set_fields(self), "arm": _set_fields(self.arm.trained)}
+        content = {
+            **_set_fields(self),
+            "arm": _set_fields(self.arm.trained),
+            "training": settled(self.training),
+        }
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

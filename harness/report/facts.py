@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
-from advisor.data.options import SWITCHES
+from advisor.options import DataOptions, switches
 from harness.records.runs import Run
 from harness.study.from_records import Evidence
 from harness.study.study import Study
@@ -77,7 +77,7 @@ def _values(value: Any) -> list[str]:
 
 def _flag(name: str, values: Sequence[object]) -> str:
     """A flag with its values; one that begins like a flag itself is tied to it."""
-    if name in SWITCHES:
+    if name in switches(DataOptions):
         return f"--{name}"
     words = list(map(str, values))
     if words[0].startswith("-"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from transformers.trainer_callback import PrinterCallback
@@ -32,7 +31,7 @@ from harness.train.dpo import build_pair_trainer, pairs
 from harness.train.resampling import Resampling
 from harness.train.saving import carry_template
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings, settings_for, words_of
+from harness.train.trl_settings import configured, settings_for, typed
 
 STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
@@ -41,7 +40,7 @@ LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mea
           "completions/clipped_ratio")  # fmt: skip
 BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 OF_THE_DEVICE = ("use_cpu", "bf16", "gradient_checkpointing")
-"""Settings that `read_settings` chooses."""
+"""Settings that `configured` chooses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,14 +170,14 @@ def _trainer(
     method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel, folder: str
 ) -> tuple[Any, int]:
     """A trainer ready to train, and the tokens of one epoch, 0 where the trainer counts its own."""
-    settings = {**spec.training, "learning_rate": spec.arm.learning_rate, "seed": spec.seed}
+    settings = {**typed(spec.training), "learning_rate": spec.arm.learning_rate, "seed": spec.seed}
     fixed = {
-        "output_dir": str(Path(folder)),
+        "output_dir": folder,
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
     }
-    config, peft_config = read_settings(words_of(settings), fixed)
+    config, peft_config = configured({**settings, **fixed})
     given = (*settings, *fixed, *OF_THE_DEVICE)
     if method.targets == ROLLOUTS:
         return _distiller(method, problem, loaded, config, given, peft_config), 0

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, TENTH, Arm
 from harness.records.runs import Run, RunSpec
+from harness.records.training_texts import settled
 from harness.study.contrasts import Board, Sheet
 from harness.study.failures import failure_of, without
 from harness.study.study import (
@@ -181,7 +182,7 @@ def _less(study: Study, failed: Iterable[Run]) -> Study:
 
 def belongs(spec: RunSpec, study: Study) -> bool:
     """Whether a specification is one of a study's, whatever its arm and seed."""
-    return spec == study.spec(spec.arm, spec.seed)
+    return spec.id == study.spec(spec.arm, spec.seed).id
 
 
 def studies_of(
@@ -204,7 +205,7 @@ def studies_of(
         if spec.arm.objective == BASE:
             base[_problem(spec)].append(spec)
         else:
-            tuned[_problem(spec), _canonical(spec.training)].append(spec)
+            tuned[_problem(spec), _canonical(settled(spec.training))].append(spec)
     trained = {problem for problem, _ in tuned}
     groups = [
         part + base[key[0]]

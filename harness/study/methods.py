@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from advisor.errors import InputError
 from advisor.objectives.table import get_objective
-from harness.distill.fire import Fire
+from harness.distill.fire_settings import Fire
 from harness.records.arm import DPO, FIRE, NLL, OPD, PAIRS, ROLLOUTS
 from harness.train.resampling import Resampling
 

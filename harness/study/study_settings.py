@@ -12,53 +12,31 @@ from advisor.objectives.table import get_objective
 from harness.records.arm import PAIRS, ROLLOUTS
 from harness.study.fit_arm import Problem
 from harness.study.methods import RESAMPLED, read_method
+from harness.study.study_options import refuse_ours
 from harness.train.resampling import Resampling
 from harness.train.sft import check_settings, prepare_resampling
-from harness.train.trl_settings import read_settings, words_of
+from harness.train.trl_settings import configured, typed
 
-OURS = {
-    "learning_rate": "give the grid with --learning_rates",
-    "seed": "say how many with --seeds",
-    "output_dir": "models are not kept; records go to --results",
-    "save_strategy": "models are not kept; records go to --results",
-    "resume_from_checkpoint": "started again, a study goes on by itself",
-    "report_to": "the log of every run stands in its record",
-    "disable_tqdm": "a study shows its own progress",
+SHORT: Mapping[str, Any] = {
+    "per_device_train_batch_size": 8,
+    "num_train_epochs": 1.0,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "logging_steps": 5.0,
 }
-"""Settings of a training that a study decides, with how."""
+"""Settings of a short fine-tune."""
 
 
-def training_of(words: Sequence[str]) -> dict[str, Any]:
-    """`--name value` words on top of the settings of a short fine-tune.
+def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Typed settings on top of those of a short fine-tune.
 
     Raises:
-        InputError: a word that is no setting's, a setting that is not the user's, a value that TRL refuses.
+        InputError: no setting of TRL's, one that is not the user's, a value that TRL refuses.
     """
-    settings: dict[str, Any] = {
-        "per_device_train_batch_size": "8",
-        "num_train_epochs": "1",
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": "0.1",
-        "logging_steps": "5",
-    }
-    given: dict[str, list[str]] = {}
-    name = ""
-    for word in words:
-        if word.startswith("--"):
-            name, equals, value = word.removeprefix("--").partition("=")
-            if name in OURS:
-                raise InputError(f"--{name} cannot be set: {OURS[name]}")
-            given[name] = [value] if equals else []
-        elif name:
-            given[name].append(word)
-        else:
-            raise InputError(
-                f"unknown argument {word}: MODEL and DATASET come first, all else has a flag"
-            )
-    for name, values in given.items():
-        settings[name] = values if len(values) > 1 else values[0] if values else "true"
-    _refuse_early(settings)
-    return settings
+    refuse_ours(settings)
+    training = {**SHORT, **settings}
+    _refuse_early(training)
+    return training
 
 
 def _refuse_early(settings: Mapping[str, Any]) -> None:
@@ -71,9 +49,8 @@ def _refuse_early(settings: Mapping[str, Any]) -> None:
 
 def _config(settings: Mapping[str, Any]) -> SFTConfig:
     """The settings as TRL reads them."""
-    config: SFTConfig = read_settings(
-        words_of(settings), {"output_dir": "unused", "report_to": "none"}
-    )[0]
+    ours = {"output_dir": "unused", "report_to": "none"}
+    config: SFTConfig = configured({**typed(settings), **ours})[0]
     return config
 
 

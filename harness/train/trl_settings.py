@@ -6,7 +6,8 @@ import dataclasses
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
 
 import torch
 from transformers import HfArgumentParser
@@ -16,35 +17,12 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.utils import get_peft_config
 
 from advisor.errors import InputError
-from advisor.names import did_you_mean
+from harness.train.trl_fields import refuse_ours, unknown
 
-QUANTISED = "the model is loaded as --dtype says, not quantised"
-NOT_YOURS = {
-    "loss_type": "the objective is chosen with --objective",
-    "use_liger_kernel": "its fused loss is NLL; the loss here is fused already",
-    "label_smoothing_factor": "it is defined for NLL alone",
-    "dataset_kwargs": "the dataset is read and tokenised by the advisor",
-    "dataset_text_field": "name columns with --prompt_field and --completion_field",
-    "completion_only_loss": "targets are what `advisor validate` marks",
-    "assistant_only_loss": "targets are what `advisor validate` marks",
-    "chat_template_path": "give it with --chat_template",
-    "model_name_or_path": "the model is the first argument",
-    "model_revision": "give it with --revision",
-    "teacher_model_name_or_path": "give it with --teacher",
-    "teacher_model_revision": "give a local folder with --teacher",
-    "teacher_model_init_kwargs": "teachers are loaded as the student is",
-    "attn_implementation": "the model's own is used",
-    "load_in_8bit": QUANTISED,
-    "load_in_4bit": QUANTISED,
-    "bnb_4bit_quant_type": QUANTISED,
-    "bnb_4bit_quant_storage": QUANTISED,
-    "use_bnb_nested_quant": QUANTISED,
-}
-"""Fields that something else decides here, with what."""
 ADAPTER = ("lora_", "use_rslora", "use_dora")
 """How the names of an adapter's settings begin."""
-CHOOSES = ("--load_best_model_at_end", "best", "reduce_lr_on_plateau")
-"""Words with which a checkpoint or a rate is chosen by a metric of evaluation."""
+CHOOSES = ("best", "reduce_lr_on_plateau")
+"""Values of settings with which a checkpoint or a rate is chosen by a metric of evaluation."""
 NLL = "eval_nll"
 """By which: the mean over all target tokens, whatever the objective and the size of a batch. A weighted
 objective's own loss tends to 0 where p does, so that it would choose the model that has forgotten most."""
@@ -57,51 +35,110 @@ class _Parser(HfArgumentParser):
 
 
 def read_settings(
-    flags: Sequence[str], fixed: Mapping[str, Any], config_type: Any = SFTConfig
+    words: Sequence[str], fixed: Mapping[str, Any], config_type: Any = SFTConfig
 ) -> tuple[Any, Any]:
-    """Flags to (configuration, PEFT configuration or None).
+    """Words of a command line to (configuration, PEFT configuration or None).
 
     Args:
-        flags: `--name value` words, in snake case.
+        words: as of `read_words`.
         fixed: fields that the command has decided.
         config_type: which of TRL's configurations.
 
     Raises:
-        InputError: an unknown field, naming the nearest; a value that its type or TRL refuses.
+        InputError: as of `read_words` and `configured`.
     """
-    kinds: Any = (config_type, ModelConfig)
-    parser = _Parser(kinds, allow_abbrev=False)
-    _refuse_ours(flags)
-    words = [*_defaults(flags), *_metric(flags, config_type), *flags]
-    for name, value in fixed.items():
-        words += [f"--{name}", str(value)]
+    return configured({**read_words(words, config_type), **fixed}, config_type)
+
+
+def read_words(words: Sequence[str], config_type: Any = SFTConfig) -> dict[str, Any]:
+    """The settings that words give, each of its field's type; what is not given is left out.
+
+    Args:
+        words: `--name value` words, in snake case.
+        config_type: which of TRL's configurations they may be of, beside ModelConfig.
+
+    Raises:
+        InputError: an unknown field, naming the nearest; a value that its type refuses.
+    """
+    refuse_ours(word.removeprefix("--").split("=")[0] for word in words if word.startswith("--"))
+    parser = _Parser(cast(Any, (config_type, ModelConfig)), allow_abbrev=False)
+    nothing = object()  # stands where nothing is given, so that no default is set
+    unset = SimpleNamespace(**dict.fromkeys(_names(config_type), nothing))
+    found, rest = parser.parse_known_args(list(words), unset)
+    if rest:
+        raise InputError(unknown(rest[0], _names(config_type), config_type.__name__))
+    return {name: value for name, value in vars(found).items() if value is not nothing}
+
+
+def configured(settings: Mapping[str, Any], config_type: Any = SFTConfig) -> tuple[Any, Any]:
+    """Typed settings to (configuration, PEFT configuration or None).
+
+    Args:
+        settings: fields of the configuration and of ModelConfig, by name.
+        config_type: which of TRL's configurations.
+
+    Raises:
+        InputError: an unknown field, naming the nearest; what TRL refuses.
+    """
+    refuse_ours(settings)
+    of_adapter = {field.name for field in dataclasses.fields(ModelConfig)}
+    for name in settings:
+        if name not in _names(config_type):
+            raise InputError(unknown(f"--{name}", _names(config_type), config_type.__name__))
+    chosen = {**_defaults(settings), **_metric(settings, config_type), **settings}
     try:
         with (
             warnings.catch_warnings()
         ):  # TRL's own defaults use names that transformers has renamed
             warnings.simplefilter("ignore", FutureWarning)
-            config, adapter, rest = parser.parse_args_into_dataclasses(
-                list(words), return_remaining_strings=True
-            )
+            adapter = ModelConfig(**{k: v for k, v in chosen.items() if k in of_adapter})
+            config = config_type(**{k: v for k, v in chosen.items() if k not in of_adapter})
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from error
-    if rest:
-        raise InputError(_unknown(rest[0], config_type))
     _check_reporters(config.report_to)
-    return config, _peft_config(adapter, flags)
+    return config, _peft_config(adapter, settings)
 
 
-def _peft_config(adapter: Any, flags: Sequence[str]) -> Any:
+def typed(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training as its fields have them, from the texts that records keep.
+
+    Raises:
+        InputError: as of `read_words`.
+    """
+    texts = {
+        name: value
+        for name, value in training.items()
+        if isinstance(value, str)
+        or (isinstance(value, list) and all(isinstance(one, str) for one in value))
+    }
+    read = read_words(_words(texts))
+    return {name: read.get(name, value) for name, value in training.items()}
+
+
+def _words(texts: Mapping[str, str | list[str]]) -> list[str]:
+    """Settings as words of a command line; a list is several words after one flag."""
+    words = []
+    for name, value in texts.items():
+        words += [f"--{name}", *value] if isinstance(value, list) else [f"--{name}={value}"]
+    return words
+
+
+def _names(config_type: Any) -> list[str]:
+    """The fields that may be set: those of the configuration, then ModelConfig's."""
+    return [field.name for kind in (config_type, ModelConfig) for field in dataclasses.fields(kind)]
+
+
+def _peft_config(adapter: Any, settings: Mapping[str, Any]) -> Any:
     """PEFT's configuration; None where no adapter is trained.
 
     Raises:
         InputError: settings of an adapter without one.
     """
     if not adapter.use_peft:
-        given = [word.split("=")[0] for word in flags if word.startswith(_flags(ADAPTER))]
+        given = [name for name in settings if name.startswith(ADAPTER)]
         if given:
             raise InputError(
-                f"{given[0]} is of an adapter, and without --use_peft none is trained: add --use_peft, or "
+                f"--{given[0]} is of an adapter, and without --use_peft none is trained: add --use_peft, or "
                 "leave it out"
             )
     for name in ("lora_target_modules", "lora_target_parameters"):
@@ -112,23 +149,18 @@ def _peft_config(adapter: Any, flags: Sequence[str]) -> Any:
     return get_peft_config(adapter)
 
 
-def _metric(flags: Sequence[str], config_type: Any) -> list[str]:
+def _metric(settings: Mapping[str, Any], config_type: Any) -> dict[str, Any]:
     """By what the best checkpoint is chosen, and in which direction, where that was not said."""
-    given = {word.split("=")[0]: word.partition("=")[2] for word in flags}
-    chooses = any(word in given or word in flags for word in CHOOSES)
-    chooses = chooses or any(value in CHOOSES for value in given.values())
-    if not (chooses and issubclass(config_type, SFTConfig)) or "--greater_is_better" in given:
-        return []
-    metric = given.get("--metric_for_best_model")
+    chooses = "load_best_model_at_end" in settings or any(
+        value in CHOOSES for value in settings.values() if isinstance(value, str)
+    )
+    if not (chooses and issubclass(config_type, SFTConfig)) or "greater_is_better" in settings:
+        return {}
+    metric = settings.get("metric_for_best_model")
     if metric is None:
-        return ["--metric_for_best_model", NLL, "--greater_is_better", "false"]
-    name = metric or flags[list(flags).index("--metric_for_best_model") + 1]
-    smaller = name.removeprefix("eval_") in SMALLER_IS_BETTER
-    return ["--greater_is_better", "false"] if smaller else []
-
-
-def _flags(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"--{name}" for name in names)
+        return {"metric_for_best_model": NLL, "greater_is_better": False}
+    smaller = metric.removeprefix("eval_") in SMALLER_IS_BETTER
+    return {"greater_is_better": False} if smaller else {}
 
 
 def by_nll(config: SFTConfig) -> None:
@@ -156,28 +188,12 @@ def settings_for(config_type: Any, config: SFTConfig, given: Iterable[str]) -> d
     return {name: getattr(config, name) for name in sorted(known)}
 
 
-def _defaults(flags: Sequence[str]) -> list[str]:
+def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
     """On a CPU bf16 autocast is slower than float32 and Trainer has to be told that there is no GPU."""
-    given = {word.split("=")[0] for word in flags}
     if torch.cuda.is_available() or torch.backends.mps.is_available():
-        return []
-    chosen = {"--use_cpu": "true", "--bf16": "false", "--gradient_checkpointing": "false"}
-    return [word for flag, value in chosen.items() if flag not in given for word in (flag, value)]
-
-
-def _refuse_ours(flags: Sequence[str]) -> None:
-    for word in flags:
-        name = word.removeprefix("--").split("=")[0]
-        if word.startswith("--") and name in NOT_YOURS:
-            raise InputError(f"--{name} cannot be set: {NOT_YOURS[name]}")
-
-
-def words_of(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of a command line; a list is several words after one flag."""
-    words = []
-    for name, value in settings.items():
-        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
-    return words
+        return {}
+    chosen = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
+    return {name: value for name, value in chosen.items() if name not in settings}
 
 
 def _check_reporters(names: list[str]) -> None:
@@ -188,14 +204,3 @@ def _check_reporters(names: list[str]) -> None:
                 callback()
         except (ValueError, ImportError, RuntimeError) as error:
             raise InputError(f"--report_to {name}: {' '.join(str(error).split())}") from error
-
-
-def _unknown(word: str, config_type: Any) -> str:
-    names = [
-        f"--{field.name}"
-        for kind in (config_type, ModelConfig)
-        for field in dataclasses.fields(kind)
-    ]
-    near = did_you_mean(word.split("=")[0], names)
-    hint = f": {near}" if near else f" (fields of TRL's {config_type.__name__} are accepted)"
-    return f"unknown argument {word}{hint}"

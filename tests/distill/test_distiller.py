@@ -1,6 +1,5 @@
 """On-policy distillation: equal to TRL where it is TRL's, invariant to how a step is cut, resumable."""
 
-import argparse
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +13,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from trl.trainer.distillation_trainer import DistillationTrainer
 
 from advisor.errors import InputError
-from harness.distill.distiller import build_distiller, fire_settings
-from harness.distill.fire import PLAIN, Fire
+from harness.distill.distiller import build_distiller
+from harness.distill.fire_settings import PLAIN, Fire, fire_settings
 from harness.distill.teachers import fingerprints, read_teachers
 from tests.helpers.distilling import (
     EOS,
@@ -385,18 +384,12 @@ def test_lora_trains_an_adapter(tmp_path: Path) -> None:
         assert all(p.abs().max() > 0 for name, p in trained.items() if "lora_B" in name)
 
 
-def flags(method: str, **given: Any) -> argparse.Namespace:
-    names = ("alpha", "beta", "percentile", "filter_scope", "filter_per_teacher", "weight_scope")
-    unset = {f"fire_{name}": None for name in names}
-    return argparse.Namespace(method=method, **{**unset, **given})
-
-
 def test_settings_of_the_command_line() -> None:
-    assert fire_settings(flags("opd")) is None
-    assert fire_settings(flags("fire")) == Fire()
-    assert fire_settings(flags("fire", fire_percentile=30.0)) == Fire(percentile=30)
+    assert fire_settings("opd", {}) is None
+    assert fire_settings("fire", {}) == Fire()
+    assert fire_settings("fire", {"percentile": 30.0}) == Fire(percentile=30)
     with pytest.raises(InputError, match="--fire_alpha goes with --method fire"):
-        fire_settings(flags("opd", fire_alpha=0.0))
+        fire_settings("opd", {"alpha": 0.0})
 
 
 def test_teachers_of_the_command_line(tmp_path: Path) -> None:

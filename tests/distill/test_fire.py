@@ -11,8 +11,6 @@ from torch import Tensor
 from advisor.errors import InputError
 from advisor.model.head import Head
 from harness.distill.fire import (
-    PLAIN,
-    Fire,
     Rollouts,
     confidence_weights,
     full_loss,
@@ -23,6 +21,7 @@ from harness.distill.fire import (
     summary,
     tempered,
 )
+from harness.distill.fire_settings import PLAIN, Fire
 
 TEACHER = torch.tensor([[0.1, 0.2, 0.4], [0.0, 0.8, 0.4]])
 STUDENT = torch.tensor([[0.5, 0.1, 1.0], [0.2, 0.3, 0.0]])

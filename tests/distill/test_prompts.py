@@ -10,7 +10,7 @@ import torch
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.model.load import LoadedModel
 from harness.distill.distiller import build_distiller
-from harness.distill.fire import Fire
+from harness.distill.fire_settings import Fire
 from tests.helpers.distilling import (
     EOS,
     GREEDY,

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from advisor.errors import InputError
+from harness.cli.flags import read
 from harness.cli.main import main
 from harness.cli.parser import parse
 from harness.evaluate.lm_eval import evaluate
 from harness.evaluate.score_choice import Asked
 from harness.evaluate.scoring import arguments_of, described, settings_of
+from harness.evaluate.scoring_options import ScoringOptions
 from harness.records.runs import Results
 from tests.helpers.lm_eval_tasks import prompts_given, write_task
 
@@ -47,7 +49,8 @@ class Tokenizer:
 
 def settings(*flags: str, template: str = "file", tokenizer: Any = Tokenizer) -> dict[str, Any]:
     info: Any = type("Of", (Info,), {"template": template})
-    return settings_of(parse(["confirm", "m", "d", *flags]), info, tokenizer)
+    options = read(ScoringOptions, parse(["confirm", "m", "d", *flags]))
+    return settings_of(options, info, tokenizer)
 
 
 def test_tasks_are_asked_as_the_model_is_trained() -> None:
@@ -79,7 +82,8 @@ def test_the_command_of_a_report_asks_and_scores_as_the_study_did() -> None:
                   "--higher_is_better", "false", "--fewshot_as_multiturn", "false")}  # fmt: skip
     for given in (evaluation, {"temperature": 0.0}):
         words = shlex.split(command(Evidence(study=study_of(evaluation=given), runs=())))
-        again = settings_of(parse([word for word in words[1:] if word != "\n"]), Info, Tokenizer)  # type: ignore[arg-type]
+        args = parse([word for word in words[1:] if word != "\n"])
+        again = settings_of(read(ScoringOptions, args), Info, Tokenizer)  # type: ignore[arg-type]
         assert {"temperature": 0.0, **again} == given
 
 

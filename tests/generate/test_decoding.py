@@ -13,7 +13,7 @@ from advisor.model.load import LoadedModel
 from harness.cli.main import main
 from harness.generate.decoding import continuations, stops_of, turn_ends
 from harness.generate.own_answers import own_answers
-from tests.helpers.cadft import build
+from tests.helpers.resampling import build
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 
 EOS, END = WORDS.index("<eos>"), WORDS.index("m")
@@ -134,11 +134,11 @@ def test_a_dataset_is_rewritten_by_a_model_that_stops_where_its_turns_end(
 ) -> None:
     stops = []
 
-    def note(args: Any, path: Path, settings: Any, loaded: LoadedModel, *rest: Any) -> None:
+    def note(loaded: LoadedModel, *rest: Any, **more: Any) -> None:
         stops.append(stops_of(loaded.model, loaded.tokenizer))
         raise InputError("enough")
 
-    monkeypatch.setattr("harness.cli.rewrite_command.run_rewriting", note)
+    monkeypatch.setattr("harness.generate.rewrite.rewrite", note)
     out = ["--output_path", str(tmp_path / "out.jsonl"), "--eos_token", "m"]
     assert main(["rewrite", str(model_folder), str(data), *out]) == 2
     assert len(stops) == 1 and END in stops[0]

@@ -14,7 +14,7 @@ from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.cli.main import main
-from harness.cli.rewrite_command import remarks
+from harness.cli.rewrite import remarks
 from harness.generate import rewrite as rewriting
 from harness.generate.decoding import prompt_of
 from harness.generate.hint import HINT, fill, read_hint

@@ -19,7 +19,8 @@ from typing import Any
 import lm_eval.evaluator
 import lm_eval.models.huggingface  # noqa: F401
 
-import harness.cli.confirm_command
+import harness.study.plan_study
+import harness.study.run_study
 from harness.cli import main as cli
 from harness.records.runs import Results
 from harness.study import confirm
@@ -96,6 +97,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert harness.cli.confirm_command
+    assert harness.study.plan_study and harness.study.run_study
     gc.freeze()  # as in conftest.py
     main()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from harness.distill.fire import Fire
+from harness.distill.fire_settings import Fire
 from tests.helpers.distilling import GREEDY, evaluated, run
 from tests.helpers.processes import leave_without_threads
 from tests.helpers.training import curve, weights

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from advisor.data.dataset import Example, SFTDataset, load_dataset
 from advisor.errors import InputError
+from advisor.files import output_file
 from advisor.model.load import LoadedModel
 from advisor.prior.prior import measure_prior
 from advisor.prior.probe import Scored
@@ -22,7 +23,6 @@ from advisor.prior.row_scores import (
     Means,
     means_of,
     measure_scores,
-    scores_path,
     standardised,
     worst,
     write_scores,
@@ -262,6 +262,11 @@ def test_what_is_no_number_is_null(tmp_path: Path) -> None:
     write_scores(tmp_path / "s", [replace(score(0), cll=float("nan"), compatibility=-float("inf"))])
     line = json.loads((tmp_path / "s").read_text())
     assert line == {**asdict(score(0)), "cll": None, "compatibility": None}
+
+
+def scores_path(scores: str, dataset: str) -> Path:
+    """The file of `advisor validate --scores`."""
+    return output_file(scores, flag="--scores", dataset=dataset)
 
 
 def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:

@@ -20,22 +20,23 @@ from advisor.advice.recommend import recommend
 from advisor.data.dataset import Example, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import load_model
-from harness.cli import confirm_command as command
-from harness.cli.commands import measure, read_pair, resolve_ladder
-from harness.cli.confirm_command import seconds_of
-from harness.cli.inputs import read_rows
+from advisor.options import DataOptions, ModelOptions
+from harness.cli.inputs import measure, read_pair
 from harness.cli.main import main
-from harness.cli.parser import parse
 from harness.evaluate import lm_eval as evaluate
 from harness.evaluate.final_answers import extract_answer, find_answer_pattern
 from harness.evaluate.lm_eval import task_names
 from harness.evaluate.split import own_task, split_rows
 from harness.ladder import resolve
+from harness.ladder.pair import pair_of
 from harness.records.arm import Arm
 from harness.records.runs import Results
 from harness.study import fit_arm as fit
 from harness.study.methods import labels_of
+from harness.study.plan_study import Request, plan_study
+from harness.study.study_options import StudyOptions, seconds_of
 from harness.study.study_settings import refuse_arms, training_of
+from harness.train.trl_settings import read_words
 from tests.helpers.byte_tokens import byte_tokenizer
 from tests.helpers.paths import ROOT
 from tests.helpers.records import make
@@ -316,12 +317,10 @@ def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], sa
 
 
 def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None:
-    settings = training_of(["--lora_target_modules", "q_proj", "v_proj", "--use_peft"])
-    assert (
-        settings["lora_target_modules"] == ["q_proj", "v_proj"] and settings["use_peft"] == "true"
-    )
+    settings = training_of(read_words(["--lora_target_modules", "q_proj", "v_proj", "--use_peft"]))
+    assert settings["lora_target_modules"] == ["q_proj", "v_proj"] and settings["use_peft"] is True
     with pytest.raises(InputError, match=r"^unknown argument third\.jsonl: MODEL and DATASET"):
-        training_of(["third.jsonl", "--max_steps", "2"])
+        read_words(["third.jsonl", "--max_steps", "2"])
 
 
 @pytest.mark.parametrize(
@@ -358,15 +357,14 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
 
 def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> None:
     """Every run loads its own: the first one need not stay in memory beside it."""
-    args = parse(["confirm", *QUICK, "--learning_rates", "1e-3", "5e-4", "1e-3"])
-    args.results = str(tmp_path)
-    resolve_ladder(args)
-    loaded, dataset = read_pair(args)
+    pair = pair_of("ladder:strong", None)
+    loaded, dataset = read_pair(pair, ModelOptions(), DataOptions())
     advice = recommend(measure(loaded, dataset), temperature=0.0)
-    tokenizer = loaded.tokenizer
-    study, problem = command.plan_study(
-        args, loaded, dataset, advice, lambda rows: read_rows(args, tokenizer, rows)
+    options = StudyOptions(
+        objectives=("neg_p",), learning_rates=(1e-3, 5e-4, 1e-3), results=str(tmp_path)
     )
+    request = Request(pair=pair, study=options, training={"max_steps": 2})
+    study, problem = plan_study(request, loaded, dataset, advice)
     assert study.learning_rates == (1e-3, 5e-4) and study.model_fingerprint == loaded.fingerprint
     model = weakref.ref(loaded.model)
     assert model() is not None

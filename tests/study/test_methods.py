@@ -13,7 +13,7 @@ from advisor.data.dataset import load_dataset
 from advisor.errors import InputError
 from advisor.model.load import load_model
 from harness.cli.main import main
-from harness.distill.fire import Fire
+from harness.distill.fire_settings import Fire
 from harness.generate.own_answers import ArmRefused, answers_of, own_answers
 from harness.records.arm import Arm, arm_of
 from harness.records.runs import Results, RunSpec

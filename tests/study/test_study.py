@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from advisor.errors import InputError
-from harness.cli import confirm_command as command
+from harness.cli import verdict_table as command
 from harness.records.arm import Arm, arm_of
 from harness.records.runs import Run
 from harness.study.study import arm_scores, chosen_arms, next_runs

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from advisor.errors import InputError
-from harness.cli.confirm_command import as_json
+from harness.cli.verdict_table import as_json
 from harness.compare.compare import Comparison, compare
 from harness.records.arm import Arm, arm_of, labels
 from harness.records.runs import Results, Run, RunSpec, Score

@@ -152,7 +152,7 @@ def test_going_on_with_another_objective_is_refused_before_any_work(
     trained(model_folder, data, tmp_path, *first, *steps)
     older = tmp_path / "checkpoint-6"
     words = ["train", str(model_folder), str(data), "--output_dir", str(tmp_path), *QUICK, *steps]
-    monkeypatch.setattr("harness.cli.training_commands.read_pair", lambda args: pytest.fail("work"))
+    monkeypatch.setattr("harness.cli.inputs.read_pair", lambda *rest: pytest.fail("work"))
     for given, folder in (("true", tmp_path / "checkpoint-12"), (str(older), older)):
         capsys.readouterr()
         assert main([*words, *then, "--resume_from_checkpoint", given]) == 2
@@ -360,7 +360,7 @@ def test_a_checkpoint_that_names_no_model_is_gone_on_from(
 def test_what_is_read_is_not_written_over(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, model_folder: Path, tmp_path: Path, command: str
 ) -> None:
-    monkeypatch.setattr("harness.cli.training_commands.read_pair", lambda args: pytest.fail("work"))
+    monkeypatch.setattr("harness.cli.inputs.read_pair", lambda *rest: pytest.fail("work"))
     model, link, rows, teacher = (tmp_path / name for name in ("base", "link", "rows", "teacher"))
     shutil.copytree(model_folder, model)
     link.symlink_to(model)

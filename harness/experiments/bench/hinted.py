@@ -29,7 +29,8 @@ from transformers.utils.logging import set_verbosity_error
 from advisor.model.load import LoadedModel, load_model
 from harness.experiments.bench import goals, measure
 from harness.experiments.bench.models import Body, make_model
-from harness.generate.hinted import Mixing, Sampling, hinted_answers
+from harness.generate.hinted import Mixing, hinted_answers
+from harness.generate.rewrite_settings import Sampling
 from harness.ladder import resolve
 
 BOUND = 2.5

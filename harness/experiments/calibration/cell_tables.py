@@ -284,7 +284,8 @@ def _kinds(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     groups: list[tuple[str, list[Check]]] = [
         (kind, [check for check in checks if check.case.kind == kind]) for kind in KINDS
     ]
-    return [(kind, group) for kind, group in (*groups, ("all", list(checks))) if group]
+    groups.append(("all", list(checks)))
+    return [(kind, group) for kind, group in groups if group]
 
 
 TABLES: dict[str, Callable[[Evidence], Table]] = {

@@ -1,3 +1,0 @@
-"""How a dataset is read."""
-
-SWITCHES = ("drop_bad_rows",)

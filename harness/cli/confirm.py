@@ -1,0 +1,117 @@
+"""`advisor confirm`: run short fine-tunes of the arms and say, with statistics, who won."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from advisor.model.gguf import refuse as refuse_gguf
+from advisor.options import DataOptions, ModelOptions
+from harness.cli.early import check_pair
+from harness.cli.flags import add_json, add_options, add_pair, read
+from harness.cli.inputs import given_pair, measure, read_pair
+from harness.evaluate.scoring_options import ScoreOptions, ScoringOptions
+from harness.records.runs import Results
+from harness.study.methods import labels_of
+from harness.study.study_options import StudyOptions, refuse_ours
+
+if TYPE_CHECKING:
+    from harness.records.runs import Run
+    from harness.study.confirm import Plan
+
+DESCRIPTION = (
+    "Fine-tune MODEL on DATASET with each objective, score the answers, and say which to use and whether to "
+    "fine-tune at all. Further settings of training are given as in `advisor train`. Started again, it goes "
+    "on where it stopped."
+)
+EXAMPLE = "advisor confirm Qwen/Qwen2.5-0.5B train.jsonl --temperature 0 --seeds 3 --budget 2h"
+OF_THE_SCORE = ("metric", "filter", "higher_is_better", "margin")
+OF_THE_OUTPUT = ("results",)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its flags; those of TRL are handed on."""
+    add_pair(parser)
+    add_options(parser, ModelOptions, only=("revision", "trust_remote_code"))
+    add_options(parser.add_argument_group("data"), DataOptions)
+    model = parser.add_argument_group("model")
+    add_options(model, ModelOptions, only=("dtype", "device", "allow_pickle"))
+    add_options(parser.add_argument_group("arms"), StudyOptions, without=OF_THE_OUTPUT)
+    scoring = parser.add_argument_group("scoring")
+    add_options(scoring, ScoringOptions, without=OF_THE_SCORE)
+    add_options(scoring, ScoreOptions)
+    add_options(add_json(parser), StudyOptions, only=OF_THE_OUTPUT)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Refuse early, then measure, plan, run what is missing and print the verdict."""
+    pair, model, data = given_pair(args)
+    study_options, scoring = read(StudyOptions, args), read(ScoringOptions, args)
+    refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
+    labels_of(study_options.objectives or ())
+    _ = study_options.seconds
+    refuse_gguf(pair.model, "confirm")
+    check_pair(pair, data)
+    Results(study_options.results).prepare()
+
+    from advisor.advice.recommend import recommend
+    from harness.cli import display
+    from harness.cli.live import reporting
+    from harness.cli.verdict_table import as_json, show, show_plan
+    from harness.evaluate.scoring import described
+    from harness.study.plan_study import Request, plan_study
+    from harness.study.run_study import run_study
+    from harness.train.run_training import ignore_renames
+    from harness.train.trl_settings import read_words
+
+    ignore_renames()
+    request = Request(
+        pair=pair,
+        model=model,
+        data=data,
+        study=study_options,
+        scoring=scoring,
+        training=read_words(args.settings),
+    )
+    loaded, dataset = read_pair(pair, model, data)
+    temperature = _temperature(scoring, loaded.model)
+    prior = measure(loaded, dataset)
+    advice = recommend(prior, temperature=temperature, kind=pair.kind)
+    display.tokenise(dataset, range(len(dataset)))
+    display.notes(dataset.losses())
+    study, problem = plan_study(request, loaded, dataset, advice)
+    del loaded  # every run loads its own
+    display.err.print("scoring the untouched model, timing a few steps ...")
+
+    def on_plan(plan: Plan, base: Run) -> None:
+        show_plan(study, plan)
+        if scoring.tasks:
+            display.err.print(described(study.evaluation, base), markup=False)
+
+    found = run_study(
+        study,
+        problem,
+        study_options,
+        margin=scoring.margin,
+        on_plan=on_plan,
+        watching=lambda study, finished: reporting(study, finished, display.err),
+    )
+    if args.json:
+        left_out = [failure.to_dict() for failure in found.left_out]
+        answer = {**as_json(found.study, found.verdict), "left_out": left_out}
+        display.out.print_json(json.dumps(answer))
+    else:
+        show(found.verdict)
+
+
+def _temperature(scoring: ScoringOptions, model: Any) -> float:
+    """That of use: as said, or the model's own, said aloud."""
+    from advisor.model.load import decoding_temperature
+    from harness.cli.display import notes
+
+    if scoring.temperature is not None:
+        return scoring.temperature
+    temperature, origin = decoding_temperature(model)
+    notes((f"Decoding at temperature {temperature:g}: {origin}.",))
+    return temperature

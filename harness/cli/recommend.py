@@ -1,0 +1,126 @@
+"""`advisor recommend`: measure the prior and say which objective it speaks for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advisor.options import AdviceOptions, DataOptions, ModelOptions, PriorOptions
+from harness.cli.early import check_pair
+from harness.cli.flags import add_json, add_options, add_pair, read
+from harness.cli.inputs import given_pair, measure, read_pair, words_of
+from harness.cli.record import record_path, write_record
+
+if TYPE_CHECKING:
+    from advisor.advice.calibration import Calibration
+    from advisor.advice.recommend import Recommendation
+    from advisor.data.dataset import SFTDataset
+    from advisor.model.load import LoadedModel
+    from advisor.prior.deep import Deep
+    from harness.ladder.pair import Pair
+
+DESCRIPTION = (
+    "Measure how much probability MODEL already gives the targets of DATASET, with forward passes only "
+    "unless --depth deep is given, and recommend the fine-tuning objective. `advisor recommend "
+    "ladder:strong` needs no data of yours."
+)
+EXAMPLE = "advisor recommend Qwen/Qwen2.5-0.5B train.jsonl --temperature 0"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Its flags."""
+    add_pair(parser)
+    add_options(parser, ModelOptions, only=("revision", "trust_remote_code"))
+    add_options(parser.add_argument_group("data"), DataOptions)
+    model = parser.add_argument_group("model")
+    add_options(model, ModelOptions, without=("revision", "trust_remote_code"))
+    add_options(model, AdviceOptions, only=("model_kind",))
+    use = parser.add_argument_group("use and measurement")
+    add_options(use, AdviceOptions, without=("model_kind",))
+    add_options(use, PriorOptions)
+    add_json(parser).add_argument(
+        "--output_path", "-o", help="where to write the full record: a .json file, or a folder"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Refuse early, then measure, recommend and print."""
+    pair, model, data = given_pair(args)
+    check_pair(pair, data)
+    path = record_path(args.output_path) if args.output_path else None
+
+    from advisor.advice.recommend import recommend
+    from advisor.model.load import decoding_temperature
+    from advisor.objectives.other_trainers import export
+    from advisor.objectives.table import OBJECTIVES
+    from harness.cli import display
+
+    advice, prior_options = read(AdviceOptions, args), read(PriorOptions, args)
+    calibration = read_calibration(advice.calibration)
+    kind = advice.model_kind or pair.kind
+    loaded, dataset = read_pair(pair, model, data)
+    temperature, origin = advice.temperature, "--temperature"
+    if temperature is None:
+        temperature, origin = decoding_temperature(loaded.model)
+    prior = measure(loaded, dataset, kind, prior_options)
+    display.notes(dataset.losses())
+    deep = _deep(loaded, dataset, advice, prior_options) if advice.depth == "deep" else None
+    found = recommend(prior, deep, temperature=temperature, kind=kind, calibration=calibration)
+    settings = export(found.recommended, OBJECTIVES[found.recommended].settings)
+    words = words_of(pair, data)
+    answer = _answer(found, settings, pair, words)
+    if path:
+        options = (model, data, advice, prior_options)
+        chosen = {name: value for one in options for name, value in one.flags().items()}
+        write_record(path, answer, f"advisor recommend {words}", {**chosen, "model_kind": kind})
+    if args.json:
+        print(json.dumps(answer, ensure_ascii=False))
+    else:
+        display.recommendation(found, settings, pair=words, origin=origin)
+
+
+def read_calibration(path: str | None) -> Calibration:
+    """The user's calibration, or the one that comes with the package."""
+    from advisor.advice.calibration import read, shipped
+
+    return read(Path(path)) if path else shipped()
+
+
+def _deep(
+    loaded: LoadedModel, dataset: SFTDataset, advice: AdviceOptions, prior: PriorOptions
+) -> Deep:
+    from advisor.advice.features import ANSWERED_AT
+    from harness.cli import display
+    from harness.deep_probe.measure_deep import measure_deep
+
+    return measure_deep(
+        loaded,
+        dataset,
+        lambda rows: dataset.read([dataset.raw(row) for row in rows]),
+        temperature=ANSWERED_AT,
+        seed=prior.seed,
+        limit=prior.limit,
+        steps=advice.deep_steps,
+        stages=display.Shown,
+    )
+
+
+def _answer(
+    found: Recommendation, settings: Sequence[Any], pair: Pair, words: str
+) -> dict[str, Any]:
+    """The machine-readable answer with the names as the user typed them."""
+    from dataclasses import asdict
+
+    from harness.cli.env import versions
+
+    return {
+        **found.to_dict(),
+        "model": pair.model_name,
+        "dataset": pair.dataset_name,
+        "next": found.next_command(words),
+        "settings": [asdict(setting) for setting in settings],
+        "versions": versions(),
+    }

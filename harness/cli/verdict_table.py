@@ -1,0 +1,116 @@
+"""A plan and a verdict on the screen, and the verdict as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from advisor.errors import printable
+from harness.cli.display import err, out
+from harness.statistics.paired import probability
+from harness.study.confirm import Plan
+from harness.study.contrasts import Row
+from harness.study.study import Study
+from harness.study.verdict import Verdict
+
+COLUMNS: dict[str, Literal["left", "right"]] = {
+    "arm": "left",
+    "score": "right",
+    "against": "left",
+    "its score": "right",
+    "difference": "right",
+    "95 % interval": "right",
+    "p (Holm)": "right",
+    "verdict": "left",
+}
+LARGEST = 50.0
+"""Points; a comparison that finds only larger differences finds none."""
+
+
+def show_plan(study: Study, plan: Plan) -> None:
+    """How many runs, how long, and what they can show; on stderr."""
+    arms = ", ".join(study.objectives)
+    found = "how small a difference is found is not known before, for scores that are no shares"
+    if plan.detectable is not None:
+        found = (
+            f"differences of {plan.detectable:.1f} points and more are found with 80 % power"
+            if plan.detectable < LARGEST
+            else "too few seeds or documents to find any difference with 80 % power"
+        )
+    err.print(
+        f"{plan.runs} runs at most ({plan.finished} done): the untouched model; {arms} at "
+        f"{len(study.learning_rates)} learning rates, then {len(study.seeds)} seeds; nll also at a tenth\n"
+        f"about {plan.seconds / 60:.0f} min; {plan.documents} test documents of {', '.join(study.tasks)}; "
+        f"{found}",
+        markup=False,
+    )
+
+
+def show(verdict: Verdict) -> None:
+    """The verdict first, then every comparison."""
+    out.print(Text(printable(verdict.headline), style="bold"))
+    if verdict.incomplete:
+        out.print("Start the same command again to go on where it stopped.")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name, justify in COLUMNS.items():
+        table.add_column(name, justify=justify, overflow="fold")
+    texts = verdict.labels
+    for row in verdict.rows:
+        low, high = row.difference.interval
+        table.add_row(
+            texts[row.arm],
+            f"{row.score:.1f}",
+            texts[row.baseline],
+            f"{row.baseline_score:.1f}",
+            f"{row.difference.estimate:+.1f}",
+            f"{low:+.1f} to {high:+.1f}",
+            "dropped" if row.dropped else probability(row.adjusted_p),
+            row.verdict,
+        )
+    out.print(table)
+    temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
+    curves = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    curves.add_column("score at temperature", overflow="fold")
+    for t in temperatures:
+        curves.add_column(f"{t:g}", justify="right")
+    for arm, curve in verdict.curve.items():
+        curves.add_row(texts[arm], *(f"{curve[t]:.1f}" for t in temperatures))
+    out.print(curves)
+    for line in (verdict.remark, *verdict.out):
+        if line:
+            out.print(Text(printable(line)))
+
+
+def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
+    """The verdict as plain data; arms are objects, and texts where they are keys."""
+    return {
+        "schema": 2,
+        "complete": verdict.incomplete is None,
+        "headline": verdict.headline,
+        "winner": verdict.winner.label,
+        "arm": dataclasses.asdict(verdict.winner),
+        "fine_tune": verdict.fine_tune,
+        "sharpening": verdict.sharpening,
+        "incomplete": verdict.incomplete,
+        "undecided": verdict.undecided,
+        "model": study.model,
+        "dataset": study.dataset,
+        "tasks": list(study.tasks),
+        "temperature": study.temperature,
+        "rows": [_row_as_json(row) for row in verdict.rows],
+        "curve": {
+            verdict.labels[arm]: {str(t): value for t, value in curve.items()}
+            for arm, curve in verdict.curve.items()
+        },
+        "open_rates": {arm.method: list(rates) for arm, rates in verdict.open_rates.items()},
+    }
+
+
+def _row_as_json(row: Row) -> dict[str, Any]:
+    found = dataclasses.asdict(row)
+    found["difference"].pop("squares")
+    return found

@@ -1,0 +1,243 @@
+"""What `advisor confirm` is asked, made a study and its problem; what can be refused before a run is refused.
+
+Neither the study nor the problem holds the model: every run loads its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from advisor.advice.recommend import Recommendation
+from advisor.data.dataset import SFTDataset
+from advisor.errors import InputError
+from advisor.model.load import TINY, LoadedModel
+from advisor.options import DataOptions, ModelOptions
+from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
+from harness.evaluate.scorers import task_names
+from harness.evaluate.scoring import settings_of
+from harness.evaluate.scoring_options import ScoringOptions
+from harness.evaluate.split import own_task, split_rows
+from harness.generate.own_answers import answers_of
+from harness.ladder import LADDER, RUNGS
+from harness.ladder.pair import Pair
+from harness.records.arm import PAIRS, ROLLOUTS
+from harness.records.runs import Results
+from harness.study.fit_arm import Problem
+from harness.study.methods import default_objectives, labels_of, read_method
+from harness.study.study import Study
+from harness.study.study_options import StudyOptions
+from harness.study.study_settings import refuse_arms, training_of
+from harness.train.dpo import rejected_side
+from harness.train.rates import ADAPTER_RATES, RATES, TINY_RATES
+
+DEVELOPMENT_REPEATS = 4
+"""Sampled answers to a development document: with one, the standard error of a difference between two
+learning rates on 100 of them is 5 points on the ladder's studies, with four it is 2.8."""
+CURVE = (0.0, 0.3, 0.5, 0.7, 1.0)
+"""Temperatures at which every arm is scored where the model will be sampled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `advisor confirm` is asked."""
+
+    pair: Pair
+    """Names of model and dataset, and where they lie."""
+    model: ModelOptions = field(default_factory=ModelOptions)
+    """How every run loads the model."""
+    data: DataOptions = field(default_factory=DataOptions)
+    """How the dataset was read."""
+    study: StudyOptions = field(default_factory=StudyOptions)
+    """Arms and runs."""
+    scoring: ScoringOptions = field(default_factory=ScoringOptions)
+    """How they are scored; a temperature of None is that of the advice."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of TRL's SFTConfig and ModelConfig, on top of those of a short fine-tune."""
+
+
+def plan_study(
+    request: Request, loaded: LoadedModel, dataset: SFTDataset, advice: Recommendation
+) -> tuple[Study, Problem]:
+    """The study that a request and a recommendation make; the results folder is seen to be writable.
+
+    Args:
+        request: what is asked.
+        loaded: the student; every run loads its own, so that the caller had better drop this one.
+        dataset: all rows.
+        advice: what was recommended for them, at the temperature of use.
+
+    Raises:
+        InputError: a folder, an arm, a setting or a teacher that cannot be used.
+    """
+    Results(request.study.results).prepare()
+    problem = _problem(request, dataset, advice)
+    return _study(request, loaded, dataset, advice, problem), problem
+
+
+def _problem(request: Request, dataset: SFTDataset, advice: Recommendation) -> Problem:
+    """What is trained on and how it is scored: given tasks, the ladder's own, or held-out rows."""
+    scoring, name = request.scoring, request.pair.dataset_name
+    ladder = name.startswith(LADDER)
+    tasks: list[Any] = list(scoring.tasks or ())
+    if not tasks and ladder:
+        tasks = [f"ladder_{RUNGS[name.removeprefix(LADDER)].skill}"]
+    train, held_out = dataset, None
+    if not tasks:
+        kept, back = split_rows(dataset)
+        train, held_out = (dataset.read([dataset.raw(i) for i in part]) for part in (kept, back))
+        tasks = [own_task(held_out, scoring.answer_regex)]
+    return Problem(
+        model=request.pair.model,
+        loading={name: getattr(request.model, name) for name in ("revision", *LOADING)},
+        train=train,
+        held_out=held_out,
+        tasks=tasks,
+        domain="ladder" if ladder else "user",
+        prior=advice.prior.to_dict(),
+        include_path=scoring.include_path,
+        rejected=rejected_side(train, dataset.read),
+        answer_pattern=answers_of(train, scoring.answer_regex),
+        teachers=_teachers(request),
+    )
+
+
+def _teachers(request: Request) -> Teachers | None:
+    """Whom `--teacher` and `--route` name."""
+    study = request.study
+    if study.teacher:
+        loading = {name: getattr(request.model, name) for name in LOADING}
+        return read_teachers(study.teacher, study.route, loading)
+    if study.route:
+        raise InputError("--route: there is no --teacher to choose from")
+    return None
+
+
+def _objectives(request: Request, advice: Recommendation, problem: Problem) -> tuple[str, ...]:
+    """Labels of the arms.
+
+    Raises:
+        InputError: an arm that this dataset does not allow.
+    """
+    pairs, taught = problem.rejected is not None, problem.teachers is not None
+    default = default_objectives(advice.recommended, pairs=pairs, teacher=taught)
+    labels = labels_of(request.study.objectives or default)
+    for label in labels:
+        targets = read_method(label).targets
+        if targets == ROLLOUTS and not taught:
+            raise InputError(f"--objectives {label}: needs a model to learn from: --teacher MODEL")
+        if targets == PAIRS and not pairs:
+            raise InputError(
+                f"--objectives {label}: {request.pair.dataset_name} has no pairs: needed are columns chosen "
+                "and rejected that differ, and targets read from chosen (--completion_field chosen)"
+            )
+        if targets == "own" and problem.answer_pattern is None:
+            raise InputError(
+                f"--objectives {label}: the completions end in no answer of a known form; give "
+                "--answer_regex with one group that finds it"
+            )
+    return labels
+
+
+def _study(
+    request: Request,
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    advice: Recommendation,
+    problem: Problem,
+) -> Study:
+    options, scoring = request.study, request.scoring
+    training = training_of(request.training)
+    objectives = _objectives(request, advice, problem)
+    refuse_arms(objectives, training, problem)
+    trust = {"trust_remote_code": request.model.trust_remote_code}
+    of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)
+    return Study(
+        model=request.pair.model_name,
+        model_fingerprint=loaded.fingerprint,
+        dataset=request.pair.dataset_name,
+        dataset_fingerprint=dataset.info.fingerprint,
+        split=request.data.split,
+        reading=_reading(request.data),
+        teachers=_record_of(problem, loaded),
+        objectives=objectives,
+        learning_rates=tuple(dict.fromkeys(options.learning_rates or _rates(loaded, training))),
+        seeds=tuple(range(options.seeds)),
+        tasks=tuple(
+            name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
+        ),
+        temperature=of_use,
+        training=training,
+        evaluation=_evaluation(request, dataset, problem, of_use),
+        full=options.full,
+    )
+
+
+def _rates(loaded: LoadedModel, training: Mapping[str, Any]) -> tuple[float, ...]:
+    """The grid of learning rates for a model of this size, or for an adapter."""
+    if training.get("use_peft"):
+        return ADAPTER_RATES
+    return TINY_RATES if loaded.parameters < TINY else RATES
+
+
+def _evaluation(
+    request: Request, dataset: SFTDataset, problem: Problem, of_use: float
+) -> dict[str, Any]:
+    """How the arms are scored, for the records."""
+    scoring = request.scoring
+    temperatures = sorted({*CURVE, of_use}) if of_use > 0 else [0.0, 1.0]
+    if all(isinstance(task, dict) and "choice" in task["output_type"] for task in problem.tasks):
+        temperatures = [of_use]  # nothing is generated
+    return {
+        **_scored_by(request),
+        **settings_of(scoring, dataset.info, dataset.tokenizer),
+        "temperature": of_use,
+        "temperatures": temperatures,
+        "repeats": scoring.repeats if of_use > 0 else 1,
+        **({"development_repeats": DEVELOPMENT_REPEATS} if of_use > 0 else {}),
+        "limit": scoring.limit,
+    }
+
+
+def _record_of(problem: Problem, student: LoadedModel) -> dict[str, Any] | None:
+    """The teachers for the records, once they are seen to fit the student and every row."""
+    if (teachers := problem.teachers) is None:
+        return None
+    models = teachers.load()
+    for teacher in models.values():
+        check_teacher(student, teacher)
+    for row in range(len(problem.train)):
+        teacher_of(problem.train, row, list(models), teachers.route)
+    return {
+        "route": teachers.route,
+        "models": {
+            key: {"name": teachers.names[key], "fingerprint": model.fingerprint}
+            for key, model in models.items()
+        },
+    }
+
+
+def _scored_by(request: Request) -> dict[str, Any]:
+    """What else decides a score, where it was given: patterns, folders and files of tasks, precision."""
+    scoring = request.scoring
+    files = [Path(task) for task in scoring.tasks or () if task.endswith((".yaml", ".yml"))]
+    given = {
+        "answer_regex": scoring.answer_regex,
+        "include_path": scoring.include_path,
+        "task_files": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            for path in files
+            if path.is_file()
+        },
+        "dtype": None if request.model.dtype == "auto" else request.model.dtype,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _reading(data: DataOptions) -> dict[str, Any] | None:
+    """The flags that say how the dataset is read; a split has a field of its own."""
+    given = {name: value for name, value in data.said().items() if name != "split"}
+    return {name: value for name, value in given.items() if value is not None} or None
