@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The tests' models are tiny: a second thread in each process only gets in the others' way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: recommend test check lint fmt calibrate
+.PHONY: recommend test slow check lint fmt calibrate
 
 recommend: .venv/installed  ## the main job on the embedded model and dataset
 	$(BIN)/advisor recommend ladder:strong
@@ -12,8 +12,10 @@ recommend: .venv/installed  ## the main job on the embedded model and dataset
 test: .venv/installed  ## while one works: all but the slow ones
 	$(PYTEST) -m "not slow and not gpu and not network"
 
-check: lint  ## lint, types and all tests, the slow ones too
-	$(PYTEST)
+slow: .venv/installed  ## the slow tests, which CONTRIBUTING lists with what each protects
+	$(PYTEST) -m "slow and not gpu and not network"
+
+check: lint test slow  ## what has to pass before a change goes in
 
 lint: .venv/installed
 	$(BIN)/ruff check .

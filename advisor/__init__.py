@@ -1,22 +1,63 @@
 """Which fine-tuning objective for this model and this dataset? Measure the prior, then decide.
 
-    from advisor.data.dataset import load_dataset
-    from advisor.model.load import load_model
-    from advisor.prior.prior import measure_prior
-    from advisor.advice.recommend import recommend
-    from advisor.advice.published_rule import is_settled
+    import advisor
 
-    loaded = load_model("path/to/model")
-    dataset = load_dataset("train.jsonl", loaded.tokenizer)
-    prior = measure_prior(loaded, dataset, settled=is_settled)
-    print(recommend(prior, temperature=0.0).reason)
+    answer = advisor.recommend("path/to/model", "train.jsonl", temperature=0.0)
+    print(answer)
 
-Nothing is imported here but the switch that keeps the libraries from reporting home, so that
-`advisor --help` stays instant.
+A model is a path, a hub id, `(model, tokenizer)` in memory or what `load_model` gave; a dataset a path, a
+hub id, a datasets.Dataset, a list of dictionaries, a pandas DataFrame or what `load_dataset` gave.
+docs/api.md has every name.
+
+Nothing is imported here but the switch that keeps the libraries from reporting home, so that `advisor --help`
+stays instant: each name is imported when it is first asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from advisor.telemetry import switch_off
 
+if TYPE_CHECKING:
+    from advisor.data.dataset import load_dataset
+    from advisor.model.load import load_model
+    from advisor.model.objective_head import add_objective_head
+    from advisor.objectives.table import OBJECTIVES, get_objective
+    from harness.library.advise import measure_prior, recommend
+
 __version__ = "0.1.0"
 
+_PLACES = {
+    "load_model": "advisor.model.load",
+    "load_dataset": "advisor.data.dataset",
+    "measure_prior": "harness.library.advise",
+    "recommend": "harness.library.advise",
+    "get_objective": "advisor.objectives.table",
+    "OBJECTIVES": "advisor.objectives.table",
+    "add_objective_head": "advisor.model.objective_head",
+}
+"""Where each public name lives, in the order in which a user meets them."""
+
+__all__ = [  # as _PLACES; written out for editors and type checkers
+    "OBJECTIVES",
+    "add_objective_head",
+    "get_objective",
+    "load_dataset",
+    "load_model",
+    "measure_prior",
+    "recommend",
+]
+
 switch_off()
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported now."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'advisor' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(_PLACES[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -89,6 +89,28 @@ class Recommendation:
             return f"advisor train {pair} --objective {self.recommended} --output_dir DIR"
         return f"advisor confirm {pair} --temperature {self.temperature:g}"
 
+    def __str__(self) -> str:
+        """The answer, its reason, the expected gains and what may make it wrong, a line each."""
+        best = OBJECTIVES[self.recommended].with_parameters(**self.ranking[0].parameters)
+        verdict = "decided" if self.decided else "not decided: confirm first"
+        decoding = "greedily" if self.temperature == 0 else f"at temperature {self.temperature:g}"
+        gains = (
+            f"{arm.objective} {arm.predicted_gain:+.1f} ({arm.interval[0]:+.0f} to {arm.interval[1]:+.0f})"
+            for arm in self.ranking
+            if arm.objective != NLL
+        )
+        lines = (
+            f"{best.label}, {verdict} ({self.regime}, decoded {decoding})",
+            self.reason,
+            f"Expected points over nll, 95 % interval: {', '.join(gains)}",
+            *(f"! {warning.text}" for warning in self.warnings),
+        )
+        return "\n".join(lines)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows."""
+        printer.text(str(self))
+
     def to_dict(self) -> dict[str, Any]:
         """The machine-readable answer; its keys are a contract."""
         model, dataset = self.prior.model["name"], self.prior.dataset["name"]

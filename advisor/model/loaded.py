@@ -22,6 +22,7 @@ class LoadedModel:
     model: PreTrainedModel
     """On its device; without gradients where it was loaded here, as it was where it was given."""
     tokenizer: PreTrainedTokenizerBase
+    """The model's own."""
     name: str
     """As the user gave it, path or hub id; of a model in memory, where it came from, or its class."""
     fingerprint: str

@@ -247,7 +247,15 @@ _BY_ALIAS = {alias: row for row in _ROWS for alias in (row.name, *row.aliases)}
 def get_objective(spec: str) -> Objective:
     """Look up `name`, an alias, `name(value, ...)` or `name(parameter=value)`.
 
+        get_objective("p_pow(k=10)").weight(stats)  # [tokens] float32
+
     A threshold may be a percentage, `threshold(10%)`: that quantile of p on the training set.
+
+    Args:
+        spec: as `advisor train --objective` takes it; a value left out is the paper's.
+
+    Returns:
+        The row of the table with its parameters bound: formula, leaning, source, weight function.
 
     Raises:
         InputError: no such objective or parameter, naming the nearest; a value outside its range.

@@ -18,6 +18,8 @@ from harness.evaluate.scoring import arguments_of, described, settings_of
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.records.runs import Results
 from tests.helpers.lm_eval_tasks import prompts_given, write_task
+from tests.helpers.records import SCORE, make
+from tests.helpers.studies import study_of
 
 CHAT = (
     "{% for m in messages %}<bos>{% if m.role == 'user' %}a{% else %}b{% endif %} {{ m.content }} <eos>"
@@ -73,8 +75,6 @@ def test_tasks_are_asked_as_the_model_is_trained() -> None:
 
 
 def test_the_command_of_a_report_asks_and_scores_as_the_study_did() -> None:
-    from test_study import study_of
-
     from harness.report.facts import command
     from harness.study.from_records import Evidence
 
@@ -202,8 +202,6 @@ def tiny() -> tuple[Any, Any]:
 
 
 def test_what_is_said_names_unit_and_direction() -> None:
-    from test_records import SCORE, make
-
     score = replace(SCORE, metric="ter", unit="ter", higher_is_better=False)
     text = described({"apply_chat_template": True, "num_fewshot": 2}, make(scores=(score,)))
     assert text == (

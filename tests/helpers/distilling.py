@@ -1,6 +1,6 @@
 """Distillations of a tiny student, and what is read off them."""
 
-import itertools
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,31 +70,33 @@ def run(folder: Path, **settings: Any) -> OnPolicyTrainer:
     return trainer
 
 
-def micro_batches(trainer: OnPolicyTrainer) -> list[dict[str, Any]]:
-    """What the loss of the first optimiser step is made of, from the same random state each time.
+class Enough(Exception):
+    """What was looked for has been seen."""
 
-    The step's gradients are left in the model.
-    """
+
+def micro_batches(trainer: OnPolicyTrainer) -> list[dict[str, Any]]:
+    """What the losses of the first optimiser step are taken of; its weights are left as they were."""
     seen: list[dict[str, Any]] = []
-    of_the_loss = trainer.compute_loss
+    plain = trainer.compute_loss
 
     def noted(model: Any, inputs: dict[str, Any], *rest: Any, **more: Any) -> Any:
         seen.append(inputs)
-        return of_the_loss(model, inputs, *rest, **more)
+        if len(seen) == trainer.args.gradient_accumulation_steps:
+            raise Enough
+        return plain(model, inputs, *rest, **more)
 
     trainer.compute_loss = noted
-    trainer.model.train()
-    torch.manual_seed(3)
-    cut = trainer.args.gradient_accumulation_steps
-    for batch in itertools.islice(trainer.get_train_dataloader(), cut):
-        trainer.training_step(trainer.model, batch, None)
-    trainer.compute_loss = of_the_loss
+    with suppress(Enough):
+        trainer.train()
+    trainer.compute_loss = plain
+    trainer.model.zero_grad()
     return seen
 
 
 def gradients(trainer: OnPolicyTrainer) -> torch.Tensor:
-    """Of one micro-batch, from the same random state each time."""
-    micro_batches(trainer)
+    """Of the first micro-batch, which is drawn from the same random state each time."""
+    batch, *_ = micro_batches(trainer)
+    trainer.compute_loss(trainer.model, batch).backward()
     return torch.cat([p.grad.flatten() for p in trainer.model.parameters()])
 
 

@@ -16,6 +16,7 @@ from harness.study.from_records import evidence_of, settings_of
 from harness.study.own_cells import own_cells
 from harness.study.study import Study, chosen_arms, next_runs
 from harness.study.verdict import settle
+from tests.helpers.lm_eval_logs import log
 from tests.helpers.paths import ROOT
 from tests.helpers.studies import flat, play, row_of, run_of, study_of
 
@@ -302,8 +303,6 @@ def test_json_names_arms_as_objects() -> None:
 
 def test_logs_beside_records_are_arms_of_their_own(tmp_path: Path) -> None:
     """Whatever a log is called, it takes no arm's place, and the study's rows stay as they are."""
-    from test_compare import log
-
     study = study_of(objectives=("nll", "neg_p"), evaluation={"temperature": 0.0, "temperatures": [0.0]},
                      temperature=0.0, tasks=("sums",))  # fmt: skip
 
