@@ -18,6 +18,7 @@ from pathlib import Path
 
 import figures
 from tables import (
+    api,
     better_targets,
     objectives,
     speed,
@@ -33,6 +34,7 @@ Tables = Callable[[], Mapping[str, str]]
 PAGES: dict[str, tuple[Tables, ...]] = {
     "README.md": (winner.readme, tour.packages),
     "CONTRIBUTING.md": (tour.files,),
+    "docs/api.md": (api.tables,),
     "docs/better-targets.md": (better_targets.tables,),
     "docs/objectives.md": (objectives.tables,),
     "docs/speed.md": (speed.tables,),

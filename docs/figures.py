@@ -1,28 +1,21 @@
 """The figures of the documentation, as SVG: `python docs/build.py --figures`."""
 
 import io
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tables.markdown import RESULTS
-from tables.objectives import tokens, weighs_p_alone
 from tables.winner import evidence
 
 from advisor.advice.published_rule import STRONG, WEAK
 from advisor.objectives.table import get_objective
-from harness.experiments.calibration.cell_tables import NAMES
-from harness.experiments.calibration.evidence import ARMS, SWEEPS, Evidence
-from harness.experiments.calibration.figures import (
-    Published,
-    gains_by_mean_p,
-    predictor_dots,
-    sweep_lines,
-)
-from harness.plots import arm_style, svg
-from harness.plots.style import INK
+from harness.experiments.calibration.study_figures import STUDY
+from harness.plots import svg
+from harness.plots.continuum import tokens, weighs_p_alone
+from harness.plots.style import BLUE, GREEN, INK, PURPLE, VERMILLION
 from harness.records.published import read_published
 
 REGIMES = (
@@ -41,8 +34,9 @@ PANELS = {
     "with the concentration, or the step": ("deft_cayley", "deft"),
 }  # fmt: skip
 """What is drawn of the weights: title to objectives."""
-WIDTH = 4.8
-"""Inches; at 400 px letters are of 9 px and more."""
+COLOURS = (VERMILLION, BLUE, GREEN, PURPLE)
+WIDTHS = (4.5, 3.2, 2.2, 1.4)
+"""Of lines that may lie on one another."""
 SVG = {"svg.hashsalt": "objective-advisor", "svg.fonttype": "none", "font.family": "sans-serif"}
 
 
@@ -81,8 +75,8 @@ def weights() -> str:
     grid = figure.subplots(2, 3, sharex=True, sharey=True)
     for axes, (title, labels) in zip(grid.flat, PANELS.items(), strict=True):
         axes.axhline(1, color="#999999", lw=1, zorder=1, label="nll")
-        for label in labels:
-            _draw_weight(axes, label)
+        for label, colour, width in zip(labels, COLOURS, WIDTHS, strict=False):
+            _draw_weight(axes, label, colour, width)
         axes.legend(frameon=False, fontsize=8)
         axes.set_title(title, fontsize=9, loc="left")
         axes.spines[["top", "right"]].set_visible(False)
@@ -92,10 +86,10 @@ def weights() -> str:
     return _file(figure)
 
 
-def _draw_weight(axes: Axes, label: str) -> None:
+def _draw_weight(axes: Axes, label: str, colour: str, width: float) -> None:
     row, stats = get_objective(label), tokens(400)
     style = "-" if weighs_p_alone(row) else (0, (4, 2))
-    axes.plot(stats.p, row.weight(stats), color=arm_style(label).colour, ls=style, label=label)
+    axes.plot(stats.p, row.weight(stats), color=colour, lw=width, ls=style, label=label)
 
 
 def _file(figure: Figure) -> str:
@@ -105,58 +99,14 @@ def _file(figure: Figure) -> str:
     return target.getvalue()
 
 
-def alone(found: Evidence) -> Figure:
-    """The area under the curve of every statistic."""
-    figure = _figure(height=1.5 + 0.27 * len(found.predictors[1.0]))
-    predictor_dots(figure.subplots(), found.predictors, NAMES)
-    return figure
-
-
-def gains(found: Evidence, published: Mapping[float, list[Published]]) -> Figure:
-    """Gain of -p over NLL against mean p, greedy above, sampled below."""
-    figure = _figure(height=6.4)
-    upper, lower = figure.subplots(2, sharex=True)
-    for axes, heat in ((upper, 0.0), (lower, 1.0)):
-        gains_by_mean_p(axes, found.cases[heat], published[heat], heat, lowest=axes is lower)
-    return figure
-
-
-def sweeps(found: Evidence) -> Figure:
-    """Gain over NLL by the rate of noise."""
-    figure = _figure(height=5.8)
-    panels = list(figure.subplots(2, sharex=True, sharey=True))
-    for axes, (kind, title) in zip(panels, SWEEPS.items(), strict=True):
-        sweep_lines(axes, found.sweeps[kind], ARMS, title=title, lowest=axes is panels[-1])
-    return figure
-
-
-def published_cells(results: Path = RESULTS) -> dict[float, list[Published]]:
-    """Published gains of -p where mean p is known, by temperature."""
-    rows = [row for row in read_published(results / "published.csv") if row["mean_p"]]
-    return {
-        heat: [
-            Published(mean_p=float(row["mean_p"]), gain=float(row["neg_p"]) - float(row["nll"]))
-            for row in rows
-            if float(row["temperature"]) == heat
-        ]
-        for heat in (0.0, 1.0)
-    }
-
-
-def standalone(figure: Figure) -> str:
-    """The figure as a file: outside a page there is no colour of the text to take."""
-    return svg(figure).replace("currentColor", INK) + "\n"
-
-
-def _figure(height: float) -> Figure:
-    return Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
+def _of_study(name: str) -> str:
+    """A figure as a file: outside a page there is no colour of the text to take."""
+    return svg(STUDY[name](evidence(), RESULTS)).replace("currentColor", INK) + "\n"
 
 
 FIGURES: dict[str, Callable[[], str]] = {
     "continuum": continuum,
     "weights": weights,
-    "predictors-alone": lambda: standalone(alone(evidence())),
-    "predictors-continuum": lambda: standalone(gains(evidence(), published_cells())),
-    "predictors-sweeps": lambda: standalone(sweeps(evidence())),
+    **{f"predictors-{name}": partial(_of_study, name) for name in STUDY},
 }
 """File name without its ending -> its content."""

@@ -77,3 +77,21 @@ def test_no_test_imports_another_test(name: str) -> None:
 @pytest.mark.parametrize("name", SOURCES)
 def test_nothing_private_is_patched_or_called(name: str) -> None:
     assert not list(reached(parsed(name)))
+
+
+def slow(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names and docstrings of tests that `make test` leaves out, the file's where it is all of them."""
+    marked: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.Assign)]
+    if any(ast.unparse(node) == "pytestmark = pytest.mark.slow" for node in marked):
+        yield "the file", ast.get_docstring(tree) or ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and "pytest.mark.slow" in map(
+            ast.unparse, node.decorator_list
+        ):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+def test_a_slow_test_says_what_it_protects() -> None:
+    found = {(name, *told) for name in SOURCES for told in slow(parsed(name))}
+    assert found
+    assert not [(file, name) for file, name, text in found if "Protects " not in text]

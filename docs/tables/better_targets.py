@@ -1,7 +1,6 @@
 """The tables of `better-targets.md`: what resampling, rewriting and distillation did, from the records."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
@@ -24,67 +23,51 @@ Scores = Mapping[float, NDArray[np.float64]]
 """Temperature to [seeds, documents]."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What one folder of records was made to answer, and which of its arms are held against each other."""
-
-    within: Sequence[tuple[str, str]]
-    """Labels of two arms, compared in every study of the folder."""
-    across: Sequence[tuple[str, str, str]] = ()
-    """Two studies, as `_names` calls them, and the label of an arm of both."""
-
-
-QUESTIONS = {
-    "rewriting": Question(
-        within=(("cadft(1)@resampled", "cadft(1)"), ("cadft(1)@resampled(0.1)", "cadft(1)"))
+OF_DRAWN_TOKENS = (("opd(sampled)", "opd"), ("fire(sampled)", "opd(sampled)"))
+QUESTIONS: dict[str, Sequence[tuple[str, str]]] = {
+    "rewriting": (("cadft(1)@resampled", "cadft(1)"), ("cadft(1)@resampled(0.1)", "cadft(1)")),
+    "mean-weight": (
+        ("cadft(1)", "cadft_mean(1)"),
+        ("cadft_mean(1)", "neg_p"),
+        ("cadft(1)", "neg_p"),
     ),
-    "mean-weight": Question(
-        within=(
-            ("cadft(1)", "cadft_mean(1)"),
-            ("cadft_mean(1)", "neg_p"),
-            ("cadft(1)", "neg_p"),
-        )
-    ),
-    "hinted": Question(
-        within=((IDFT, NLL),),
-        across=(
-            (HINTED, KEPT, NLL),
-            (KEPT, PLAIN, NLL),
-            (HINTED, KEPT, IDFT),
-            (KEPT, PLAIN, IDFT),
-            (HINTED, PLAIN, IDFT),
-        ),
-    ),
-    "distillation": Question(
-        within=(
+    "hinted": ((IDFT, NLL),),
+    "distillation": (
+        *(
             ("opd", NLL),
             ("fire", "opd"),
             ("fire(percentile=0)", "opd"),
             ("fire(alpha=0, beta=0)", "opd"),
-            ("opd(sampled)", "opd"),
-            ("fire(sampled)", "opd(sampled)"),
-        )
+        ),
+        *OF_DRAWN_TOKENS,
     ),
-    "two-teachers": Question(
-        within=(
-            ("opd", NLL),
-            ("fire", "opd"),
-            ("fire(per_teacher)", "fire"),
-            ("opd(sampled)", "opd"),
-            ("fire(sampled)", "opd(sampled)"),
-        )
+    "two-teachers": (
+        ("opd", NLL),
+        ("fire", "opd"),
+        ("fire(per_teacher)", "fire"),
+        *OF_DRAWN_TOKENS,
     ),
 }
-"""By folder of `results/confirm/`."""
+"""Folder of `results/confirm/` to labels of two arms that are compared in every study of it."""
+ACROSS = {
+    "hinted": (
+        (HINTED, KEPT, NLL),
+        (KEPT, PLAIN, NLL),
+        (HINTED, KEPT, IDFT),
+        (KEPT, PLAIN, IDFT),
+        (HINTED, PLAIN, IDFT),
+    )
+}
+"""Folder to two of its studies, as `studies_in` calls them, and the label of an arm of both."""
 
 
 def tables() -> dict[str, str]:
     """Arms, pairs and commands of every question."""
     found = {}
-    for folder, question in QUESTIONS.items():
+    for folder in QUESTIONS:
         studies = studies_in(folder)
         found[folder] = "\n\n".join(map(_arms, studies.values()))
-        found[f"{folder}-pairs"] = _pairs(studies, question)
+        found[f"{folder}-pairs"] = _pairs(folder)
         commands = "\n".join(map(facts.command, studies.values()))
         found[f"{folder}-commands"] = f"```sh\n{commands}\n```"
     return found
@@ -138,29 +121,32 @@ def _score(evidence: Evidence, arm: Arm, heat: float) -> str:
     return f"{text} ({each})" if len(means) > 1 else text
 
 
-def _pairs(studies: Mapping[str, Evidence], question: Question) -> str:
+def _pairs(folder: str) -> str:
     rows = [
         (what, *(_said(found[heat], scale=100.0) for heat in HEATS))
-        for what, found in pairs(studies, question)
+        for what, found in pairs(folder)
     ]
     return table(("pair", "sampled at 1", "greedy"), rows)
 
 
-def pairs(
-    studies: Mapping[str, Evidence], question: Question
-) -> Iterator[tuple[str, dict[float, Difference]]]:
+def pairs(folder: str) -> Iterator[tuple[str, dict[float, Difference]]]:
     """What is compared, and temperature to the paired difference, as a share.
 
     Raises:
         ValueError: a study without one of the arms.
     """
-    for (name, evidence), pair in product(studies.items(), question.within):
-        ours, theirs = (_scores(evidence, label) for label in pair)
+    studies = studies_in(folder)
+    for (name, evidence), pair in product(studies.items(), QUESTIONS[folder]):
         where = f", {name}" if len(studies) > 1 else ""
-        yield f"`{pair[0]}` less `{pair[1]}`{where}", _differences(ours, theirs)
-    for one, other, label in question.across:
-        ours, theirs = (_scores(studies[name], label) for name in (one, other))
-        yield f"`{label}` {one} less {other}", _differences(ours, theirs)
+        yield (
+            f"`{pair[0]}` less `{pair[1]}`{where}",
+            _differences(*(_scores(evidence, label) for label in pair)),
+        )
+    for one, other, label in ACROSS.get(folder, ()):
+        yield (
+            f"`{label}` {one} less {other}",
+            _differences(*(_scores(studies[name], label) for name in (one, other))),
+        )
 
 
 def _differences(ours: Scores, theirs: Scores) -> dict[float, Difference]:

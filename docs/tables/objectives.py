@@ -4,9 +4,8 @@ import inspect
 import math
 import re
 
-import torch
-
-from advisor.objectives.table import OBJECTIVES, Objective, TokenStats
+from advisor.objectives.table import OBJECTIVES, Objective
+from harness.plots.continuum import tokens, weighs_p_alone
 from tables.markdown import table
 
 NEEDS = {
@@ -66,24 +65,3 @@ def _mass(row: Objective) -> str:
     stats = tokens(10_000)
     pull = row.weight(stats) * (1 - stats.p)
     return f"{(pull[stats.p > 0.5].sum() / pull.sum()).item():.2f}"
-
-
-def weighs_p_alone(row: Objective) -> bool:
-    """Whether p determines the weight."""
-    if not set(row.needs) <= {"anchor"}:
-        return False
-    few, many = (row.weight(tokens(100, others)) for others in (2, 20))
-    return torch.equal(few, many)
-
-
-def tokens(number: int, others: int = 10) -> TokenStats:
-    """Tokens of p evenly spaced in (0, 1), the other 1 - p spread evenly over some tokens."""
-    p = (torch.arange(number, dtype=torch.float64) + 0.5) / number
-    entropy = -p * p.log() - (1 - p) * ((1 - p) / others).log()
-    return TokenStats(
-        logp=p.log(),
-        entropy=entropy,
-        top1=p > 0.5,
-        topk_entropy=entropy,
-        collision=p.square() + (1 - p).square() / others,
-    )

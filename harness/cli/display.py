@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from advisor.prior.intervals import Interval
     from advisor.prior.prior import Prior
     from advisor.prior.row_scores import ExampleScore
+    from harness.records.target_sources import TargetSource
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 _FIRST_RANK = os.environ.get("RANK", "0") == "0"  # of those that torchrun or accelerate starts
@@ -352,6 +353,17 @@ def worst_rows(scores: Iterable[ExampleScore]) -> None:
             f"{score.cll:+.2f}",
             f"{score.compatibility:+.2f}",
         )
+    out.print(table)
+
+
+def targets(rows: Iterable[TargetSource]) -> None:
+    """The table of target sources, the arms of `advisor confirm --objectives`."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("written", "trains on", "needs", "source"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        cells = (row.written, row.does, ", ".join(row.needs), row.source)
+        table.add_row(*(Text(cell) for cell in cells))
     out.print(table)
 
 

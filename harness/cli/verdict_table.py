@@ -11,9 +11,8 @@ from rich.text import Text
 
 from advisor.errors import printable
 from harness.cli.display import err, out
-from harness.statistics.paired import probability
 from harness.study.confirm import Plan
-from harness.study.contrasts import Row
+from harness.study.contrasts import FIGURES, Row
 from harness.study.study import Study
 from harness.study.verdict import Verdict
 
@@ -24,7 +23,7 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
     "its score": "right",
     "difference": "right",
     "95 % interval": "right",
-    "p (Holm)": "right",
+    **dict.fromkeys(FIGURES, "right"),
     "verdict": "left",
 }
 LARGEST = 50.0
@@ -68,7 +67,7 @@ def show(verdict: Verdict) -> None:
             f"{row.baseline_score:.1f}",
             f"{row.difference.estimate:+.1f}",
             f"{low:+.1f} to {high:+.1f}",
-            "dropped" if row.dropped else probability(row.adjusted_p),
+            *(write(row) for write in FIGURES.values()),
             row.verdict,
         )
     out.print(table)

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from advisor.errors import InputError
 from advisor.files import publish
@@ -12,9 +13,17 @@ from advisor.names import did_you_mean
 from harness.gym import GENERATORS
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose refusals are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line with an InputError."""
+        raise InputError(message)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parses the command line and writes; returns 2 where that is refused."""
-    parser = argparse.ArgumentParser(prog="python -m harness.gym", description=__doc__)
+    parser = Parser(prog="python -m harness.gym", description=__doc__)
     write = parser.add_subparsers(dest="command", required=True).add_parser(
         "write", help="demonstrations to fine-tune on; no problem of the tasks is among them"
     )

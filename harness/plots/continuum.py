@@ -187,20 +187,32 @@ def _weights(
     row: Objective, counts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Its p and weights, [500] each; None where the weight is not a function of p alone."""
-    if not set(row.needs) <= {"anchor"}:
-        return None
     edges, below = np.linspace(0, 1, len(counts) + 1), np.concatenate([[0.0], counts.cumsum()])
     known = row.resolve(lambda share: float(np.interp(share * below[-1], below, edges)))
-    p = (np.arange(500) + 0.5) / 500
+    if not weighs_p_alone(known):
+        return None
+    return (np.arange(500) + 0.5) / 500, known.weight(tokens(500)).numpy()
+
+
+def weighs_p_alone(row: Objective) -> bool:
+    """Whether the weight of an objective, its quantiles resolved, is a function of p alone."""
+    if not set(row.needs) <= {"anchor"}:
+        return False
     # Where p decides, it does not matter over how many tokens the other 1 - p is spread.
-    few, many = (known.weight(_tokens(p, others)).numpy() for others in (2, 20))
-    return (p, few) if np.array_equal(few, many) else None
+    few, many = (row.weight(tokens(500, others)).numpy() for others in (2, 20))
+    return np.array_equal(few, many)
 
 
-def _tokens(p: NDArray[np.float64], others: int) -> TokenStats:
-    """Tokens of p, the other 1 - p spread evenly over some tokens."""
+def tokens(number: int, others: int = 10) -> TokenStats:
+    """Tokens of p evenly spaced in (0, 1), [number], the other 1 - p spread evenly over some tokens."""
     import torch
 
-    given = torch.as_tensor(p)
-    entropy = -given * given.log() - (1 - given) * ((1 - given) / others).log()
-    return TokenStats(logp=given.log(), entropy=entropy, top1=given > 0.5)
+    p = (torch.arange(number, dtype=torch.float64) + 0.5) / number
+    entropy = -p * p.log() - (1 - p) * ((1 - p) / others).log()
+    return TokenStats(
+        logp=p.log(),
+        entropy=entropy,
+        top1=p > 0.5,
+        topk_entropy=entropy,
+        collision=p.square() + (1 - p).square() / others,
+    )

@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.records.target_sources import DEMONSTRATIONS as DEMONSTRATIONS
+from harness.records.target_sources import TARGET_SOURCES, TEACHER, TargetSource, split
+
 BASE, NLL = "base", "nll"
-DPO, OPD, FIRE = "dpo", "opd", "fire"
-"""Methods whose targets are their own; OPD and FiRe-OPD need a teacher."""
-DEMONSTRATIONS, PAIRS, ROLLOUTS = "demonstrations", "pairs", "rollouts"
 LOGGED = "logged"
 """Targets of an arm that lm-eval's logs know by a name alone."""
-OWN_TARGETS = {DPO: PAIRS, OPD: ROLLOUTS, FIRE: ROLLOUTS}
 TENTH = "tenth"
 """The control at a tenth of the chosen learning rate."""
 
@@ -29,8 +28,8 @@ class Arm:
     objective: str
     """Label in the table of objectives, a method with targets of its own such as `dpo(0.5)`, or "base"."""
     targets: str = DEMONSTRATIONS
-    """Where targets come from: "demonstrations", "pairs", "rollouts", or what stands after @ in a method,
-    such as `own(8)` or `resampled`."""
+    """Where targets come from, see `target_sources.py`: `TargetSource.targets`, such as "demonstrations" or
+    "pairs", or what stands after @ in a method, such as `own(8)` or `resampled`."""
     learning_rate: float | None = None
     """None for the base."""
     decoding: float | None = None
@@ -41,7 +40,7 @@ class Arm:
     @property
     def method(self) -> str:
         """As `--objectives` takes it: `nll@own(8)`."""
-        plain = self.targets in (DEMONSTRATIONS, PAIRS, ROLLOUTS, LOGGED)
+        plain = self.targets in (LOGGED, *(row.targets for row in TARGET_SOURCES.values()))
         return self.objective if plain else f"{self.objective}@{self.targets}"
 
     @property
@@ -69,13 +68,20 @@ class Arm:
 def arm_of(method: str, **settings: Any) -> Arm:
     """The arm of a method as `--objectives` takes it, with further fields of `Arm`."""
     objective, _, targets = method.partition("@")
-    own = OWN_TARGETS.get(objective.partition("(")[0], DEMONSTRATIONS)
-    return Arm(objective=objective, targets=targets or own, **settings)
+    row, _ = split(objective)
+    own = row.targets if row else None
+    return Arm(objective=objective, targets=targets or own or DEMONSTRATIONS, **settings)
+
+
+def source_of(arm: Arm) -> TargetSource:
+    """The row of the table that an arm's targets are of."""
+    row = split(arm.targets)[0] or split(arm.objective)[0]
+    return row or TARGET_SOURCES[DEMONSTRATIONS]
 
 
 def needs_teacher(arm: Arm) -> bool:
     """Whether an arm learns from a teacher."""
-    return arm.targets == ROLLOUTS
+    return TEACHER in source_of(arm).needs
 
 
 def labels(arms: Iterable[Arm]) -> dict[Arm, str]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from advisor.errors import InputError
-from harness.records.arm import arm_of
 
 SCHEMA = 3
 """Of the records that this version writes."""
@@ -52,17 +51,19 @@ def first_id(spec: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+_TARGETS_THEN = {"dpo": "pairs", "opd": "rollouts", "fire": "rollouts"}
+"""Of the methods that had targets of their own in the first format."""
+
+
 def _to_2(content: Content) -> Content:
     spec = dict(content["spec"])
-    arm = arm_of(spec.pop("objective"), learning_rate=spec.pop("learning_rate"))
-    return {**content, "spec": {**spec, "arm": dataclasses.asdict(arm)}}
+    objective, _, targets = spec.pop("objective").partition("@")
+    own = _TARGETS_THEN.get(objective.partition("(")[0], "demonstrations")
+    arm = {"objective": objective, "targets": targets or own}
+    return {**content, "spec": {**spec, "arm": {**arm, "learning_rate": spec.pop("learning_rate")}}}
 
 
 def _to_3(content: Content) -> Content:
-    return _resampled(content)
-
-
-def _resampled(content: Content) -> Content:
     """CADFT's second stage under its name of today."""
     spec, planned, prior = content["spec"], content.get("planned"), content["prior"]
     arm = spec["arm"]

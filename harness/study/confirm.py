@@ -19,8 +19,8 @@ from harness.statistics.power import minimum_detectable, spread_of_accuracy
 from harness.study.execute import execute, trial
 from harness.study.executors import Executor, one_by_one
 from harness.study.failures import Failure, failure_of, is_out, known_failures, without
-from harness.study.fit_arm import Problem
 from harness.study.from_records import belongs
+from harness.study.problem import Problem
 from harness.study.study import Study, board_unit, next_runs, part_values, steps_of
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ from harness.records.runs import Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits
 from harness.study.failures import NotScored
-from harness.study.fit_arm import Fitted, Problem, fit
+from harness.study.fit_arm import Fitted, fit
+from harness.study.problem import Problem
 
 DOCUMENTS_AT_A_TIME = 64
 
@@ -107,9 +108,8 @@ def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 3
 
 
 def _prior(problem: Problem, found: Fitted) -> Mapping[str, Any] | None:
-    """What was measured on the untouched model, its own answers, and what became of the demonstrations."""
-    more = {"own_answers": found.sampled, "resampling": found.resampling}
-    more = {name: what for name, what in more.items() if what}
+    """What was measured on the untouched model, and what came of the targets."""
+    more = found.of_targets
     return {**(problem.prior or {}), **more} if more else problem.prior
 
 

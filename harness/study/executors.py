@@ -14,7 +14,7 @@ from typing import Any
 from advisor.errors import InputError
 from harness.records.runs import Run, RunSpec
 from harness.study.execute import execute, failed
-from harness.study.fit_arm import Problem
+from harness.study.problem import Problem
 
 Executor = Callable[[Iterable[RunSpec], Problem], Iterator[Run]]
 

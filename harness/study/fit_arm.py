@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from transformers.trainer_callback import PrinterCallback
-from trl.trainer.distillation_config import DistillationConfig
-from trl.trainer.sft_config import SFTConfig
 
-from advisor.data.dataset import SFTDataset
-from advisor.data.labels import last_target
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
-from advisor.objectives.table import get_objective
 from advisor.prior.prior import measure_prior
-from harness.distill.distiller import build_distiller
-from harness.distill.teachers import Teachers
-from harness.generate.decoding import SPARE_TOKENS, stop_where_turns_end
-from harness.generate.own_answers import ArmRefused, own_answers
-from harness.records.arm import BASE, PAIRS, ROLLOUTS
+from harness.generate.decoding import stop_where_turns_end
+from harness.records.arm import BASE
 from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.study.failures import NotScored
-from harness.study.methods import OWN, RESAMPLED, Method, read_method
+from harness.study.methods import Method, read_method
+from harness.study.problem import Problem
 from harness.study.study import steps_of
-from harness.train.dpo import build_pair_trainer, pairs
-from harness.train.resampling import Resampling
+from harness.study.target_effects import EFFECTS, Training, refuse_lacking
 from harness.train.saving import carry_template
-from harness.train.sft import build_trainer
-from harness.train.trl_settings import configured, settings_for, typed
+from harness.train.trl_settings import configured, typed
 
 STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
@@ -44,36 +35,6 @@ OF_THE_DEVICE = ("use_cpu", "bf16", "gradient_checkpointing")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Problem:
-    """What all runs of a study have in common."""
-
-    model: str
-    """Folder or hub id to load before every run."""
-    loading: Mapping[str, Any]
-    """Keyword arguments of `load_model`."""
-    train: SFTDataset
-    """Demonstrations to train on."""
-    held_out: SFTDataset | None
-    """Demonstrations kept back: their NLL is recorded, and never the referee."""
-    tasks: Sequence[Any]
-    """lm-eval tasks, by name or as objects."""
-    domain: str
-    """"ladder" or "user"."""
-    prior: Mapping[str, Any] | None = None
-    """What was measured before training."""
-    include_path: str | None = None
-    """Folder with task files of the user's own."""
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    """More keyword arguments of `evaluate`: few-shot examples, chat template, batch size."""
-    rejected: SFTDataset | None = None
-    """Rejected answers, row by row those of `train`; None where there are no pairs."""
-    answer_pattern: str | None = None
-    """Finds the final answer of a demonstration; None where none can be checked."""
-    teachers: Teachers | None = None
-    """Of the arms that learn from a teacher; None where there is none."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fitted:
     """What is left of a training beside the model."""
 
@@ -83,10 +44,8 @@ class Fitted:
     """Measures on demonstrations kept back."""
     tokens: int = 0
     """Trained on, with repetition."""
-    sampled: Mapping[str, float] = field(default_factory=dict)
-    """What came of sampling the untouched model's own answers; empty where that was not done."""
-    resampling: Mapping[str, Any] = field(default_factory=dict)
-    """How often examples were resampled in training and what that changed; empty where none are."""
+    of_targets: Mapping[str, Any] = field(default_factory=dict)
+    """What came of the targets beside the training, by name, such as "own_answers": see `Effects`."""
 
 
 def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
@@ -128,15 +87,15 @@ def _loaded(problem: Problem) -> LoadedModel:
 def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
     """Fine-tune the loaded model in place."""
     method = read_method(spec.arm.method)
-    sampled: dict[str, float] = {}
-    if method.targets in (OWN, ROLLOUTS):  # as many steps as on the demonstrations
+    refuse_lacking(method, problem)
+    effects = EFFECTS[method.source.name]
+    if effects.as_many_steps:
         rows = sum(1 for example in problem.train if example.target_tokens)
         steps = steps_of(spec.training, rows)
         spec = replace(spec, training={**spec.training, "max_steps": steps})
-    if method.targets == OWN:
-        problem, sampled = _with_own_answers(method, spec, problem, loaded)
+    problem, facts = effects.prepare(method, spec, problem, loaded)
     with tempfile.TemporaryDirectory() as folder:
-        trainer, tokens = _trainer(method, spec, problem, loaded, folder)
+        trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
         trainer.train()
     loaded.model.eval()
@@ -145,31 +104,14 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
         held_out=_held_out(problem, loaded),
         tokens=round(tokens * (trainer.state.epoch or 0.0))
         or int(trainer.state.num_input_tokens_seen),
-        sampled=sampled,
-        resampling=trainer.resampler.summary() if method.targets == RESAMPLED else {},
+        of_targets={**facts, **effects.found(trainer)},
     )
 
 
-def _with_own_answers(
-    method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel
-) -> tuple[Problem, dict[str, float]]:
-    if problem.answer_pattern is None:
-        raise ArmRefused("the demonstrations end in no answer that can be checked")
-    train, sampled = own_answers(
-        loaded,
-        problem.train,
-        pattern=problem.answer_pattern,
-        per_prompt=method.samples,
-        temperature=spec.evaluation["temperature"],
-        seed=spec.seed,
-    )
-    return replace(problem, train=train), sampled.to_dict()
-
-
-def _trainer(
+def _training(
     method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel, folder: str
-) -> tuple[Any, int]:
-    """A trainer ready to train, and the tokens of one epoch, 0 where the trainer counts its own."""
+) -> Training:
+    """What the arm's trainer is built of, with the same settings for every arm."""
     settings = {**typed(spec.training), "learning_rate": spec.arm.learning_rate, "seed": spec.seed}
     fixed = {
         "output_dir": folder,
@@ -178,49 +120,12 @@ def _trainer(
         "disable_tqdm": True,
     }
     config, peft_config = configured({**settings, **fixed})
-    given = (*settings, *fixed, *OF_THE_DEVICE)
-    if method.targets == ROLLOUTS:
-        return _distiller(method, problem, loaded, config, given, peft_config), 0
-    if method.targets != PAIRS:
-        objective = get_objective(method.objective)
-        resampling = Resampling(share=method.share) if method.targets == RESAMPLED else None
-        trainer: Any = build_trainer(
-            loaded, problem.train, objective, config, peft_config=peft_config, resampling=resampling
-        )
-        return trainer, sum(len(example.input_ids) for example in problem.train)
-    if problem.rejected is None:
-        raise ArmRefused("the dataset has no pairs, chosen and rejected")
-    rows = pairs(problem.train, problem.rejected)
-    trainer = build_pair_trainer(
-        loaded, rows, config, given, beta=method.beta, peft_config=peft_config
-    )
-    both = (2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in rows)
-    return trainer, sum(both)
-
-
-def _distiller(
-    method: Method,
-    problem: Problem,
-    loaded: LoadedModel,
-    config: SFTConfig,
-    given: Iterable[str],
-    peft_config: Any,
-) -> Any:
-    """A trainer of on-policy distillation; answers may be a little longer than the longest demonstration."""
-    if problem.teachers is None:
-        raise ArmRefused("there is no teacher: name one with --teacher")
-    spans = [last_target(example.labels) for example in problem.train if example.target_tokens]
-    longest = SPARE_TOKENS + max(end - first for first, end in spans)
-    return build_distiller(
-        loaded,
-        problem.train,
-        problem.teachers.load(),
-        DistillationConfig(
-            **settings_for(DistillationConfig, config, given), max_completion_length=longest
-        ),
-        fire=method.fire,
-        form=method.form,
-        route=problem.teachers.route,
+    return Training(
+        method=method,
+        problem=problem,
+        loaded=loaded,
+        config=config,
+        given=(*settings, *fixed, *OF_THE_DEVICE),
         peft_config=peft_config,
     )
 

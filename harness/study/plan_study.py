@@ -24,10 +24,9 @@ from harness.evaluate.split import own_task, split_rows
 from harness.generate.own_answers import answers_of
 from harness.ladder import LADDER, RUNGS
 from harness.ladder.pair import Pair
-from harness.records.arm import PAIRS, ROLLOUTS
 from harness.records.runs import Results
-from harness.study.fit_arm import Problem
-from harness.study.methods import default_objectives, labels_of, read_method
+from harness.study.methods import default_objectives, labels_of
+from harness.study.problem import Problem, available
 from harness.study.study import Study
 from harness.study.study_options import StudyOptions
 from harness.study.study_settings import refuse_arms, training_of
@@ -116,32 +115,6 @@ def _teachers(request: Request) -> Teachers | None:
     return None
 
 
-def _objectives(request: Request, advice: Recommendation, problem: Problem) -> tuple[str, ...]:
-    """Labels of the arms.
-
-    Raises:
-        InputError: an arm that this dataset does not allow.
-    """
-    pairs, taught = problem.rejected is not None, problem.teachers is not None
-    default = default_objectives(advice.recommended, pairs=pairs, teacher=taught)
-    labels = labels_of(request.study.objectives or default)
-    for label in labels:
-        targets = read_method(label).targets
-        if targets == ROLLOUTS and not taught:
-            raise InputError(f"--objectives {label}: needs a model to learn from: --teacher MODEL")
-        if targets == PAIRS and not pairs:
-            raise InputError(
-                f"--objectives {label}: {request.pair.dataset_name} has no pairs: needed are columns chosen "
-                "and rejected that differ, and targets read from chosen (--completion_field chosen)"
-            )
-        if targets == "own" and problem.answer_pattern is None:
-            raise InputError(
-                f"--objectives {label}: the completions end in no answer of a known form; give "
-                "--answer_regex with one group that finds it"
-            )
-    return labels
-
-
 def _study(
     request: Request,
     loaded: LoadedModel,
@@ -151,7 +124,8 @@ def _study(
 ) -> Study:
     options, scoring = request.study, request.scoring
     training = training_of(request.training)
-    objectives = _objectives(request, advice, problem)
+    default = default_objectives(advice.recommended, available(problem))
+    objectives = labels_of(options.objectives or default)
     refuse_arms(objectives, training, problem)
     trust = {"trust_remote_code": request.model.trust_remote_code}
     of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)

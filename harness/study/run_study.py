@@ -14,7 +14,7 @@ from harness.records.runs import Results, Run, RunSpec
 from harness.study.confirm import Event, Plan, confirm, finished_runs, make_plan, score_base
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
-from harness.study.fit_arm import Problem
+from harness.study.problem import Problem
 from harness.study.study import Study
 from harness.study.study_options import StudyOptions
 from harness.study.verdict import Verdict, settle

@@ -8,13 +8,10 @@ from typing import Any
 from trl.trainer.sft_config import SFTConfig
 
 from advisor.errors import InputError
-from advisor.objectives.table import get_objective
-from harness.records.arm import PAIRS, ROLLOUTS
-from harness.study.fit_arm import Problem
-from harness.study.methods import RESAMPLED, read_method
+from harness.study.methods import read_method
+from harness.study.problem import Problem
 from harness.study.study_options import refuse_ours
-from harness.train.resampling import Resampling
-from harness.train.sft import check_settings, prepare_resampling
+from harness.study.target_effects import EFFECTS, refuse_lacking
 from harness.train.trl_settings import configured, typed
 
 SHORT: Mapping[str, Any] = {
@@ -55,15 +52,15 @@ def _config(settings: Mapping[str, Any]) -> SFTConfig:
 
 
 def refuse_arms(labels: Sequence[str], training: Mapping[str, Any], problem: Problem) -> None:
-    """What the trainer of an arm would refuse when its turn comes, before any work."""
+    """What an arm would be refused for when its turn comes, before any work.
+
+    Raises:
+        InputError: a problem without what an arm trains on, or settings that its trainer would refuse.
+    """
     config = _config(training)
     for method in map(read_method, labels):
-        if method.targets in (PAIRS, ROLLOUTS):
-            continue
-        resampling = Resampling(share=method.share) if method.targets == RESAMPLED else None
         try:
-            check_settings(get_objective(method.objective), config, resampling)
-            prepare_resampling(resampling, problem.train, config)
+            refuse_lacking(method, problem)
+            EFFECTS[method.source.name].check(method, config, problem)
         except InputError as error:
-            why = str(error).replace("--resample ", "resampling ")
-            raise InputError(f"--objectives {method.label}: {why}") from error
+            raise InputError(f"--objectives {method.label}: {error}") from error

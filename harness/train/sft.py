@@ -108,7 +108,7 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
         )
     if resampling is not None and config.packing:
         raise InputError(
-            "--resample exchanges single examples: leave out --packing (--padding_free is fine)"
+            "resampling exchanges single examples: leave out --packing (--padding_free is fine)"
         )
     check_metric(objective.name, config)
     whole = {"example", "step"} & set(objective.needs)
@@ -141,7 +141,7 @@ def prepare_resampling(
     )
     if epochs <= 1:
         raise InputError(
-            f"--resample changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
+            f"resampling changes nothing where no example is seen twice (epochs: {epochs:.2g}): give "
             "--num_train_epochs 2 or more"
         )
     if resampling.verify:

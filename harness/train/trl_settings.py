@@ -34,22 +34,6 @@ class _Parser(HfArgumentParser):
         raise InputError(message)
 
 
-def read_settings(
-    words: Sequence[str], fixed: Mapping[str, Any], config_type: Any = SFTConfig
-) -> tuple[Any, Any]:
-    """Words of a command line to (configuration, PEFT configuration or None).
-
-    Args:
-        words: as of `read_words`.
-        fixed: fields that the command has decided.
-        config_type: which of TRL's configurations.
-
-    Raises:
-        InputError: as of `read_words` and `configured`.
-    """
-    return configured({**read_words(words, config_type), **fixed}, config_type)
-
-
 def read_words(words: Sequence[str], config_type: Any = SFTConfig) -> dict[str, Any]:
     """The settings that words give, each of its field's type; what is not given is left out.
 

@@ -1,4 +1,7 @@
-"""The rule of every word, over all chat templates that TRL and transformers ship: none is silent."""
+"""The rule of every word, over all chat templates that TRL and transformers ship: none is silent.
+
+Protects from a template of a new version that loses a word of a conversation without anyone being told.
+"""
 
 import re
 from importlib.metadata import version
@@ -9,6 +12,8 @@ import pytest
 from harness.experiments import chat_templates as templates
 from tests.helpers.documentation import build
 from tests.helpers.paths import ROOT
+
+pytestmark = pytest.mark.slow
 
 FOUND = dict(templates.packaged())
 """Name and text; what becomes of the rows is measured once, in the fixture."""

@@ -61,6 +61,7 @@ generation_kwargs: {until: ["#"], max_gen_toks: 8}}
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [TRAIN, CONFIRM], ids=["train", "confirm"])
 def test_a_local_pair_needs_no_network(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Protects work without a network: a process whose every look-up of a host is an error."""
     rows = [f"1+{n}=,{n + 1}#\n" for n in range(40)]
     (tmp_path / "rows.csv").write_text("prompt,completion\n" + "".join(rows))
     questions = [f'{{"q": "2+{n}=", "a": "{n + 2}"}}\n' for n in range(40)]

@@ -198,6 +198,7 @@ def test_going_on_with_other_prompts_is_refused(
 def test_killed_and_resumed_equals_never_stopped(
     model_folder: Path, teacher: Path, data: Path, tmp_path: Path
 ) -> None:
+    """Protects distillations that are cut off: killed and resumed, they end where they would have."""
     flags = [
         *("--teacher", str(teacher), "--method", "fire", "--max_steps", "40", "--save_steps", "5"),
         *("--gradient_accumulation_steps", "2"),

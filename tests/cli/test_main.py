@@ -16,7 +16,7 @@ from trl.trainer.distillation_config import DistillationConfig
 from advisor import __version__
 from harness.cli.main import main
 from harness.cli.parser import parse
-from harness.train.trl_settings import read_settings
+from tests.helpers.settings import read_settings
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 ROWS = "".join(json.dumps({"prompt": "a b ", "completion": "c d e"}) + "\n" for _ in range(30))

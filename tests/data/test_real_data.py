@@ -1,4 +1,7 @@
-"""Real datasets with real tokenizers, compared with what stands in their files."""
+"""Real datasets with real tokenizers, compared with what stands in their files.
+
+Protects what the made-up rows of the other tests cannot hold: real text, whole files of it.
+"""
 
 import json
 from pathlib import Path
@@ -9,6 +12,8 @@ from transformers import AutoTokenizer
 
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
+
+pytestmark = pytest.mark.slow
 
 REAL = {
     "gsm8k/train.jsonl": ("question/answer", "question", "answer"),

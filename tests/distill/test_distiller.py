@@ -200,6 +200,7 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, form: str) -> None
 
 @pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """Protects distillation on several ranks: filter, weights and the mean over tokens go across them."""
     on_two_ranks("tests.helpers.two_ranks_distill", str(tmp_path))
     two = torch.load(tmp_path / "two.pt")
     one = run(tmp_path / "one", fire=Fire(), **GREEDY, **evaluated())

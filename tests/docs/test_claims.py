@@ -25,8 +25,7 @@ IDFT = "`idft(1, 0.1, 2)`"
 @cache
 def differences(folder: str) -> dict[str, dict[float, Difference]]:
     """Pair -> temperature -> difference, as a share."""
-    page = build.better_targets
-    return dict(page.pairs(page.studies_in(folder), page.QUESTIONS[folder]))
+    return dict(build.better_targets.pairs(folder))
 
 
 @cache
@@ -42,8 +41,8 @@ def side(low: float, high: float) -> int:
 @pytest.mark.parametrize(
     ("folder", "pair", "sampled", "greedy"),
     [
-        ("rewriting", "`cadft(1)@rewritten` less `cadft(1)`", SAME, SAME),
-        ("rewriting", "`cadft(1)@rewritten(0.1)` less `cadft(1)`", SAME, SAME),
+        ("rewriting", "`cadft(1)@resampled` less `cadft(1)`", SAME, SAME),
+        ("rewriting", "`cadft(1)@resampled(0.1)` less `cadft(1)`", SAME, SAME),
         ("mean-weight", f"`cadft(1)` less `cadft_mean(1)`{ADAM}", HIGHER, SAME),
         ("mean-weight", f"`cadft_mean(1)` less `neg_p`{ADAM}", SAME, SAME),
         ("mean-weight", f"`cadft(1)` less `neg_p`{ADAM}", HIGHER, SAME),

@@ -28,6 +28,7 @@ def test_the_picture_of_the_readme_is_current_and_the_only_one_committed() -> No
     assert (ROOT / build.PICTURE).read_text(encoding="utf-8") == figures.continuum()
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_named_in_a_page(tmp_path: Path) -> None:
     build.draw(tmp_path)
     pages = " ".join(
@@ -69,8 +70,13 @@ def test_links_and_pictures_of_the_documentation_exist() -> None:
         text = page.read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
             assert (page.parent / target).exists(), (page.name, target)
-        anchors = re.findall(r"\]\(#([^)]+)\)", text)
-        assert set(anchors) <= set(re.findall(r"^#+ (\S+)$", text, flags=re.M))
+        anchors = set(re.findall(r"\]\(#([^)]+)\)", text))
+        assert anchors <= set(map(anchor, re.findall(r"^#+ (.+)$", text, flags=re.M))), page.name
+
+
+def anchor(heading: str) -> str:
+    """How GitHub names the place of a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_tour_names_every_package() -> None:

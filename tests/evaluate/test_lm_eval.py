@@ -142,6 +142,7 @@ def test_greedy_scores_are_those_of_an_independent_decoding(strong: LoadedModel)
 def test_scores_are_those_of_the_lm_eval_command(
     strong: LoadedModel, folder: Path, tmp_path: Path
 ) -> None:
+    """Protects every score: a user's tasks are scored as by lm-eval's own command, document by document."""
     weights = resolve("strong")[0]
     names = ["mine_generated", "mine_chosen"]
     command = [

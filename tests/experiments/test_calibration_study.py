@@ -172,9 +172,11 @@ def test_demonstrations_hold_no_problem_that_is_scored(tmp_path: Path) -> None:
     assert not prompts & scored
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_and_repeats_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Protects the calibration's hours: killed after every run, the study goes on where it was."""
     root = Path(model_folder(Path(run.__file__).parents[2] / "ladder", "strong"))
     shutil.copytree(root, tmp_path / "models" / CELL.family / "step-4000")
     monkeypatch.setattr(run, "PARTS", ("development",))

@@ -20,8 +20,8 @@ from harness.experiments.calibration.fit import Sample
 from harness.experiments.calibration.grid import Cell, write_grid
 from harness.experiments.calibration.judge import Interval
 from harness.experiments.calibration.ledger import CellLine, RunLine, append, pack
-from harness.plots import make_figure
-from tests.helpers.documentation import figures as pictures
+from harness.experiments.calibration.study_figures import STUDY
+from harness.plots import make_figure, svg
 
 CELL = Cell(size="m64", seed=0, step=4000, skill="add", noise="mix", rate=0.4, rows=480)
 RATES = {"m64": (1e-3, 3e-3)}
@@ -346,10 +346,8 @@ def test_the_figures_are_the_same_every_time(tmp_path: Path) -> None:
     folder = results(tmp_path / "results", {CELL: arms})
 
     def drawn() -> list[str]:
-        found, published = gather(folder), pictures.published_cells(folder)
-        made = (pictures.alone(found), pictures.gains(found, published), pictures.sweeps(found))
-        return [pictures.standalone(figure) for figure in made]
+        return [svg(draw(gather(folder), folder)) for draw in STUDY.values()]
 
     first = drawn()
     assert first == drawn()
-    assert not any("currentColor" in content for content in first)
+    assert len(first) == 3

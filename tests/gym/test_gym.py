@@ -214,6 +214,7 @@ def test_without_reasoning_gym_one_line_says_how_to_get_it(
 @needs_gym
 @pytest.mark.slow
 def test_scores_are_those_of_the_lm_eval_command(tmp_path: Path) -> None:
+    """Protects the gym's scores: lm-eval's own command, which reads our task files alone, finds the same."""
     tokenizer, model = byte_tokenizer(), tiny_model(vocab_size=160, max_position_embeddings=512)
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
     for row in problem_sets("syllogism")[

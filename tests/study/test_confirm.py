@@ -31,9 +31,10 @@ from harness.ladder import resolve
 from harness.ladder.pair import pair_of
 from harness.records.arm import Arm
 from harness.records.runs import Results
-from harness.study import fit_arm as fit
+from harness.study.fit_arm import fit
 from harness.study.methods import labels_of
 from harness.study.plan_study import Request, plan_study
+from harness.study.problem import Problem
 from harness.study.study_options import StudyOptions, seconds_of
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.trl_settings import read_words
@@ -121,6 +122,7 @@ def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
 
 @pytest.mark.slow
 def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
+    """Protects hours of work: wherever a study is killed, records are whole and no run is made again."""
     words = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     script = ["-m", "tests.helpers.killed_study"]
@@ -340,9 +342,7 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
 ) -> None:
     rows = [{"prompt": f"{i}? ", "completion": "ab"} for i in range(32)]
     train = load_dataset(rows, byte_tokenizer())
-    problem = fit.Problem(
-        model="m", loading={}, train=train, held_out=None, tasks=(), domain="user"
-    )
+    problem = Problem(model="m", loading={}, train=train, held_out=None, tasks=(), domain="user")
     labels = labels_of([arm])
     training = {"per_device_train_batch_size": "8", **settings}
     if says is None:
@@ -419,13 +419,13 @@ def test_a_model_stops_where_the_demonstrations_end_a_turn(
     loaded = SimpleNamespace(
         model=SimpleNamespace(generation_config=config), tokenizer=tiny_tokenizer()
     )
-    monkeypatch.setattr(fit, "load_model", lambda name, **_: loaded)
+    monkeypatch.setattr("harness.study.fit_arm.load_model", lambda name, **_: loaded)
     rows = [([5, 6, 9, 7], (3,)), ([5, 6, 9, 9], (3,))]  # 7 ends a turn; 9 also stands within one
     train = [
         Example(input_ids=ids, labels=[-100, *ids[1:]], terminators=ends, truncated=False)
         for ids, ends in rows
     ]
     data: Any = Rows(train)
-    problem = fit.Problem(model="m", loading={}, train=data, held_out=None, tasks=(), domain="user")
-    assert fit.fit(make(objective="base", learning_rate=None).spec, problem)[0] is loaded
+    problem = Problem(model="m", loading={}, train=data, held_out=None, tasks=(), domain="user")
+    assert fit(make(objective="base", learning_rate=None).spec, problem)[0] is loaded
     assert config.eos_token_id == ([7] if old is None else [2, 7])

@@ -225,6 +225,7 @@ raise SystemExit(code)
 
 @pytest.mark.slow
 def test_ray_gives_the_records_that_this_process_gives(capsys: Any, tmp_path: Path) -> None:
+    """Protects studies on a cluster: Ray's workers give the records that one process gives."""
     pytest.importorskip("ray", reason="the extra ray is not installed")
     words = [*QUICK, "--executor", "ray", "--results", str(tmp_path / "ray")]
     root = str(ROOT)

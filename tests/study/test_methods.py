@@ -12,16 +12,22 @@ from transformers import Trainer
 from advisor.data.dataset import load_dataset
 from advisor.errors import InputError
 from advisor.model.load import load_model
+from advisor.objectives.table import Parameter
 from harness.cli.main import main
 from harness.distill.fire_settings import Fire
 from harness.generate.own_answers import ArmRefused, answers_of, own_answers
-from harness.records.arm import Arm, arm_of
+from harness.records.arm import Arm, arm_of, source_of
 from harness.records.runs import Results, RunSpec
+from harness.records.target_sources import TARGET_SOURCES, Setting, TargetSource
 from harness.runtime.memory import largest_that_fits
-from harness.study.fit_arm import Problem, fit
+from harness.study.fit_arm import fit
 from harness.study.methods import default_objectives, labels_of, read_method
+from harness.study.problem import NEEDS, Problem, available
 from harness.study.study import steps_of
+from harness.study.study_settings import refuse_arms
+from harness.study.target_effects import EFFECTS, fire_of
 from harness.train.dpo import pairs, rejected_side
+from harness.train.resampling import Resampling
 from tests.helpers.tiny import tiny_tokenizer
 
 PAIRS = [
@@ -78,25 +84,81 @@ def test_resampling_takes_its_share_at_each_of_three_times(
 ) -> None:
     spec = spec_of(arm, per_device_train_batch_size=8, max_steps=6)
     _, found = fit(spec, problem_of(model_folder, read(PAIRS)))
-    assert len(found.resampling["steps"]) == 3 and found.resampling["chosen"] == chosen
+    assert len(found.of_targets["resampling"]["steps"]) == 3
+    assert found.of_targets["resampling"]["chosen"] == chosen
+
+
+@pytest.mark.parametrize("row", TARGET_SOURCES.values(), ids=lambda row: row.name)
+def test_every_source_of_targets_is_one_row_and_what_it_does(row: TargetSource) -> None:
+    """Its name, its arm and its label lead back to it; what it needs is known, what it does is bound."""
+    objective = row.objective or "nll"
+    text = f"{objective}@{row.name}" if row.after_at else row.name if row.own_loss else objective
+    method = read_method(text)
+    assert method.source is row and method.values == {s.name: s.default for s in row.settings}
+    arm = arm_of(method.label)
+    assert source_of(arm) is row and arm.method == method.label
+    assert set(row.needs) <= NEEDS.keys() and EFFECTS.keys() == TARGET_SOURCES.keys()
+    assert row.does and row.source
+    assert row.written.rpartition("@")[2].startswith(text.rpartition("@")[2].replace("nll", "OBJ"))
+
+
+def test_settings_of_a_source_have_the_defaults_of_what_they_are_handed_to() -> None:
+    assert fire_of(read_method("fire")) == Fire()
+    assert read_method("cadft@resampled").values == {"share": Resampling().share}
+
+
+def test_a_new_source_is_written_and_read_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    cold = Setting(name="cold", meaning="greedily")
+    heat = Setting(
+        name="heat", meaning="of sampling", number=Parameter(default=0.5, low=0.0, high=2.0)
+    )
+    written = "OBJECTIVE@drawn(cold, heat=HEAT)"
+    row = TargetSource(
+        name="drawn", written=written, does="something", source="ours", settings=(cold, heat)
+    )
+    monkeypatch.setitem(TARGET_SOURCES, "drawn", row)
+    method = read_method("dft@drawn(heat=1.5, cold)")
+    assert method.label == "neg_p@drawn(cold, 1.5)" and read_method(method.label) == method
+    assert arm_of(method.label) == Arm(objective="neg_p", targets="drawn(cold, 1.5)")
+    for text, says in (
+        ("dft@drawn(3)", "heat = 3 lies outside its range, a number of 0 or more, at most 2: write "),
+        ("dft@drawn(cold, cold)", "'cold': drawn takes cold, heat=NUMBER"),
+        ("dft@drown", "did you mean drawn"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as refusal:
+            read_method(text)
+        assert says in str(refusal.value)
+
+
+@pytest.mark.parametrize("arm", ["nll@own", "dpo", "opd", "fire"])
+def test_what_an_arm_needs_is_asked_for_before_any_work_and_again_by_a_run(
+    arm: str, model_folder: Path
+) -> None:
+    problem = problem_of(model_folder, read([{"prompt": "a", "chosen": "b"}]))
+    with pytest.raises(InputError) as early:
+        refuse_arms([arm], {}, problem)
+    with pytest.raises(ArmRefused) as late:
+        fit(spec_of(arm), problem)
+    assert str(early.value) == f"--objectives {arm}: {late.value}" and "\n" not in str(late.value)
+    assert not available(problem) and not {arm} & set(default_objectives("nll"))
 
 
 def test_settings_of_fire_reach_it_and_are_checked() -> None:
     method = read_method("fire(sampled, alpha=0.5, percentile=0, per_teacher)")
-    assert method.fire == Fire(alpha=0.5, percentile=0.0, filter_per_teacher=True)
-    assert method.form == "sampled" and read_method("opd").fire is None
+    assert fire_of(method) == Fire(alpha=0.5, percentile=0.0, filter_per_teacher=True)
+    assert method.values["sampled"] and fire_of(read_method("opd")) is None
     with pytest.raises(InputError, match="outside"):
         read_method("fire(percentile=101)")
 
 
 def test_distillation_is_a_default_arm_only_where_there_is_a_teacher() -> None:
-    assert default_objectives("nll", pairs=False, teacher=True)[-2:] == ("opd", "fire")
-    assert not {"opd", "fire"} & set(default_objectives("nll", pairs=True))
+    assert default_objectives("nll", {"teacher"})[-2:] == ("opd", "fire")
+    assert not {"opd", "fire"} & set(default_objectives("nll", {"pairs"}))
 
 
 def test_dpo_is_a_default_arm_only_where_there_are_pairs() -> None:
-    assert default_objectives("cadft", pairs=False) == ("nll", "neg_p", "threshold", "cadft")
-    assert default_objectives("nll", pairs=True)[-1] == "dpo"
+    assert default_objectives("cadft") == ("nll", "neg_p", "threshold", "cadft")
+    assert default_objectives("nll", {"pairs"})[-1] == "dpo"
     assert labels_of(["dpo", "dft", "neg_p"]) == ("nll", "dpo", "neg_p")
 
 

@@ -19,7 +19,7 @@ from advisor.objectives.table import get_objective
 from harness.cli.main import main
 from harness.train.checkpoints import newest_checkpoint
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings
+from tests.helpers.settings import read_settings
 from tests.helpers.training import build as build_plain
 from tests.helpers.training import rows
 

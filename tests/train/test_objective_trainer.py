@@ -65,7 +65,9 @@ def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> N
     torch.testing.assert_close(weights(flat), weights(padded), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    """Protects training on several ranks: of every objective, the gradients are summed as on one."""
     names = list(OBJECTIVES)
     on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
     for name in names:

@@ -30,10 +30,10 @@ from harness.train.resampling import (
 )
 from harness.train.resampling_trainer import STATE
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings
 from tests.helpers.paths import ROOT
 from tests.helpers.processes import kill_once
 from tests.helpers.resampling import EOS, build, demonstrations, eager_model, trained
+from tests.helpers.settings import read_settings
 from tests.helpers.training import weights
 
 
@@ -255,6 +255,7 @@ def test_padding_free_and_how_a_step_is_cut_up_change_nothing(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_killed_and_resumed_is_equal_to_the_last_bit(tmp_path: Path) -> None:
+    """Protects trainings that are cut off: what was sampled before a kill counts, and is not drawn again."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tests.helpers.resampling", str(tmp_path / "cut")]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)

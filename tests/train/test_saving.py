@@ -16,7 +16,7 @@ from advisor.objectives.table import get_objective
 from harness.cli.main import main
 from harness.train.saving import PLAIN, carry_template, turn_end_of
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings
+from tests.helpers.settings import read_settings
 from tests.helpers.tiny import tiny_tokenizer
 
 TEMPLATE = (

@@ -20,8 +20,8 @@ from advisor.objectives.table import get_objective
 from harness.cli.main import main
 from harness.train.checkpoints import newest_checkpoint
 from harness.train.sft import build_trainer
-from harness.train.trl_settings import read_settings
 from tests.helpers.processes import kill_once
+from tests.helpers.settings import read_settings
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 QUICK = [

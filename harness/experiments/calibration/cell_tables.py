@@ -12,10 +12,9 @@ from scipy.stats import spearmanr
 
 from advisor.advice.published_rule import STRONG, WEAK
 from harness.experiments.calibration.checks import SAMPLED, DecodingCheck, RateCheck
-from harness.experiments.calibration.evidence import ARMS, HEATS, SWEEPS, Evidence
+from harness.experiments.calibration.evidence import ARMS, HEATS, NAMES, SWEEPS, Evidence
 from harness.experiments.calibration.figures import ordered
 from harness.experiments.calibration.findings import (
-    BASE_ACCURACY,
     FEWEST,
     KINDS,
     LEANING,
@@ -35,26 +34,6 @@ Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Heads and rows."""
 PARAMETERS = {"m64": "0.15M", "m128": "0.8M"}
 """Of the sizes of the grid."""
-NAMES = {
-    "mean_p": "mean p",
-    "median_p": "median p",
-    "geometric_mean_p": "geometric mean p",
-    "share_p_below_0.1": "share p < .1",
-    "conflict_share": "conflict share",
-    "ignorance_share": "ignorance share",
-    "conflict_of_tail": "conflict in the tail",
-    "top1": "target is the argmax",
-    "dispersion": "spread over examples",
-    "p_eos": "p of the end",
-    "cll": "log p + entropy",
-    "log_examples": "demonstrations",
-    "recovery": "recovery (deep)",
-    "coherence": "coherence (deep)",
-    "accuracy": "agreement (deep)",
-    "learned": "drop of NLL (deep)",
-    BASE_ACCURACY: "base accuracy",
-}
-"""Statistic -> what it is called here, where that is something else."""
 
 
 def cell_tables(evidence: Evidence) -> dict[str, Table]:

@@ -17,6 +17,7 @@ from harness.experiments.calibration.checks import (
     rate_checks,
 )
 from harness.experiments.calibration.findings import (
+    BASE_ACCURACY,
     ERROR,
     LEANING,
     RANDOM,
@@ -34,6 +35,26 @@ HEATS = {SAMPLED: "T = 1", GREEDY: "greedy"}
 """Temperature to what it is called."""
 ARMS = {LEANING: "-p", "cadft(1)": "cadft(1)"}
 """Of the sweeps over noise: label to what it is called."""
+NAMES = {
+    "mean_p": "mean p",
+    "median_p": "median p",
+    "geometric_mean_p": "geometric mean p",
+    "share_p_below_0.1": "share p < .1",
+    "conflict_share": "conflict share",
+    "ignorance_share": "ignorance share",
+    "conflict_of_tail": "conflict in the tail",
+    "top1": "target is the argmax",
+    "dispersion": "spread over examples",
+    "p_eos": "p of the end",
+    "cll": "log p + entropy",
+    "log_examples": "demonstrations",
+    "recovery": "recovery (deep)",
+    "coherence": "coherence (deep)",
+    "accuracy": "agreement (deep)",
+    "learned": "drop of NLL (deep)",
+    BASE_ACCURACY: "base accuracy",
+}
+"""Statistic -> what it is called here, where that is something else."""
 SWEEPS = {RANDOM: "Random noise", ERROR: "Systematic error"}
 
 

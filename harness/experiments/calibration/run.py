@@ -30,7 +30,8 @@ from harness.ladder.ladder_tasks import problem_sets
 from harness.records.arm import BASE, NLL, arm_of
 from harness.records.runs import RunSpec
 from harness.runtime.environment import Environment
-from harness.study.fit_arm import Problem, fit
+from harness.study.fit_arm import fit
+from harness.study.problem import Problem
 from harness.study.study import steps_of
 
 ARMS = ("neg_p", "p_pow(10)", "threshold(0.2)", "cadft(1)", "idft(1, 0.1, 2)")

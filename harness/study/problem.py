@@ -1,0 +1,81 @@
+"""What all runs of a study have in common, and what of it a source of targets may need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from advisor.data.dataset import SFTDataset
+from harness.distill.teachers import Teachers
+from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, TargetSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What all runs of a study have in common."""
+
+    model: str
+    """Folder or hub id to load before every run."""
+    loading: Mapping[str, Any]
+    """Keyword arguments of `load_model`."""
+    train: SFTDataset
+    """Demonstrations to train on."""
+    held_out: SFTDataset | None
+    """Demonstrations kept back: their NLL is recorded, and never the referee."""
+    tasks: Sequence[Any]
+    """lm-eval tasks, by name or as objects."""
+    domain: str
+    """"ladder" or "user"."""
+    prior: Mapping[str, Any] | None = None
+    """What was measured before training."""
+    include_path: str | None = None
+    """Folder with task files of the user's own."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """More keyword arguments of `evaluate`: few-shot examples, chat template, batch size."""
+    rejected: SFTDataset | None = None
+    """Rejected answers, row by row those of `train`; None where there are no pairs."""
+    answer_pattern: str | None = None
+    """Finds the final answer of a demonstration; None where none can be checked."""
+    teachers: Teachers | None = None
+    """Of the arms that learn from a teacher; None where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """Something that a problem may lack."""
+
+    has: Callable[[Problem], bool]
+    """Whether a problem has it."""
+    refusal: str
+    """What is said where it has not, with the way to mend it."""
+
+
+NEEDS = {
+    PAIRS: Need(
+        has=lambda problem: problem.rejected is not None,
+        refusal="the dataset has no pairs: needed are columns chosen and rejected that differ, and targets "
+        "read from chosen (--completion_field chosen)",
+    ),
+    ANSWERS: Need(
+        has=lambda problem: problem.answer_pattern is not None,
+        refusal="the completions end in no answer of a known form; give --answer_regex with one group that "
+        "finds it",
+    ),
+    TEACHER: Need(
+        has=lambda problem: problem.teachers is not None,
+        refusal="needs a model to learn from: --teacher MODEL",
+    ),
+}
+"""By the words of `TargetSource.needs`."""
+
+
+def available(problem: Problem) -> set[str]:
+    """What a problem has of what sources of targets need."""
+    return {word for word, need in NEEDS.items() if need.has(problem)}
+
+
+def lacking(source: TargetSource, problem: Problem) -> str | None:
+    """What is said where a problem lacks what a source needs; None where it has all."""
+    missing = (NEEDS[word] for word in source.needs if not NEEDS[word].has(problem))
+    return next((need.refusal for need in missing), None)
