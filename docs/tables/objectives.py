@@ -1,4 +1,4 @@
-"""The table of `objectives.md` and its section for every objective, from the docstrings of the weights."""
+"""The tables of `objectives.md`, and its section for every objective from the docstrings of the weights."""
 
 import inspect
 import math
@@ -6,6 +6,7 @@ import re
 
 from advisor.objectives.table import OBJECTIVES, Objective
 from harness.plots.continuum import tokens, weighs_p_alone
+from harness.records.target_sources import TARGET_SOURCES, TargetSource
 from tables.markdown import table
 
 NEEDS = {
@@ -19,11 +20,15 @@ NEEDS = {
 
 
 def tables() -> dict[str, str]:
-    """All objectives in one table, then one by one."""
+    """All objectives in one table, then one by one; where their targets may come from."""
     head = ("name", "also", "loss f(p)", "weight w(p)", "leaning", "mass of W above 1/2", "status")
     return {
         "objectives": table(head, map(_row, OBJECTIVES.values())),
         "one-by-one": "\n\n".join(map(_section, OBJECTIVES.values())),
+        "targets": table(
+            ("written", "trained on", "settings", "source"),
+            map(_targets, TARGET_SOURCES.values()),
+        ),
     }
 
 
@@ -31,6 +36,15 @@ def _row(row: Objective) -> tuple[str, ...]:
     formulas = (f"`{text}`".replace("|", "\\|") for text in (row.formula, row.weight_formula))
     also = ", ".join(f"`{alias}`" for alias in row.aliases)
     return f"[`{row.name}`](#{row.name})", also, *formulas, row.leaning, _mass(row), row.status
+
+
+def _targets(row: TargetSource) -> tuple[str, ...]:
+    """One source of targets."""
+    settings = "; ".join(
+        f"`{found.name}`{f' = {found.default:g}' if found.number else ''}: {found.meaning}"
+        for found in row.settings
+    )
+    return f"`{row.written}`", row.does, settings, row.source
 
 
 def _section(row: Objective) -> str:

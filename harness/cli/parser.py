@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 from advisor import __version__
 from advisor.errors import InputError
 from advisor.names import did_you_mean
-from harness.cli.config_file import with_config
-from harness.cli.flags import refuse_renamed
 
 COMMANDS = {
     "recommend": "measure the model's prior over the dataset and recommend an objective",
@@ -111,10 +109,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if unknown and (stray or args.command not in PASS_ON):
         commands[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     args.settings = [*from_file, *unknown]
-    refuse_renamed(args.settings)
     if args.settings:
+        from harness.cli.flags import refuse_renamed
         from harness.train.trl_fields import check_names
 
+        refuse_renamed(args.settings)
         own = flags(commands[args.command])
         check_names([*unknown, *from_file], PASS_ON[args.command], own)
     return args
@@ -129,6 +128,8 @@ def _configured(
     file = finder.parse_known_args(words)[0].config
     if file is None or words[0] not in commands:
         return words, []
+    from harness.cli.config_file import with_config
+
     return with_config(file, commands[words[0]], words, open_keys=words[0] in PASS_ON)
 
 

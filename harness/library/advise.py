@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,16 +16,12 @@ from advisor.model.load import HOTTEST, decoding_temperature
 from advisor.model.loaded import LoadedModel
 from advisor.prior import prior as priors
 from advisor.prior.deep import Deep
-from advisor.prior.prior import Prior, Progress
+from advisor.prior.prior import Prior
+from advisor.progress import Progress, untold
 from harness.deep_probe.measure_deep import STEPS, measure_deep
 from harness.library.pair import DatasetSource, ModelSource, dataset_of, kind_of, taken
 
-OnProgress = Callable[[Progress], None]
 Kind: TypeAlias = Literal["base", "instruct"] | None
-
-
-def _silent(progress: Progress) -> None:
-    """Says nothing of how far the measurement is."""
 
 
 def measure_prior(
@@ -38,7 +33,7 @@ def measure_prior(
     exact: bool = False,
     seed: int = 0,
     batch_tokens: int | None = None,
-    on_progress: OnProgress = _silent,
+    on_progress: Progress = untold,
     **reading: Any,
 ) -> Prior:
     r"""How much probability a model gives the target tokens of a dataset; forward passes only.
@@ -57,7 +52,7 @@ def measure_prior(
         exact: measure every example.
         seed: of the order of examples.
         batch_tokens: tokens, padding included, that the model reads at a time; 8,192, on a CPU 1,024.
-        on_progress: called after every batch with a `Progress`.
+        on_progress: told after every batch how many examples of at most how many are done.
         **reading: how the dataset is read, as of `load_dataset`: `prompt_field`, `split`, ...
 
     Returns:
@@ -88,7 +83,7 @@ def _measured(
     exact: bool,
     seed: int,
     batch_tokens: int | None,
-    on_progress: OnProgress,
+    on_progress: Progress,
 ) -> Prior:
     if limit is not None and (exact or limit < 1):
         raise InputError(f"limit {limit}: expected 1 or more examples, and not exact as well")
@@ -117,7 +112,7 @@ def recommend(
     exact: bool = False,
     seed: int = 0,
     batch_tokens: int | None = None,
-    on_progress: OnProgress = _silent,
+    on_progress: Progress = untold,
     **reading: Any,
 ) -> Recommendation:
     """Which objective to fine-tune with, and whether to believe it: load, measure, decide.
@@ -143,7 +138,7 @@ def recommend(
         exact: measure every example.
         seed: of the order of examples, and of the deep probe.
         batch_tokens: tokens that the model reads at a time.
-        on_progress: called after every batch with a `Progress`.
+        on_progress: told after every batch how many examples of at most how many are done.
         **reading: how the dataset is read, as of `load_dataset`.
 
     Returns:

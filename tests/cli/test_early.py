@@ -50,14 +50,14 @@ CASES: dict[str, tuple[list[str], str]] = {
     "columns of no known format": (["recommend", "MODEL", "ODD"], "--completion_field COLUMN"),
     "columns of a table": (["recommend", "MODEL", "TABLE"], "no known format has the columns foo, bar"),
     "an unknown objective": (["train", "MODEL", "DATA", "--objective", "nlll"], "did you mean nll"),
-    "an unknown parameter": (["train", "MODEL", "DATA", "--objective", "dft(3)"], "dft"),
+    "an unknown parameter": (["train", "MODEL", "DATA", "--objective", "dft(3)"], "takes 0 parameters"),
     "an unknown arm": (["confirm", "MODEL", "DATA", "--objectives", "nlll"], "did you mean nll"),
     "a budget that is no time": (["confirm", "MODEL", "DATA", "--budget", "soon"], "expected a time"),
     "a record that cannot be written": (
         ["recommend", "MODEL", "DATA", "-o", "/proc/nowhere/x"], "--output_path"
     ),
     "a folder that cannot be written": (
-        ["train", "MODEL", "DATA", "--output_dir", "/proc/nowhere"], "--output_dir /proc/nowhere"
+        ["train", "MODEL", "DATA", "--output_dir", "TEXT"], "is not a folder: give another folder"
     ),
     "results that cannot be written": (
         ["confirm", "MODEL", "DATA", "--results", "/proc/nowhere"], "/proc/nowhere"

@@ -74,6 +74,13 @@ def test_links_and_pictures_of_the_documentation_exist() -> None:
         assert anchors <= set(map(anchor, re.findall(r"^#+ (.+)$", text, flags=re.M))), page.name
 
 
+def test_every_file_of_the_ten_tasks_exists() -> None:
+    text = (DOCS / "extending.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:advisor|harness|tests)/[\w/.]+)`", text)
+    assert len(set(named)) >= 15
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
 def anchor(heading: str) -> str:
     """How GitHub names the place of a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")

@@ -1,4 +1,4 @@
-"""Settings of a training are texts in records and typed elsewhere; how a value is spelt makes no other run."""
+"""Settings of a training are texts in records, typed elsewhere; how a value is spelt makes no other run."""
 
 from dataclasses import replace
 from pathlib import Path
