@@ -8,7 +8,7 @@ from __future__ import annotations
 from advisor.data.first_look import look
 from advisor.model import checkpoint
 from advisor.options import DataOptions
-from harness.ladder.pair import Pair
+from harness.ladder.named_pair import Pair
 
 
 def check_pair(pair: Pair, data: DataOptions) -> None:

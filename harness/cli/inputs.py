@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from advisor.options import DataOptions, ModelOptions, PriorOptions
 from harness.cli.flags import read
-from harness.ladder.pair import Pair, pair_of
+from harness.ladder.named_pair import Pair, pair_of
 
 if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset

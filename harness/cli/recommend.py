@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset
     from advisor.model.load import LoadedModel
     from advisor.prior.deep import Deep
-    from harness.ladder.pair import Pair
+    from harness.ladder.named_pair import Pair
 
 DESCRIPTION = (
     "Measure how much probability MODEL already gives the targets of DATASET, with forward passes only "

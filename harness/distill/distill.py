@@ -19,7 +19,7 @@ from harness.distill.distill_options import DistillOptions
 from harness.distill.distiller import build_distiller, check_settings, minimised
 from harness.distill.fire_settings import Fire
 from harness.distill.teachers import LOADING, Teachers, fingerprints, read_teachers
-from harness.ladder.pair import Pair
+from harness.ladder.named_pair import Pair
 from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, remarks
 from harness.train.run_training import Say, finish, pair_settings, run_trainer, trl_configs
 from harness.train.trained_with import training_settings

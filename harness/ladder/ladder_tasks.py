@@ -4,6 +4,7 @@
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,20 +23,27 @@ def problem_sets(skill: str, **_: Any) -> dict[str, Dataset]:
     No problem is in both parts or in the demonstrations that are installed with the package. What
     else lm-eval passes, the task file's metadata, is ignored.
     """
+    rows, first = task_rows(skill), PARTS["development"]
+    return {"development": Dataset.from_list(rows[:first]), "test": Dataset.from_list(rows[first:])}
+
+
+@lru_cache
+def task_rows(skill: str) -> list[dict[str, str]]:
+    """The problems of both parts; kept, since lm-eval asks again for every score."""
     rows: list[dict[str, str]] = []
-    seen, rng = _demonstrated(), Random(f"problems {skill}")
+    seen, rng = set(_demonstrated()), Random(f"problems {skill}")
     while len(rows) < sum(PARTS.values()):
         problem = SKILLS[skill](rng)
         prompt = f"{problem.prompt}|"
         if prompt not in seen:
             seen.add(prompt)
             rows.append({"prompt": prompt, "completion": render(problem), "answer": problem.answer})
-    first = PARTS["development"]
-    return {"development": Dataset.from_list(rows[:first]), "test": Dataset.from_list(rows[first:])}
+    return rows
 
 
-def _demonstrated() -> set[str]:
+@lru_cache
+def _demonstrated() -> frozenset[str]:
     package = Path(__file__).parent
     files = [demonstrations_file(package, rung) for rung in RUNGS]
     lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return {json.loads(line)["prompt"] for line in lines}
+    return frozenset(json.loads(line)["prompt"] for line in lines)

@@ -23,7 +23,7 @@ from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.split import own_task, split_rows
 from harness.generate.own_answers import answers_of
 from harness.ladder import LADDER, RUNGS
-from harness.ladder.pair import Pair
+from harness.ladder.named_pair import Pair
 from harness.records.runs import Results
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available

@@ -17,7 +17,7 @@ from advisor.model.load import LoadedModel
 from advisor.objectives.table import Objective, get_objective
 from advisor.options import DataOptions
 from advisor.prior.prior import Prior
-from harness.ladder.pair import Pair
+from harness.ladder.named_pair import Pair
 from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, remarks
 from harness.train.resampling import Resampling, read_resampling
 from harness.train.run_training import Say, finish, pair_settings, run_trainer, trl_configs

@@ -23,12 +23,11 @@ from advisor.model.load import load_model
 from advisor.options import DataOptions, ModelOptions
 from harness.cli.inputs import measure, read_pair
 from harness.cli.main import main
-from harness.evaluate import lm_eval as evaluate
 from harness.evaluate.final_answers import extract_answer, find_answer_pattern
 from harness.evaluate.lm_eval import task_names
 from harness.evaluate.split import own_task, split_rows
 from harness.ladder import resolve
-from harness.ladder.pair import pair_of
+from harness.ladder.named_pair import pair_of
 from harness.records.arm import Arm
 from harness.records.runs import Results
 from harness.study.fit_arm import fit
@@ -171,7 +170,7 @@ def test_a_users_own_data_become_a_task(
 def test_a_group_of_tasks_is_scored_by_its_members(capsys: Any, tmp_path: Path) -> None:
     task = tmp_path / "mine.yaml"
     task.write_text("task: mine\ninclude: _ladder\ndataset_kwargs:\n  skill: rev\n")
-    shared = Path(evaluate.__file__).parent / "ladder" / "tasks" / "_ladder"
+    shared = ROOT / "harness" / "ladder" / "tasks" / "_ladder"
     (tmp_path / "_ladder").write_text(shared.read_text())
     results = tmp_path / "r"
     confirmed(capsys, "--results", str(results), "--tasks", str(task), "ladder_add")
@@ -342,7 +341,10 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
 ) -> None:
     rows = [{"prompt": f"{i}? ", "completion": "ab"} for i in range(32)]
     train = load_dataset(rows, byte_tokenizer())
-    problem = Problem(model="m", loading={}, train=train, held_out=None, tasks=(), domain="user")
+    problem = Problem(
+        model="m", loading={}, train=train, held_out=None, tasks=(), domain="user", rejected=train,
+        answer_pattern="(a)",
+    )  # fmt: skip
     labels = labels_of([arm])
     training = {"per_device_train_batch_size": "8", **settings}
     if says is None:

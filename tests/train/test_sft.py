@@ -244,7 +244,7 @@ def test_killed_and_resumed_equals_never_stopped(
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli.main", *words],
+        [sys.executable, "-m", "advisor", *words],
         env=environment,
         stderr=subprocess.DEVNULL,
     )
