@@ -23,15 +23,19 @@ if TYPE_CHECKING:
     from advisor.model.load import load_model
     from advisor.model.objective_head import add_objective_head
     from advisor.objectives.table import OBJECTIVES, get_objective
-    from harness.library.advise import measure_prior, recommend
+    from harness.library.confirming import confirm
+    from harness.library.recommending import measure_prior, recommend
+    from harness.library.training import train
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "load_model": "advisor.model.load",
     "load_dataset": "advisor.data.dataset",
-    "measure_prior": "harness.library.advise",
-    "recommend": "harness.library.advise",
+    "measure_prior": "harness.library.recommending",
+    "recommend": "harness.library.recommending",
+    "confirm": "harness.library.confirming",
+    "train": "harness.library.training",
     "get_objective": "advisor.objectives.table",
     "OBJECTIVES": "advisor.objectives.table",
     "add_objective_head": "advisor.model.objective_head",
@@ -41,11 +45,13 @@ _PLACES = {
 __all__ = [  # as _PLACES; written out for editors and type checkers
     "OBJECTIVES",
     "add_objective_head",
+    "confirm",
     "get_objective",
     "load_dataset",
     "load_model",
     "measure_prior",
     "recommend",
+    "train",
 ]
 
 switch_off()

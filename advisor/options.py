@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.errors import InputError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Flag:
@@ -67,6 +69,39 @@ class Options:
         return {
             name: None if value == defaults[name] else value for name, value in self.flags().items()
         }
+
+
+def check(options: Options) -> None:
+    """Refuse values outside the bounds and choices of their fields, and fields that exclude each other.
+
+    The command line does so as it reads words; this is for options that a call has made.
+
+    Raises:
+        InputError: names the field, its value and what is expected.
+    """
+    groups: dict[str, str] = {}
+    for field in flags_of(type(options)).values():
+        flag, value = field.metadata["flag"], getattr(options, field.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            _check_value(field.name, one, flag)
+        if flag.group and value != field.default:
+            if other := groups.get(flag.group):
+                raise InputError(f"{other} and {field.name} exclude each other: give one of them")
+            groups[flag.group] = field.name
+
+
+def _check_value(name: str, value: Any, flag: Flag) -> None:
+    if value is None:
+        return
+    if flag.choices and value not in flag.choices:
+        raise InputError(f"{name} {value!r}: expected {' or '.join(flag.choices)}")
+    if flag.low is None:
+        return
+    limits = f"{flag.low:g} or more" if flag.high == math.inf else f"{flag.low:g} to {flag.high:g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{name} {value!r}: expected a number, {limits}")
+    if not flag.low <= value <= flag.high or value == math.inf:
+        raise InputError(f"{name} {value:g}: expected {limits}")
 
 
 def flags_of(kind: type[Any]) -> Mapping[str, dataclasses.Field[Any]]:

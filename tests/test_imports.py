@@ -18,8 +18,8 @@ ORDER = (
     "advisor.prior", "advisor.advice",
     "harness.runtime", "harness.statistics", "harness.records", "harness.ladder", "harness.gym",
     "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.deep_probe",
-    "harness.study", "harness.library", "harness.compare", "harness.plots", "harness.report",
-    "harness.experiments", "harness.cli",
+    "harness.study", "harness.compare", "harness.plots", "harness.report",
+    "harness.experiments", "harness.cli", "harness.library",
 )  # fmt: skip
 """Packages, and the files beside them, from the foundation up: each imports from those before it."""
 FACES = ("advisor", "advisor.__main__", "harness")

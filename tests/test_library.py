@@ -9,8 +9,8 @@ import advisor
 from tests.helpers.paths import ROOT
 
 NAMES = [
-    "OBJECTIVES", "add_objective_head", "get_objective", "load_dataset", "load_model", "measure_prior",
-    "recommend",
+    "OBJECTIVES", "add_objective_head", "confirm", "get_objective", "load_dataset", "load_model",
+    "measure_prior", "recommend", "train",
 ]  # fmt: skip
 
 

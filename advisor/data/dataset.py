@@ -25,6 +25,7 @@ from advisor.data.row_marks import LeftOut
 from advisor.data.sources import Source, load_rows
 from advisor.data.tokenised import Tokens, check_vocabulary
 from advisor.errors import InputError
+from advisor.options import DataOptions
 
 BATCH = 256
 
@@ -110,8 +111,11 @@ class SFTDataset(Sequence[Example]):
         rows: Sequence[Mapping[str, Any]],
         info: DatasetInfo,
         reader: "Reader",
+        options: DataOptions,
     ) -> None:
         self.info = info
+        self.options = options
+        """As which the rows were read."""
         self.counts = Counts()
         self.tokenizer = reader.tokenizer
         self._reader = reader
@@ -170,7 +174,7 @@ class SFTDataset(Sequence[Example]):
             fingerprint=found.fingerprint,
             max_length=max_length or self.info.max_length,
         )
-        return SFTDataset(found.rows, info, self._reader)
+        return SFTDataset(found.rows, info, self._reader, self.options)
 
     def tokenize(self, indices: Iterable[int]) -> None:
         """Tokenise these rows together, as far as they are not yet; InputError names the row."""
@@ -357,15 +361,31 @@ def load_dataset(
     """
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         tokenizer, context_length = _of_model(tokenizer, context_length)
-    length = longest(max_length, context_length, tokenizer)
-    end = end_of_text(tokenizer, eos_token)
-    found = load_rows(source, split, config, delimiter)
-    single = len(found.rows) == 1
-    columns = found.columns
-    format = detect(columns, found.rows[0], prompt_field, completion_field, single=single)
-    first = first_content(format, found, drop_bad_rows=drop_bad_rows)
-    template = _template(first, format, tokenizer, chat_template, end)
-    if end is None and eos_token != "none" and _needs_eos(first, template):
+    options = DataOptions(
+        config=config,
+        split=split,
+        prompt_field=prompt_field,
+        completion_field=completion_field,
+        delimiter=delimiter,
+        drop_bad_rows=drop_bad_rows,
+        chat_template=chat_template,
+        eos_token=eos_token,
+        max_length=max_length,
+    )
+    return _opened(source, tokenizer, options, longest(max_length, context_length, tokenizer))
+
+
+def _opened(
+    source: Source, tokenizer: PreTrainedTokenizerBase, options: DataOptions, length: int
+) -> SFTDataset:
+    """The dataset, read as options say, its sequences at most `length` tokens long."""
+    end = end_of_text(tokenizer, options.eos_token)
+    found = load_rows(source, options.split, options.config, options.delimiter)
+    fields = (options.prompt_field, options.completion_field)
+    format = detect(found.columns, found.rows[0], *fields, single=len(found.rows) == 1)
+    first = first_content(format, found, drop_bad_rows=options.drop_bad_rows)
+    template = _template(first, format, tokenizer, options.chat_template, end)
+    if end is None and options.eos_token != "none" and _needs_eos(first, template):
         raise InputError(
             "the tokenizer has no end-of-sequence token; --eos_token TEXT gives one of its "
             "vocabulary, --eos_token none scores rows without an end"
@@ -375,7 +395,7 @@ def load_dataset(
         name=found.name,
         split=found.split,
         format=format.name,
-        columns=columns,
+        columns=found.columns,
         rows=len(found.rows),
         fingerprint=found.fingerprint,
         template=template.kind if template else "none",
@@ -385,12 +405,12 @@ def load_dataset(
         eos_token=end,
         notes=(
             *found.notes,
-            *_notes(first, format, columns, template),
+            *_notes(first, format, found.columns, template),
             *layout_note(found, format),
         ),
     )
-    reader = Reader(format, tokenizer, template, end, drop_bad_rows=drop_bad_rows)
-    return SFTDataset(found.rows, info, reader)
+    reader = Reader(format, tokenizer, template, end, drop_bad_rows=options.drop_bad_rows)
+    return SFTDataset(found.rows, info, reader, options)
 
 
 def _of_model(

@@ -1,7 +1,6 @@
-"""The sections of `api.md`, the page of what `import advisor` offers.
+"""The library's page: signatures and docstrings of what `import advisor` offers.
 
-Everything comes from the signatures and docstrings of the public names, in the order in which a user meets
-them, and of the types that they give back. A test checks that the page holds every name.
+In the order in which a user meets the names, and after them the types that they give back.
 """
 
 import inspect
@@ -18,26 +17,31 @@ from advisor.model.loaded import LoadedModel
 from advisor.model.objective_head import ObjectiveHead
 from advisor.objectives.table import Objective
 from advisor.prior.prior import Prior
+from harness.study.verdict import Verdict
+from harness.train.fine_tune import Trained
 
 FUNCTIONS = (
     "load_model",
     "load_dataset",
     "measure_prior",
     "recommend",
+    "confirm",
+    "train",
     "get_objective",
     "add_objective_head",
 )
-TYPES = (LoadedModel, SFTDataset, Prior, Recommendation, Objective, ObjectiveHead)
+TYPES = (LoadedModel, SFTDataset, Prior, Recommendation, Verdict, Trained, Objective, ObjectiveHead)
 
 
 def tables() -> dict[str, str]:
-    """Functions, then the table of objectives, then types."""
+    """Every function, the objectives, and the types that functions give back, a section each."""
     names = ", ".join(f"`{name}`" for name in advisor.OBJECTIVES)
-    parts = [function_section(name) for name in FUNCTIONS]
-    parts.append(
-        f"## OBJECTIVES\n\n{of_module('OBJECTIVES')} {names}; [objectives.md](objectives.md) has them all."
-    )
-    parts += [type_section(kind) for kind in TYPES]
+    objectives = f"{of_module('OBJECTIVES')} {names}; [objectives.md](objectives.md) has them all."
+    parts = [
+        *map(function_section, FUNCTIONS),
+        f"## OBJECTIVES\n\n{objectives}",
+        *map(type_section, TYPES),
+    ]
     return {"api": "\n\n".join(parts)}
 
 

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     loaded, dataset = read_pair_to_train(pair, model, data)
     planned = fit_to(planned, loaded, dataset, data, say)
     evaluation = read_evaluation(options.eval_split, pair, data, loaded)
-    remarks = fine_tune(
+    trained = fine_tune(
         planned,
         loaded,
         dataset,
@@ -59,4 +59,4 @@ def run(args: argparse.Namespace) -> None:
         say=say,
         on_progress=display.Shown("log p before training"),
     )
-    display.notes(remarks)
+    display.notes(trained.notes)

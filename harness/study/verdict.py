@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
@@ -60,6 +61,20 @@ class Verdict:
     """Arms and rates that came to nothing, a sentence each."""
     race: Race
     """What the rows were made with, for further comparisons of the same study."""
+
+    def __str__(self) -> str:
+        """The headline, every comparison, and what it leaves open, a line each."""
+        rows = (
+            f"{self.labels[row.arm]} {row.score:.1f}, {self.labels[row.baseline]} {row.baseline_score:.1f}: "
+            f"{row.difference.estimate:+.1f} ({row.difference.interval[0]:+.1f} to "
+            f"{row.difference.interval[1]:+.1f}), {row.verdict}"
+            for row in self.rows
+        )
+        return "\n".join(filter(None, (self.headline, *rows, self.remark, *self.out)))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a notebook shows."""
+        printer.text(str(self))
 
     @property
     def labels(self) -> dict[Arm, str]:

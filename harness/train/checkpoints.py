@@ -45,7 +45,10 @@ def find_checkpoint(config: Any) -> str | None:
     Raises:
         InputError: a folder that is no checkpoint, or of which a part is missing or cannot be read.
     """
-    text: str | None = config.resume_from_checkpoint
+    given = (
+        config.resume_from_checkpoint
+    )  # a word of the command line, in Python also True or a Path
+    text = None if given is None else str(given)
     if text is None or text.lower() in ("false", "0"):
         return None
     if text.lower() in ("true", "1"):
@@ -87,7 +90,10 @@ def say_where_it_goes_on(
 
 def remarks(config: Any, checkpoint: str | None) -> list[str]:
     """What is missing in what a training was told to go on from, one sentence each."""
-    text: str | None = config.resume_from_checkpoint
+    given = (
+        config.resume_from_checkpoint
+    )  # a word of the command line, in Python also True or a Path
+    text = None if given is None else str(given)
     if text is None or text.lower() in ("false", "0"):
         return []
     if checkpoint is None:

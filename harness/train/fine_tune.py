@@ -5,10 +5,14 @@ In three steps, so that what can be refused before the model is read is: `plan`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
+from transformers.trainer_callback import PrinterCallback
 from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import SFTDataset
@@ -17,6 +21,7 @@ from advisor.model.load import LoadedModel
 from advisor.objectives.table import Objective, get_objective
 from advisor.options import DataOptions
 from advisor.prior.prior import Prior
+from advisor.progress import Progress, untold
 from harness.ladder.named_pair import Pair
 from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, remarks
 from harness.train.resampling import Resampling, read_resampling
@@ -46,10 +51,44 @@ class FineTune:
     """Where the training goes on; None: at its first step."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model that was fine-tuned, and what is to be said of it."""
+
+    model: PreTrainedModel | PeftModel
+    """In evaluation mode, on the device it was trained on; with its adapter where one was trained."""
+    tokenizer: PreTrainedTokenizerBase
+    """With the chat template that the rows were read with."""
+    output_dir: str
+    """Folder with model, tokenizer, model card and the trainer's state."""
+    objective: Objective
+    """What was minimised; a percentage in it has become a value."""
+    log: Sequence[Mapping[str, float]]
+    """What was logged, in order: loss, nll (nats a target token), mean_p, ...; the whole training last."""
+    notes: Sequence[str]
+    """What came of it, a sentence each."""
+
+    def __str__(self) -> str:
+        """The notes, a line each."""
+        return "\n".join(self.notes)
+
+
 def plan(
-    options: TrainingOptions, settings: Mapping[str, Any], pair: Pair, data: DataOptions
+    options: TrainingOptions,
+    settings: Mapping[str, Any],
+    pair: Pair,
+    data: DataOptions,
+    *,
+    evaluates: bool | None = None,
 ) -> FineTune:
     """The fine-tune that options and TRL's typed settings ask for; nothing is read or written.
+
+    Args:
+        options: what is minimised, and where the model goes.
+        settings: fields of TRL's SFTConfig and ModelConfig.
+        pair: names of model and dataset, which are not written over.
+        data: how the dataset is read.
+        evaluates: whether there are rows to evaluate on; by default whether a split of them is named.
 
     Raises:
         InputError: what cannot be trained, or not be gone on with.
@@ -60,7 +99,7 @@ def plan(
     objective = get_objective(options.objective)
     check_folder(options.output_dir, flag=OUT, dataset=pair.dataset, models=[pair.model])
     fixed = {"max_length": data.max_length} if data.max_length else {}
-    config, peft_config = trl_configs(settings, options, SFTConfig, **fixed)
+    config, peft_config = trl_configs(settings, options, SFTConfig, evaluates=evaluates, **fixed)
     check_settings(objective, config, resampling)
     made_with = {
         "--objective": objective.label,
@@ -108,9 +147,10 @@ def fine_tune(
     evaluation: SFTDataset | None = None,
     prior: Prior | None = None,
     say: Say = lambda lines: None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[str, ...]:
-    """Train, and write model, state and card; gives what is to be said of it, a sentence each.
+    on_progress: Progress = untold,
+    quiet: bool = False,
+) -> Trained:
+    """Train, and write model, state and card.
 
     Args:
         planned: what `fit_to` gave.
@@ -120,6 +160,7 @@ def fine_tune(
         prior: goes into the model card.
         say: told where the training goes on, and which rows are dropped.
         on_progress: told how many examples of how many were read for reference log-probabilities.
+        quiet: show neither TRL's bar nor its log.
 
     Raises:
         InputError: as of `build_trainer`.
@@ -139,7 +180,17 @@ def fine_tune(
     for data in (dataset, evaluation):
         say(list(data.losses()) if data is not None else [])
     trainer.add_callback(MadeWith(dict(planned.made_with)))
+    for shows in (PrinterCallback, DEFAULT_PROGRESS_CALLBACK) if quiet else ():
+        trainer.remove_callback(shows)
     cautions = run_trainer(trainer, planned.checkpoint, say)
     finish(trainer)
     done = f"Trained with {trainer.objective.label}; the model is in {planned.output_dir}."
-    return (done, *trainer.notes, *cautions)
+    trained: Any = trainer.model
+    return Trained(
+        model=trained.eval(),
+        tokenizer=loaded.tokenizer,
+        output_dir=planned.output_dir,
+        objective=trainer.objective,
+        log=tuple(trainer.state.log_history),
+        notes=(done, *trainer.notes, *cautions),
+    )

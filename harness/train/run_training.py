@@ -26,25 +26,34 @@ Say = Callable[[list[str]], None]
 
 
 def trl_configs(
-    settings: Mapping[str, Any], output: OutputOptions, config_type: Any, **fixed: Any
+    settings: Mapping[str, Any],
+    output: OutputOptions,
+    config_type: Any,
+    *,
+    evaluates: bool | None = None,
+    **fixed: Any,
 ) -> tuple[Any, Any]:
-    """TRL's settings and PEFT's; with a split to evaluate on, that is done after every epoch by default.
+    """TRL's settings and PEFT's; with rows to evaluate on, that is done after every epoch by default.
 
     Args:
         settings: typed ones, as the user gave them.
         output: where the model goes, and on what it is evaluated.
         config_type: which of TRL's configurations.
+        evaluates: whether there are rows to evaluate on; by default whether a split of them is named.
         fixed: fields that the command has decided.
 
     Raises:
         InputError: settings that are refused.
     """
-    default = {"eval_strategy": "epoch"} if output.eval_split else {}
+    evaluates = bool(output.eval_split) if evaluates is None else evaluates
+    default = {"eval_strategy": "epoch"} if evaluates else {}
     fixed["output_dir"] = output.output_dir
     found = configured({**default, **settings, **fixed}, config_type)
     strategy = found[0].eval_strategy.value
-    if strategy != "no" and not output.eval_split:
-        raise InputError(f"--eval_strategy {strategy}: on what? name a split with --eval_split")
+    if strategy != "no" and not evaluates:
+        raise InputError(
+            f"--eval_strategy {strategy}: on what? name a split with --eval_split (in Python, eval_dataset)"
+        )
     return found
 
 

@@ -66,6 +66,7 @@ def build_trainer(
     """
     by_nll(config)
     check_settings(objective, config, resampling)
+    _check_precision(loaded, config, peft_config)
     resampling = prepare_resampling(resampling, dataset, config)
     rows, reference = _rows(dataset), None
     if "reference_logp" in objective.needs or objective.quantiles:
@@ -98,6 +99,19 @@ def build_trainer(
         )
     except ValueError as error:
         raise _refusal(error) from error
+
+
+def _check_precision(loaded: LoadedModel, config: SFTConfig, peft_config: Any) -> None:
+    """Refuse to train float16 weights themselves with Adam.
+
+    Its epsilon of 1e-8 is 0 in float16, and so are the squares of small gradients: weights jump by 0 / 0 or
+    many times the learning rate, and a few steps destroy a model without an error. An adapter is float32.
+    """
+    if loaded.dtype == "float16" and peft_config is None and "adam" in str(config.optim).lower():
+        raise InputError(
+            f"{loaded.name}: is in float16, in which Adam destroys a model within a few steps: train it with "
+            "--dtype float32 or bfloat16 (in memory: model.float()), or an adapter with --use_peft"
+        )
 
 
 def check_settings(objective: Objective, config: SFTConfig, resampling: Resampling | None) -> None:

@@ -30,6 +30,7 @@ def test_the_picture_of_the_readme_is_current_and_the_only_one_committed() -> No
 
 @pytest.mark.slow
 def test_every_figure_is_drawn_and_named_in_a_page(tmp_path: Path) -> None:
+    """Protects the figures, which are built and not committed: each is drawn and stands in a page."""
     build.draw(tmp_path)
     pages = " ".join(
         path.read_text(encoding="utf-8") for path in (*DOCS.glob("*.md"), ROOT / "README.md")

@@ -336,7 +336,9 @@ def test_a_large_build_without_stories_is_refused_in_one_line(words, tmp_path, m
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_build_command_with_stories_in_small(tmp_path, monkeypatch):
+    """Protects the command that builds a rung, stories and all, from end to end."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s.txt").write_text("once upon a time " * 20)
     monkeypatch.setitem(MINIATURE, "miniature", replace(MINIATURE["miniature"], step=5))
@@ -410,7 +412,9 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(words, tmp_path, monkeypatc
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_miniature_build_learns(tmp_path):
+    """Protects the building of the ladder: a small build learns what its skills ask."""
     build(MINIATURE, pretrain.MINIATURE, seed=0, output_dir=tmp_path)
     card = read_card(tmp_path)["miniature"]
     tokenizer = build_tokenizer()
@@ -480,8 +484,10 @@ def test_shipped_demonstrations_are_those_of_the_table(name, tmp_path):
     assert sha256(rebuilt) == CARD[name]["demonstrations_sha256"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNGS)
 def test_shipped_model_scores_as_its_card_says(name):
+    """Protects the shipped models: each answers as its card says that it does."""
     folder, demonstrations = resolve(name)
     assert sha256(folder / "model.safetensors") == CARD[name]["weights_sha256"]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

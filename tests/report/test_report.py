@@ -157,7 +157,7 @@ def test_other_tasks_settings_or_models_are_other_studies() -> None:
     several = [
         plain,
         replace(plain, tasks=("u",)),
-        replace(plain, training={"max_steps": 3}),
+        replace(plain, training={"max_steps": "3"}),
         replace(plain, model_fingerprint="other"),
         replace(plain, split="train"),
         replace(plain, evaluation={**plain.evaluation, "repeats": 2}),

@@ -79,8 +79,9 @@ def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_sampled_development_documents_get_several_answers(capsys: Any, tmp_path: Path) -> None:
-    """One each settles no learning rate."""
+    """Protects the choice of a learning rate: sampled, one answer a document settles none."""
     confirmed(capsys, "--temperature", "1", "--repeats", "3", "--results", str(tmp_path))
     sizes = {
         (score.part, score.temperature): {len(values) for values in score.values}
@@ -94,9 +95,11 @@ def test_sampled_development_documents_get_several_answers(capsys: Any, tmp_path
 TAUGHT = ("--teacher", "ladder:mid", "--objectives", "opd", "fire(percentile=50)")
 
 
+@pytest.mark.slow
 def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
     capsys: Any, tmp_path: Path
 ) -> None:
+    """Protects finished runs: a teacher that is named later adds its arms and repeats nothing."""
     more = ("--logging_steps", "1", "--results", str(tmp_path))
     confirmed(capsys, *more)
     before = {path.name for path in tmp_path.rglob("*.json")}
@@ -280,15 +283,28 @@ def test_budgets(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds
 
 
+INDEX = pytest.mark.slow
+"""Protects from a bare "unknown task": lm-eval's own index, which is asked, takes twenty seconds to read."""
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Demonstrations of the ladder, fewer than it has: their prior is measured for every refusal."""
+    path = tmp_path_factory.mktemp("few") / "few.jsonl"
+    lines = resolve("strong")[1].read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(lines[:150]))
+    return path
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         (["--budget", "soon"], "expected a time"),
         (["--objectives", "nlll"], "did you mean nll"),
-        (["--tasks", "no_such_task"], "no_such_task"),
+        pytest.param(["--tasks", "no_such_task"], "no_such_task", marks=INDEX),
         (["--learning_rate", "1e-3"], "--learning_rates"),
         (["--results", "/proc/nowhere"], "/proc/nowhere"),
-        (["--tasks", "ladder_chian"], "task ladder_chian"),
+        pytest.param(["--tasks", "ladder_chian"], "task ladder_chian", marks=INDEX),
         (["--per_device_train_batch_size", "0"], "give a number above 0"),
         (["--num_train_epochs", "x"], "num_train_epochs"),
         (
@@ -308,9 +324,11 @@ def test_budgets(text: str, seconds: float) -> None:
         (["--teacher", "a=ladder:mid", "--route", "prompt"], "no teacher for prompt"),
     ],
 )
-def test_refusals_are_one_line(capsys: Any, tmp_path: Path, flags: list[str], says: str) -> None:
+def test_refusals_are_one_line(
+    capsys: Any, few: Path, tmp_path: Path, flags: list[str], says: str
+) -> None:
     capsys.readouterr()
-    code = main(["confirm", *QUICK, "--results", str(tmp_path), *flags])
+    code = main(["confirm", QUICK[0], str(few), *QUICK[1:], "--results", str(tmp_path), *flags])
     errors = [
         line for line in capsys.readouterr().err.splitlines() if line.startswith("advisor: error")
     ]

@@ -155,8 +155,12 @@ QUICK = [
 ]
 
 
+@pytest.mark.slow
 def test_a_real_study_goes_on_without_what_diverges(capsys: Any, tmp_path: Path) -> None:
-    """At 1e30 every arm overflows, at 1e-3 none: the verdict is of 1e-3. The trial fails, too."""
+    """Protects a study on a real model from a rate that diverges.
+
+    At 1e30 every arm overflows, at 1e-3 none: the verdict is of 1e-3. The trial fails, too.
+    """
     rates = ["--learning_rates", "1e30", "1e-3", "--max_grad_norm", "0", "--max_steps", "4"]
     words = [*QUICK, *rates]
     capsys.readouterr()

@@ -51,7 +51,9 @@ def test_a_settled_study_becomes_a_cell_with_its_gains() -> None:
     assert cell.gains["neg_p"] == pytest.approx(100 * difference.estimate)
 
 
+@pytest.mark.slow
 def test_studies_are_added_once_and_the_shipped_cells_stay() -> None:
+    """Protects the shipped calibration: all committed studies are read, and each is a cell once."""
     own = own_cells([CONFIRMED / "weak-greedy"])
     more = extended(shipped(), own.cells)
     assert len(more.cells) == len(shipped().cells) + 1

@@ -104,6 +104,14 @@ def test_a_rung_brings_its_own_demonstrations(capsys: Any) -> None:
     assert loaded_first.dataset["name"] == "weak.jsonl"
 
 
+def test_what_is_assumed_is_said_or_not(model_folder: Path, capsys: Any) -> None:
+    advisor.recommend(model_folder, ROWS, temperature=0.0)
+    said = capsys.readouterr()
+    assert not said.out and "measuring the prior: " in said.err and "- In float32" in said.err
+    advisor.recommend(model_folder, ROWS, quiet=True, dtype="bfloat16")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_an_answer_reads_well(model_folder: Path, data: Path) -> None:
     answer = advisor.recommend(model_folder, data, temperature=1.0)
     first, reason, gains, *warnings = str(answer).splitlines()
@@ -128,7 +136,8 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((ROWS,), {"temperature": -1.0}, "temperature -1: expected 0 to 10"),
     ((ROWS,), {"depth": "deeper"}, "depth 'deeper': expected quick or deep"),
     ((ROWS,), {"limit": 0}, "limit 0: expected 1 or more"),
-    ((ROWS,), {"limit": 3, "exact": True}, "not exact as well"),
+    ((ROWS,), {"limit": 3, "exact": True}, "limit and exact exclude each other"),
+    ((ROWS,), {"limit": "3"}, "limit '3': expected a number, 1 or more"),
     ((ROWS,), {"model_kind": "chat"}, "model_kind 'chat': expected base or instruct"),
     ((ROWS,), {"prompt_feild": "x"}, "no setting 'prompt_feild'.*did you mean prompt_field"),
     ((3,), {}, "DATASET is of type int"),
@@ -157,6 +166,8 @@ def test_refused_models_and_datasets(model_folder: Path, tmp_path: Path) -> None
     dataset = advisor.load_dataset(ROWS, loaded)
     with pytest.raises(InputError, match="loaded already: give split to load_dataset"):
         advisor.recommend(loaded, dataset, split="train")
+    with pytest.raises(InputError, match="loaded already: give dtype to load_model"):
+        advisor.recommend(loaded, dataset, dtype="float32")
     other = tiny_tokenizer()
     other.add_tokens(["z"])
     with pytest.raises(InputError, match="tokenised with another vocabulary"):

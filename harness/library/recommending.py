@@ -12,14 +12,23 @@ from advisor.advice.recommend import Recommendation
 from advisor.advice.recommend import recommend as decide
 from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
-from advisor.model.load import HOTTEST, decoding_temperature
+from advisor.model.load import decoding_temperature
 from advisor.model.loaded import LoadedModel
+from advisor.options import AdviceOptions, PriorOptions
 from advisor.prior import prior as priors
-from advisor.prior.deep import Deep
 from advisor.prior.prior import Prior
-from advisor.progress import Progress, untold
-from harness.deep_probe.measure_deep import STEPS, measure_deep
-from harness.library.pair import DatasetSource, ModelSource, dataset_of, kind_of, taken
+from harness.deep_probe.measure_deep import measure_deep
+from harness.library.keywords import made, reading_of
+from harness.library.taken import (
+    DatasetSource,
+    ModelSource,
+    as_it_was,
+    dataset_of,
+    kind_of,
+    loaded_of,
+    undisturbed,
+)
+from harness.library.told import Told
 
 Kind: TypeAlias = Literal["base", "instruct"] | None
 
@@ -33,7 +42,7 @@ def measure_prior(
     exact: bool = False,
     seed: int = 0,
     batch_tokens: int | None = None,
-    on_progress: Progress = untold,
+    quiet: bool = False,
     **reading: Any,
 ) -> Prior:
     r"""How much probability a model gives the target tokens of a dataset; forward passes only.
@@ -52,8 +61,9 @@ def measure_prior(
         exact: measure every example.
         seed: of the order of examples.
         batch_tokens: tokens, padding included, that the model reads at a time; 8,192, on a CPU 1,024.
-        on_progress: told after every batch how many examples of at most how many are done.
-        **reading: how the dataset is read, as of `load_dataset`: `prompt_field`, `split`, ...
+        quiet: say nothing on stderr of what is assumed and how far the work is.
+        **reading: how model and dataset are read, as of `load_model` and `load_dataset`: `dtype`,
+            `prompt_field`, `split`, ...
 
     Returns:
         Probabilities in [0, 1], log-probabilities and entropies in nats; `to_dict()` is plain data.
@@ -61,42 +71,40 @@ def measure_prior(
     Raises:
         InputError: a model or dataset that cannot be used, in one line that says how to mend it.
     """
-    with taken(model) as loaded:
-        return _measured(
-            loaded,
-            dataset_of(dataset, loaded, reading),
-            kind_of(model, model_kind),
-            limit=limit,
-            exact=exact,
-            seed=seed,
-            batch_tokens=batch_tokens,
-            on_progress=on_progress,
-        )
+    told = Told(quiet=quiet)
+    advice = made(AdviceOptions, {"model_kind": model_kind})
+    chosen = {"limit": limit, "exact": exact, "seed": seed, "batch_tokens": batch_tokens}
+    options = made(PriorOptions, chosen)
+    loading, columns = reading_of(reading)
+    with undisturbed(), as_it_was(model):
+        loaded = loaded_of(model, loading)
+        rows = opened(dataset, loaded, columns, told)
+        return measured(loaded, rows, kind_of(loaded, advice.model_kind), options, told)
 
 
-def _measured(
-    loaded: LoadedModel,
-    dataset: SFTDataset,
-    kind: str | None,
-    *,
-    limit: int | None,
-    exact: bool,
-    seed: int,
-    batch_tokens: int | None,
-    on_progress: Progress,
+def opened(
+    dataset: DatasetSource | None, loaded: LoadedModel, reading: dict[str, Any], told: Told
+) -> SFTDataset:
+    """The dataset, and what was assumed of it and the model said."""
+    rows = dataset_of(dataset, loaded, reading)
+    told.notes((*loaded.notes, *rows.info.notes))
+    return rows
+
+
+def measured(
+    loaded: LoadedModel, dataset: SFTDataset, kind: str | None, options: PriorOptions, told: Told
 ) -> Prior:
-    if limit is not None and (exact or limit < 1):
-        raise InputError(f"limit {limit}: expected 1 or more examples, and not exact as well")
-    return priors.measure_prior(
-        loaded,
-        dataset,
-        limit=limit,
-        exact=exact,
-        seed=seed,
-        batch_tokens=batch_tokens,
-        settled=lambda prior: is_settled(prior, kind),
-        on_progress=on_progress,
-    )
+    """The prior, measured until the recommendation is settled, and what was assumed of single rows said."""
+    with told.progress("measuring the prior") as on_progress:
+        found = priors.measure_prior(
+            loaded,
+            dataset,
+            settled=lambda prior: is_settled(prior, kind),
+            on_progress=on_progress,
+            **options.keywords(),
+        )
+    told.notes(dataset.row_notes)
+    return found
 
 
 def recommend(
@@ -106,13 +114,13 @@ def recommend(
     temperature: float | None = None,
     model_kind: Kind = None,
     depth: Literal["quick", "deep"] = "quick",
-    deep_steps: int = STEPS,
+    deep_steps: int = 60,
     calibration: Calibration | str | Path | None = None,
     limit: int | None = None,
     exact: bool = False,
     seed: int = 0,
     batch_tokens: int | None = None,
-    on_progress: Progress = untold,
+    quiet: bool = False,
     **reading: Any,
 ) -> Recommendation:
     """Which objective to fine-tune with, and whether to believe it: load, measure, decide.
@@ -138,8 +146,8 @@ def recommend(
         exact: measure every example.
         seed: of the order of examples, and of the deep probe.
         batch_tokens: tokens that the model reads at a time.
-        on_progress: told after every batch how many examples of at most how many are done.
-        **reading: how the dataset is read, as of `load_dataset`.
+        quiet: say nothing on stderr of what is assumed and how far the work is.
+        **reading: how model and dataset are read, as of `load_model` and `load_dataset`.
 
     Returns:
         `recommended`, `decided`, `reason`, `warnings`, the `ranking` of all objectives with their gains over
@@ -148,44 +156,59 @@ def recommend(
     Raises:
         InputError: a model, dataset or setting that cannot be used, in one line that says how to mend it.
     """
-    if temperature is not None and not 0 <= temperature <= HOTTEST:
-        raise InputError(f"temperature {temperature:g}: expected 0 to {HOTTEST:g}")
-    if depth not in ("quick", "deep"):
-        raise InputError(f"depth {depth!r}: expected quick or deep")
+    advice = made(
+        AdviceOptions,
+        {
+            "temperature": temperature,
+            "model_kind": model_kind,
+            "depth": depth,
+            "deep_steps": deep_steps,
+        },
+    )
     known = read(Path(calibration)) if isinstance(calibration, str | Path) else calibration
     if isinstance(model, Prior):
-        if dataset is not None or depth == "deep":
-            raise InputError("a prior was measured on a dataset already: give it by itself")
-        if temperature is None:
-            raise InputError("temperature is missing: a prior does not know how the model decodes")
-        return decide(
-            model, temperature=temperature, kind=kind_of("", model_kind), calibration=known
-        )
-    kind = kind_of(model, model_kind)
-    with taken(model) as loaded:
-        if temperature is None:
-            temperature, _ = decoding_temperature(loaded.model)
-        rows = dataset_of(dataset, loaded, reading)
-        prior = _measured(
-            loaded, rows, kind, limit=limit, exact=exact, seed=seed, batch_tokens=batch_tokens,
-            on_progress=on_progress,
-        )  # fmt: skip
+        return _decided(model, dataset, advice, known)
+    told = Told(quiet=quiet)
+    chosen = {"limit": limit, "exact": exact, "seed": seed, "batch_tokens": batch_tokens}
+    options = made(PriorOptions, chosen)
+    loading, columns = reading_of(reading)
+    with undisturbed(), as_it_was(model):
+        loaded = loaded_of(model, loading)
+        kind = kind_of(loaded, advice.model_kind)
+        rows = opened(dataset, loaded, columns, told)
+        heat = use_of(loaded, advice.temperature, told)
+        prior = measured(loaded, rows, kind, options, told)
+        told.notes(rows.losses())
         deep = None
-        if depth == "deep":
-            deep = _deep(loaded, rows, seed=seed, limit=limit, steps=deep_steps)
-    return decide(prior, deep, temperature=temperature, kind=kind, calibration=known)
+        if advice.depth == "deep":
+            deep = measure_deep(
+                loaded,
+                rows,
+                lambda part: rows.read([rows.raw(row) for row in part]),
+                temperature=ANSWERED_AT,
+                seed=options.seed,
+                limit=options.limit,
+                steps=advice.deep_steps,
+                stages=told.stages,
+            )
+    return decide(prior, deep, temperature=heat, kind=kind, calibration=known)
 
 
-def _deep(
-    loaded: LoadedModel, dataset: SFTDataset, *, seed: int, limit: int | None, steps: int
-) -> Deep:
-    """What the deep probe finds, on rows read as the dataset is."""
-    return measure_deep(
-        loaded,
-        dataset,
-        lambda rows: dataset.read([dataset.raw(row) for row in rows]),
-        temperature=ANSWERED_AT,
-        seed=seed,
-        limit=limit,
-        steps=steps,
-    )
+def use_of(loaded: LoadedModel, temperature: float | None, told: Told) -> float:
+    """The temperature at which the model will be decoded: as given, or its own, which is then said."""
+    if temperature is not None:
+        return temperature
+    own, origin = decoding_temperature(loaded.model)
+    told.notes((f"Decoding at temperature {own:g}: {origin}.",))
+    return own
+
+
+def _decided(
+    prior: Prior, dataset: object, advice: AdviceOptions, known: Calibration | None
+) -> Recommendation:
+    """From a prior alone."""
+    if dataset is not None or advice.depth == "deep":
+        raise InputError("a prior was measured on a dataset already: give it by itself")
+    if advice.temperature is None:
+        raise InputError("temperature is missing: a prior does not know how the model decodes")
+    return decide(prior, temperature=advice.temperature, kind=advice.model_kind, calibration=known)

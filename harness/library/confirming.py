@@ -1,0 +1,152 @@
+"""`advisor.confirm`: short fine-tunes of every arm, scored, and the verdict; all of the command's work."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from advisor.advice.recommend import Recommendation
+from advisor.advice.recommend import recommend as decide
+from advisor.data.dataset import SFTDataset
+from advisor.model.gguf import refuse as refuse_gguf
+from advisor.model.loaded import LoadedModel
+from advisor.options import DataOptions, ModelOptions, PriorOptions
+from harness.cli.display import err
+from harness.cli.live import reporting
+from harness.cli.verdict_table import show_plan
+from harness.evaluate.scoring_options import ScoringOptions
+from harness.ladder.named_pair import Pair
+from harness.library.keywords import made, split
+from harness.library.recommending import measured, opened, use_of
+from harness.library.taken import (
+    DatasetSource,
+    ModelSource,
+    as_it_is,
+    as_it_was,
+    kind_of,
+    named,
+    undisturbed,
+)
+from harness.library.told import Told
+from harness.records.runs import Results
+from harness.runtime.quiet import quiet as silently
+from harness.study.methods import labels_of
+from harness.study.plan_study import Request, plan_study
+from harness.study.run_study import Confirmed, run_study
+from harness.study.study_options import StudyOptions, refuse_ours
+from harness.study.verdict import Verdict
+from harness.train.run_training import ignore_renames
+
+
+def confirm(
+    model: ModelSource,
+    dataset: DatasetSource | None = None,
+    *,
+    objectives: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    temperature: float | None = None,
+    seeds: int = 3,
+    budget: str | None = None,
+    results: str | Path = "results",
+    quiet: bool = False,
+    **settings: Any,
+) -> Verdict:
+    """Fine-tune with every objective, score the answers, and say which to use and whether it is worth it.
+
+        verdict = confirm(model, frame, objectives=["nll", "cadft"], budget="30m")
+        print(verdict)
+
+    The same work with the same defaults as `advisor confirm`. Every run is a record in `results`: called
+    again, it goes on where it stopped, and a finished study runs nothing. The model itself is not trained:
+    every run loads its own, one in memory from a temporary folder, as it would be loaded from any folder, so
+    that there has to be room for both.
+
+    Args:
+        model: as of `train`; one in memory is left as it was.
+        dataset: as of `train`.
+        objectives: labels of the arms; by default nll, neg_p, threshold, cadft, the recommended one, and dpo
+            where there are pairs.
+        tasks: lm-eval tasks or YAML files that decide; by default rows of the dataset that are kept back.
+        temperature: how the model will be decoded, 0 for greedy; by default its generation config says it.
+        seeds: of each arm.
+        budget: start no more runs after this long, for example "30m"; the grid of rates is always finished.
+        results: folder of the records.
+        quiet: say nothing on stderr of the plan and of the runs.
+        **settings: what else `advisor confirm` takes: `learning_rates`, `full`, `executor`, `teacher`,
+            `limit`, `repeats`, `metric`, `margin`, ...; how model and dataset are read, as of `load_model`
+            and `load_dataset`; and for every arm fields of TRL's SFTConfig and its ModelConfig's adapter.
+
+    Returns:
+        The verdict: `headline`, `winner`, `fine_tune`, and `rows`, every comparison in points with a 95 %
+        interval and p, adjusted for their number.
+
+    Raises:
+        InputError: a model, dataset, arm or setting that cannot be used, in one line that says how to mend
+            it; NLL failed at every learning rate.
+    """
+    parts, training = split(settings, StudyOptions, ScoringOptions, DataOptions, ModelOptions)
+    ours = {"objectives": objectives, "seeds": seeds, "budget": budget, "results": str(results)}
+    study = made(StudyOptions, {**ours, **parts[0]})
+    scoring = made(ScoringOptions, {"tasks": tasks, "temperature": temperature, **parts[1]})
+    refuse_ours(training)
+    labels_of(study.objectives or ())
+    _ = study.seconds  # a text that is no time is refused now
+    pair, told = named(model, dataset), Told(quiet=quiet)
+    refuse_gguf(pair.model, "confirm")
+    Results(study.results).prepare()
+    with undisturbed(), as_it_was(model), tempfile.TemporaryDirectory() as folder:
+        ignore_renames()
+        loaded = as_it_is(model, parts[3])
+        rows = opened(dataset, loaded, parts[2], told)
+        options = ModelOptions(**parts[3])
+        if not isinstance(model, str | Path):
+            pair, options = _saved(loaded, pair, folder)
+        advice = _advice(loaded, rows, scoring, told)
+        told.tokenise(rows, range(len(rows)))
+        request = Request(
+            pair=pair,
+            model=options,
+            data=rows.options,
+            study=study,
+            scoring=scoring,
+            training=training,
+        )
+        return _confirmed(request, loaded, rows, advice, told).verdict
+
+
+def _saved(loaded: LoadedModel, pair: Pair, folder: str) -> tuple[Pair, ModelOptions]:
+    """Where a model in memory lies now, and how every run loads it: on its device, as any folder else."""
+    with silently():
+        loaded.model.save_pretrained(folder)
+        loaded.tokenizer.save_pretrained(folder)
+    device = "auto" if loaded.device == "cpu" else loaded.device
+    return replace(pair, model=folder), ModelOptions(device=device)
+
+
+def _advice(
+    loaded: LoadedModel, rows: SFTDataset, scoring: ScoringOptions, told: Told
+) -> Recommendation:
+    """What is recommended, so that it is among the arms."""
+    heat = use_of(loaded, scoring.temperature, told)
+    prior = measured(loaded, rows, None, PriorOptions(), told)
+    return decide(prior, temperature=heat, kind=kind_of(loaded, None))
+
+
+def _confirmed(
+    request: Request, loaded: LoadedModel, rows: SFTDataset, advice: Recommendation, told: Told
+) -> Confirmed:
+    study, problem = plan_study(request, loaded, rows, advice)
+    if told.quiet:
+        return run_study(study, problem, request.study, margin=request.scoring.margin)
+    err.print("scoring the untouched model, timing a few steps ...")
+    return run_study(
+        study,
+        problem,
+        request.study,
+        margin=request.scoring.margin,
+        on_plan=lambda plan, _: show_plan(study, plan),
+        watching=lambda study, finished: reporting(study, finished, err),
+    )

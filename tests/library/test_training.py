@@ -1,0 +1,165 @@
+"""`advisor.train`: the weights that the command ends with, from whatever is at hand."""
+
+import json
+import random
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+import advisor
+from advisor.errors import InputError
+from harness.cli.main import main
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny import tiny_tokenizer
+
+ROWS = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6])} for i in range(40)]
+QUICK: dict[str, Any] = {
+    "max_steps": 3, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "logging_steps": 1,
+    "report_to": "none",
+}  # fmt: skip
+
+
+def flags() -> list[str]:
+    return [word for name, value in QUICK.items() for word in (f"--{name}", str(value))]
+
+
+def saved(folder: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = load_file(folder / "model.safetensors")
+    return weights
+
+
+def test_the_weights_are_the_commands(model_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    words = ["train", str(model_folder), str(data), "--output_dir", str(tmp_path / "command")]
+    assert main([*words, "--objective", "cadft", *flags()]) == 0
+    expected = saved(tmp_path / "command")
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    sources: list[tuple[Any, Any]] = [
+        (model_folder, data),
+        ((model, tiny_tokenizer()), pd.DataFrame(ROWS)),
+    ]
+    for number, (own, rows) in enumerate(sources):
+        out = tmp_path / str(number)
+        trained = advisor.train(own, rows, objective="cadft", output_dir=out, quiet=True, **QUICK)
+        assert all(torch.equal(found, expected[name]) for name, found in saved(out).items())
+        assert trained.output_dir == str(out) and trained.objective.name == "cadft"
+        assert [entry["step"] for entry in trained.log if "nll" in entry] == [1, 2, 3]
+        assert str(trained).startswith("Trained with cadft(1); the model is in ")
+        assert not trained.model.training
+    assert trained.model is model  # what is in memory is trained in place
+    again = advisor.load_model(tmp_path / "0")
+    assert advisor.measure_prior(again, ROWS, quiet=True).mean_p == pytest.approx(
+        advisor.measure_prior((model, trained.tokenizer), ROWS, quiet=True).mean_p, rel=1e-6
+    )
+
+
+def test_rows_to_evaluate_on_are_read_as_those_to_train_on(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    frame = pd.DataFrame(ROWS).rename(columns={"prompt": "x", "completion": "y"})
+    trained = advisor.train(
+        model_folder, frame[:30], output_dir=tmp_path, eval_dataset=frame[30:], quiet=True,
+        prompt_field="x", completion_field="y", eval_strategy="steps", eval_steps=3, **QUICK,
+    )  # fmt: skip
+    assert [entry["step"] for entry in trained.log if "eval_nll" in entry] == [3]
+
+
+def test_it_is_quiet_and_leaves_the_process_as_it_was(
+    model_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    datasets.enable_progress_bars()
+    verbosity, filters = datasets.logging.get_verbosity(), list(warnings.filters)
+    torch.manual_seed(7)
+    random.seed(7)
+    expected = (torch.rand(1), random.random())
+    torch.manual_seed(7)
+    random.seed(7)
+    advisor.train(model_folder, ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    assert (torch.rand(1), random.random()) == expected
+    assert not datasets.are_progress_bars_disabled()
+    assert datasets.logging.get_verbosity() == verbosity and list(warnings.filters) == filters
+    said = capsys.readouterr()
+    assert not said.out and "it/s" not in said.err and "Trained with" not in said.err
+
+
+def test_it_says_what_the_command_says(model_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    advisor.train(model_folder, ROWS, output_dir=tmp_path, **QUICK)
+    said = capsys.readouterr()
+    assert "'nll'" in said.out
+    assert f"Trained with nll; the model is in {tmp_path}." in " ".join(said.err.split())
+
+
+def test_what_was_trained_since_is_another_model(model_folder: Path, tmp_path: Path) -> None:
+    loaded = advisor.load_model(model_folder)
+    settings = {**QUICK, "save_strategy": "steps", "save_steps": 2}
+    advisor.train(loaded, ROWS, output_dir=tmp_path, quiet=True, **settings)
+    with pytest.raises(InputError, match="MODEL"):
+        advisor.train(
+            loaded, ROWS, output_dir=tmp_path, quiet=True, resume_from_checkpoint=True, **settings
+        )
+    shutil.rmtree(tmp_path / "checkpoint-3")
+    again = advisor.train(
+        advisor.load_model(model_folder), ROWS, output_dir=tmp_path, quiet=True,
+        resume_from_checkpoint=True, **{**settings, "learning_rate": "1e-3"},
+    )  # fmt: skip
+    assert [entry["step"] for entry in again.log if "nll" in entry] == [1, 2, 3]
+    finished = zip(again.model.parameters(), loaded.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in finished)
+
+
+def test_float16_is_not_trained_into_ruins(model_folder: Path, tmp_path: Path) -> None:
+    def half() -> Any:
+        return AutoModelForCausalLM.from_pretrained(model_folder).half(), tiny_tokenizer()
+
+    with pytest.raises(InputError, match=r"is in float16.*model.float\(\)"):
+        advisor.train(half(), ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    trained = advisor.train(
+        half(), ROWS, output_dir=tmp_path, quiet=True, use_peft=True, lora_r=4, **QUICK
+    )
+    adapter = {n: p for n, p in trained.model.named_parameters() if "lora" in n}
+    assert adapter and all(p.dtype == torch.float32 for p in adapter.values())
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"objective": "cadtf"}, "did you mean cadft"),
+    ({"learning_rat": 1.0}, "did you mean --learning_rate"),
+    ({"eval_split": "test"}, "give eval_dataset"),
+    ({"eval_strategy": "epoch"}, "on what.*eval_dataset"),
+    ({"resample_share": 2.0}, "resample_share 2: expected 0 to 1"),
+    ({"prompt_field": "p"}, "no column 'p'"),
+]
+
+
+@pytest.mark.parametrize(("settings", "reason"), REFUSED)
+def test_refused_trainings(
+    model_folder: Path, tmp_path: Path, settings: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InputError, match=reason) as caught:
+        advisor.train(model_folder, ROWS, output_dir=tmp_path / "out", quiet=True, **settings)
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+def test_the_models_own_folder_is_not_written_over(model_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    for own in (str(model_folder), (model, tiny_tokenizer())):
+        with pytest.raises(InputError, match="is the folder of model"):
+            advisor.train(own, ROWS, output_dir=model_folder, quiet=True)
+
+
+def test_the_example_runs(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
+    code = (ROOT / "docs" / "library_example.py").read_text(encoding="utf-8")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "library_example.py", "exec"), {})
+    said = capsys.readouterr().out
+    assert said.startswith("nll, decided (model-weak, decoded greedily)") and "out {" in said
+    assert advisor.load_model(tmp_path / "out").kind
