@@ -20,7 +20,7 @@ ROOMS = {
 SOURCES = [path.relative_to(TESTS).as_posix() for path in sorted(TESTS.rglob("*.py"))]
 TESTED = [name for name in SOURCES if Path(name).name.startswith("test_") and "/" in name]
 NOT_OURS = {"_attn_implementation", "_forward_hooks", "_forward_pre_hooks", "_repr_pretty_"}
-"""Of transformers and torch, which have no public name for these, and only read; and what IPython calls."""
+"""Names that transformers, torch and IPython gave, without a public one beside them."""
 
 
 @cache
@@ -68,10 +68,30 @@ def test_a_test_that_is_named_after_a_file_stands_in_its_folder(name: str) -> No
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_no_test_imports_another_test(name: str) -> None:
-    found = [module for module in imported(parsed(name)) if module.startswith("tests.")]
-    assert all(module.startswith("tests.helpers.") for module in found)
+    for module in imported(parsed(name)):
+        first, *rest = module.split(".")
+        assert first != "tests" or rest[0] == "helpers"
+        assert not any(part.startswith("test_") for part in (first, *rest))
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_nothing_private_is_patched_or_called(name: str) -> None:
     assert not list(reached(parsed(name)))
+
+
+def slow(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names and docstrings of tests that `make test` leaves out, the file's where it is all of them."""
+    marked: list[ast.stmt] = [node for node in tree.body if isinstance(node, ast.Assign)]
+    if any(ast.unparse(node) == "pytestmark = pytest.mark.slow" for node in marked):
+        yield "the file", ast.get_docstring(tree) or ""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and "pytest.mark.slow" in map(
+            ast.unparse, node.decorator_list
+        ):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+def test_a_slow_test_says_what_it_protects() -> None:
+    found = {(name, *told) for name in SOURCES for told in slow(parsed(name))}
+    assert found
+    assert not [(file, name) for file, name, text in found if "Protects " not in text]

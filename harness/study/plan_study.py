@@ -25,6 +25,7 @@ from harness.generate.own_answers import answers_of
 from harness.ladder import LADDER, RUNGS
 from harness.ladder.named_pair import Pair
 from harness.records.runs import Results
+from harness.records.training_texts import texts_of
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available
 from harness.study.study import Study
@@ -144,7 +145,7 @@ def _study(
             name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
         ),
         temperature=of_use,
-        training=training,
+        training=texts_of(training),
         evaluation=_evaluation(request, dataset, problem, of_use),
         full=options.full,
     )

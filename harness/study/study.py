@@ -25,7 +25,6 @@ from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of, needs_teacher
 from harness.records.metrics import SHARE
 from harness.records.runs import Run, RunSpec, Score
-from harness.records.training_texts import texts_of
 from harness.statistics.paired import paired_difference, survivors
 from harness.study.contrasts import Sheet
 
@@ -56,7 +55,7 @@ class Study:
     temperature: float
     """Of use; decides."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of TRL's SFTConfig beyond the learning rate and the seed: typed, or as records have them."""
+    """Settings of TRL's SFTConfig beyond the learning rate and the seed, as records have them."""
     evaluation: Mapping[str, Any] = field(default_factory=dict)
     """Temperatures, repeats, limits."""
     split: str | None = None
@@ -96,7 +95,7 @@ class Study:
             split=self.split,
             arm=replace(arm, decoding=None),
             seed=seed,
-            training={} if arm.objective == BASE else texts_of(self.training),
+            training={} if arm.objective == BASE else self.training,
             tasks=self.tasks,
             evaluation=dict(self.evaluation),
             reading=self.reading,

@@ -312,7 +312,9 @@ def test_what_is_learnable_is_recovered(
     assert noise.recovery is not None and noise.recovery < 0.5
 
 
+@pytest.mark.slow
 def test_on_the_ladder_with_a_short_run(capsys: Any) -> None:
+    """Protects the command with the deep probe, from its flags to its answer."""
     words = ["ladder:weak", "--depth", "deep", "--limit", "100", "--deep_steps", "20"]
     assert main(["recommend", *words, "--temperature", "1", "--json"]) == 0
     captured = capsys.readouterr()

@@ -110,3 +110,8 @@ def test_every_command_is_in_the_readme() -> None:
     text = build_parser().format_help()
     for command in re.findall(r"^    (\w+) ", text, flags=re.M):
         assert f"advisor {command}" in README
+
+
+def test_the_readme_quotes_the_example_that_is_run() -> None:
+    example = (DOCS / "library_example.py").read_text(encoding="utf-8").split('"""\n', 1)[1].strip()
+    assert f"```python\n{example}\n```" in README

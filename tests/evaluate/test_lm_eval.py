@@ -112,9 +112,11 @@ def test_ladder_references_are_the_right_answers(skill: str, solve: Callable[[st
         assert row["answer"] == solve(row["prompt"].removesuffix("|")), row
 
 
+@pytest.mark.slow
 def test_every_ladder_task_marks_the_demonstrated_completion_right_and_another_wrong(
     monkeypatch: pytest.MonkeyPatch, strong: LoadedModel
 ) -> None:
+    """Protects every score on the ladder: no task takes a right answer for a wrong one, or the reverse."""
     rows = {row["prompt"]: row for skill in LADDER for row in problem_sets(skill)["test"].to_list()}
     prompts_given(monkeypatch, lambda prompt: f"{rows[prompt]['completion']}")
     scores = evaluate(strong.model, strong.tokenizer, ["ladder"], temperature=0.0)
@@ -192,7 +194,10 @@ def test_multiple_choice_is_the_likeliest_choice_per_character(
     assert score.values == tuple(right)
 
 
+@pytest.mark.slow
 def test_every_repeat_is_scored_with_its_own_seed(strong: LoadedModel) -> None:
+    """Protects intervals of sampled scores: repeats of an answer are not the same answer again."""
+
     def sampled(repeats: int, seed: int) -> Any:
         (score,) = evaluate(
             strong.model, strong.tokenizer, ["ladder_chain"], temperature=1.0, repeats=repeats, seed=seed,

@@ -78,9 +78,11 @@ def test_hint_is_given_only_where_the_model_failed(whole: Rewritten) -> None:
     assert whole.own_share == pytest.approx(sum(shares) / len(shares))
 
 
+@pytest.mark.slow
 def test_killed_rewriting_goes_on_where_it_stopped(
     loaded: LoadedModel, whole: Rewritten, tmp_path: Path
 ) -> None:
+    """Protects long rewritings: a killed one repeats nothing and writes what a whole one writes."""
     path = tmp_path / "new.jsonl"
     command = [sys.executable, "-c", RESUME, str(path)]
     child = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)

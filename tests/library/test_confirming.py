@@ -61,9 +61,11 @@ def test_the_study_is_the_commands(
     assert facts(again) == facts(verdict)
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_confirmed_and_left_as_it_was(
     finished: tuple[Path, Any], tmp_path: Path, monkeypatch: Any
 ) -> None:
+    """Protects a user's model: in memory it gets the verdict of its folder, and is not trained by it."""
     folder, _ = resolve("strong")
     model = AutoModelForCausalLM.from_pretrained(folder).train()
     tokenizer = AutoTokenizer.from_pretrained(folder)

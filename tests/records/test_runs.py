@@ -288,7 +288,9 @@ pathlib.Path.open = opened
     assert Results(tmp_path).runs() == [] and Results(tmp_path).find(SPEC) is None
 
 
+@pytest.mark.slow
 def test_two_processes_write_the_same_runs(tmp_path: Path) -> None:
+    """Protects records: two processes on one folder never leave, or read, half of one."""
     processes = [writer(tmp_path, 100) for _ in range(2)]
     while any(process.poll() is None for process in processes):
         Results(tmp_path).runs()  # never sees half a record

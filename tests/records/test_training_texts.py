@@ -53,7 +53,7 @@ def test_spellings_of_one_value_are_one_and_other_values_are_not() -> None:
 def test_a_finished_study_whose_records_have_the_users_words_runs_nothing(
     recorded: dict[str, Any], tmp_path: Path
 ) -> None:
-    before, now = study_of(training=recorded), study_of(training=TYPED)
+    before, now = study_of(training=recorded), study_of(training=texts_of(TYPED))
     runs = play(before, lambda arm, _: flat(0.8 if arm == "neg_p" else 0.5))
     kept = [replace(run, spec=_with(run.spec, recorded)) for run in runs]
     for run in kept:

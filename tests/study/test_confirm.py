@@ -170,7 +170,9 @@ def test_a_users_own_data_become_a_task(
     assert {"nll", "mean_p"} <= set(run.held_out)
 
 
+@pytest.mark.slow
 def test_a_group_of_tasks_is_scored_by_its_members(capsys: Any, tmp_path: Path) -> None:
+    """Protects groups and task files of the user's own: a study pairs documents, task by task."""
     task = tmp_path / "mine.yaml"
     task.write_text("task: mine\ninclude: _ladder\ndataset_kwargs:\n  skill: rev\n")
     shared = ROOT / "harness" / "ladder" / "tasks" / "_ladder"

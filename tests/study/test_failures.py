@@ -178,10 +178,11 @@ def test_a_real_study_goes_on_without_what_diverges(capsys: Any, tmp_path: Path)
     assert {record["error"].partition(":")[0] for record in records} == {"TrainingDiverged"}
 
 
+@pytest.mark.slow
 def test_a_score_that_is_no_number_leaves_its_run_out(
     capsys: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As a task of the user's own may give."""
+    """Protects a study from a score that is no number, as a task of the user's own may give."""
     from harness.evaluate import score_choice
 
     value = score_choice.document_value

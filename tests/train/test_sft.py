@@ -219,9 +219,11 @@ def test_a_split_is_evaluated_on_after_every_epoch_unless_told_otherwise(
         assert [entry["step"] for entry in history if "eval_loss" in entry] == expected
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_never_stopped(
     model_folder: Path, data: Path, tmp_path: Path
 ) -> None:
+    """Protects long trainings: a killed one ends where one never stopped does, to the last bit."""
     flags = [
         "--objective",
         "cadft",
