@@ -271,8 +271,13 @@ def _own_forward(model: PreTrainedModel) -> Callable[..., Any]:
 
 def _call_without_step(objective: Objective) -> HeadCall:
     """What to compute for an objective alone; InputError where it needs more than the micro-batch."""
+    if objective.scheduled:
+        raise InputError(
+            f"objective {objective.label} changes while it trains: give the one in force, "
+            "objective.at(step / steps), with step from 0"
+        )
     more = sorted(set(objective.needs) - set(objective.head_statistics))
-    if more or objective.quantiles:
+    if more or objective.by_quantile:
         needed = ", ".join(more) or "a quantile of the training set"
         raise InputError(
             f"objective {objective.label} needs more than one micro-batch ({needed}): take head = "

@@ -56,7 +56,9 @@ class ObjectiveHead:
     ) -> None:
         self.model, self.objective, self.reference = model, objective, reference
 
-    def losses(self, micro_batches: Sequence[Batch]) -> Iterator[Tensor]:
+    def losses(
+        self, micro_batches: Sequence[Batch], *, done: float | None = None
+    ) -> Iterator[Tensor]:
         r"""The loss of every micro-batch of one optimiser step, to be backpropagated one by one.
 
             for loss in head.losses(micro_batches):
@@ -71,16 +73,19 @@ class ObjectiveHead:
 
         Args:
             micro_batches: all of one step, each `input_ids`, `labels` and what else the model takes.
+            done: steps that lie behind over those of the whole training, for an objective that changes
+                while it trains, such as `nll>neg_p`; 0 at the first step.
 
         Returns:
             Scalars, float32, nats a target token; 0 where the step has no target.
 
         Raises:
-            InputError: no list of micro-batches, a column is missing, a model whose parameters are all
-                frozen, or several processes (use `harness.train.objective_trainer.ObjectiveLoss` there).
+            InputError: no list of micro-batches, a column is missing, no `done` where the objective
+                changes with it, a model whose parameters are all frozen, or several processes (use
+                `harness.train.objective_trainer.ObjectiveLoss` there).
         """
         self._check(micro_batches)
-        calls = self._calls(micro_batches)
+        calls = self._calls(micro_batches, self._in_force(done))
         targets = sum(map(_count, micro_batches))
         return self._losses(micro_batches, calls, max(targets, 1))
 
@@ -116,17 +121,28 @@ class ObjectiveHead:
                 "harness.train.objective_trainer.ObjectiveLoss mixed into a Hugging Face trainer"
             )
 
-    def _calls(self, micro_batches: Sequence[Batch]) -> list[HeadCall]:
+    def _in_force(self, done: float | None) -> Objective:
+        """What is minimised in a step."""
+        if done is None and self.objective.scheduled:
+            raise InputError(
+                f"objective {self.objective.label} changes while it trains: "
+                "head.losses(micro_batches, done=step / steps), with step from 0"
+            )
+        if done is not None and not 0 <= done <= 1:
+            raise InputError(f"done = {done:g}: a share of the training, from 0 to 1")
+        return self.objective.at(done or 0.0)
+
+    def _calls(self, micro_batches: Sequence[Batch], objective: Objective) -> list[HeadCall]:
         """What to compute for every micro-batch."""
-        references = [self._reference_logp(batch) for batch in micro_batches]
-        if "step" not in self.objective.needs or not micro_batches:
+        references = [self._reference_logp(batch, objective) for batch in micro_batches]
+        if "step" not in objective.needs or not micro_batches:
             tables: Sequence[Tensor | None] = [None] * len(micro_batches)
         else:
-            tables = self._step_weights(micro_batches, references)
+            tables = self._step_weights(micro_batches, references, objective)
         return [
             head_call(
-                self.objective,
-                _padded(batch, self.objective) if "anchor" in self.objective.needs else batch,
+                objective,
+                _padded(batch, objective) if "anchor" in objective.needs else batch,
                 weights=weights,
                 reference_logp=reference_logp,
                 reference=self.reference,
@@ -137,28 +153,31 @@ class ObjectiveHead:
         ]
 
     def _step_weights(
-        self, micro_batches: Sequence[Batch], references: Sequence[Tensor | None]
+        self,
+        micro_batches: Sequence[Batch],
+        references: Sequence[Tensor | None],
+        objective: Objective,
     ) -> list[Tensor]:
         """[batch, sequence] weights of every micro-batch, from the statistics of all of them."""
         with evaluating(self.model):
             seen = [
-                first_pass(self.model, self.objective, _inputs(batch), reference_logp)
+                first_pass(self.model, objective, _inputs(batch), reference_logp)
                 for batch, reference_logp in zip(micro_batches, references, strict=True)
             ]
         columns, _ = joined(seen)
         stats = TokenStats(**columns, top1=columns["logp"] > 0)
-        return weight_tables(self.objective.weight(stats), seen)
+        return weight_tables(objective.weight(stats), seen)
 
-    def _reference_logp(self, batch: Batch) -> Tensor | None:
+    def _reference_logp(self, batch: Batch, objective: Objective) -> Tensor | None:
         """[batch, sequence] log p before training, where the objective reads it."""
-        if "reference_logp" not in self.objective.needs:
+        if "reference_logp" not in objective.needs:
             return None
         if "reference_logp" in batch:
             given: Tensor = batch["reference_logp"]
             return given
         if self.reference is None:
             raise InputError(
-                f"objective {self.objective.label}: a micro-batch has no reference_logp: before training, "
+                f"objective {objective.label}: a micro-batch has no reference_logp: before training, "
                 "batch['reference_logp'] = head.log_p(batch) for all of them"
             )
         return _log_p(self.reference, batch)
@@ -212,7 +231,7 @@ def add_objective_head(
         ValueError: a model whose logits are not those of a plain linear head.
     """
     chosen = get_objective(objective) if isinstance(objective, str) else objective
-    if chosen.quantiles and training_set is None:
+    if chosen.by_quantile and training_set is None:
         raise InputError(
             f"objective {chosen.label} is a quantile of p over the training set: give "
             "training_set, micro-batches of all of it"
@@ -221,7 +240,7 @@ def add_objective_head(
     extend_forward(model)
     if before is not None:
         extend_forward(before)
-    if chosen.quantiles and training_set is not None:
+    if chosen.by_quantile and training_set is not None:
         tables = ((_log_p(model, batch), batch) for batch in training_set)
         seen = [table[_places(batch)] for table, batch in tables]
         chosen = at_quantiles(chosen, torch.cat(seen).cpu().numpy())

@@ -25,6 +25,8 @@ class TrainerSettings:
     """Text to paste (Python, YAML or flags); empty where unsupported."""
     notes: tuple[str, ...]
     """What else to know, one sentence each."""
+    code: str = ""
+    """A program in which it does it all the same; empty where there is none."""
 
 
 LOSS_SCALE = "The loss it reports is smaller than NLL and must not be compared with it."
@@ -141,6 +143,30 @@ _NO_SETTING = {
 }
 
 
+IN_TRL = """\
+from datasets import load_dataset
+from transformers import AutoModelForCausalLM
+from trl import SFTConfig, SFTTrainer
+
+from advisor import get_objective
+from harness.train.objective_trainer import ObjectiveLoss
+
+
+class Trainer(ObjectiveLoss, SFTTrainer):
+    pass
+
+
+trainer = Trainer(
+    objective=get_objective("{label}"),
+    model=AutoModelForCausalLM.from_pretrained("MODEL"),
+    args=SFTConfig(output_dir="DIR"),
+    train_dataset=load_dataset("json", data_files="DATASET", split="train"),
+)
+trainer.train()
+"""
+"""A training with an objective that TRL has no setting for."""
+
+
 def export(
     objective: str, parameters: Mapping[str, float] | None = None
 ) -> tuple[TrainerSettings, ...]:
@@ -196,7 +222,14 @@ def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
             f"It takes code: {code}.",
             f"The nearest it has is -p (DFT), which is another objective: {nearest}.",
         ),
+        code=_in_trl(objective) if trainer == "TRL" else "",
     )
+
+
+def _in_trl(objective: Objective) -> str:
+    """The program for an objective that changes while it trains, unless it needs what is measured before."""
+    measured = objective.by_quantile or {"reference_logp", "anchor"} & set(objective.needs)
+    return IN_TRL.format(label=objective.label) if objective.scheduled and not measured else ""
 
 
 _RARE = {

@@ -16,130 +16,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
 from advisor.names import did_you_mean
 from advisor.objectives import weights
+from advisor.objectives.objective import Objective as Objective
+from advisor.objectives.objective import Parameter
+from advisor.objectives.schedules import AT, AUTO, RATE, THEN, Annealed, Stage, staged
 from advisor.objectives.weights import TokenStats as TokenStats
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parameter:
-    """A number that an objective takes, with the range in which it means something."""
-
-    default: float
-    """The value used when none is given: the paper's, where it names one."""
-    low: float = -math.inf
-    """Smallest value accepted."""
-    high: float = math.inf
-    """Largest value accepted."""
-    exclusive_low: bool = False
-    """Whether `low` itself is refused."""
-
-    def check(self, objective: str, name: str, value: float) -> float:
-        """Return `value`, or raise InputError where it lies outside the range."""
-        too_low = value <= self.low if self.exclusive_low else value < self.low
-        if not math.isfinite(value) or too_low or value > self.high:
-            allowed = f"{'(' if self.exclusive_low else '['}{self.low:g}, {self.high:g}"
-            allowed += "]" if math.isfinite(self.high) else ")"
-            raise InputError(f"objective {objective}: {name} = {value:g} lies outside {allowed}")
-        return value
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """One row of the table: a weight function with its provenance and its parameters bound."""
-
-    name: str
-    """How it is called everywhere."""
-    weight_function: Callable[..., Tensor]
-    """`(stats, **parameters) -> weights`, [tokens] float32, non-negative."""
-    formula: str
-    """The loss f(p) of one token."""
-    weight_formula: str
-    """The weight w(p) = -f'(p) p."""
-    leaning: str
-    """"prior-leaning", "prior-averse" or "neutral": whether W(p) = w (1 - p) has more or less of its mass
-    above p = 1/2 than NLL's has (Def. 3.3, which leaves the threshold open)."""
-    source: str
-    """Paper and equation."""
-    status: str = "published"
-    """"published", "unverified" (secondary sources only) or "ours"."""
-    aliases: tuple[str, ...] = ()
-    """Other names of the same update."""
-    needs: tuple[str, ...] = ()
-    """What it takes beyond the token's own log p and entropy: fields of TokenStats; "step" where the
-    statistics must be those of the whole optimiser step, over all micro-batches and ranks; "anchor"
-    where it adds a divergence to the model before training."""
-    sparse: bool = False
-    """Whether weights of exactly 0 are common."""
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    """Parameters accepted, in the order in which `name(value)` gives them."""
-    values: Mapping[str, float] = field(default_factory=dict)
-    """Parameters in force where they differ from the defaults."""
-    quantiles: Mapping[str, float] = field(default_factory=dict)
-    """Parameters given as a share of the training tokens instead, until `resolve` makes them values."""
-
-    @property
-    def settings(self) -> dict[str, float]:
-        """Every parameter's value in force."""
-        return {key: self.values.get(key, spec.default) for key, spec in self.parameters.items()}
-
-    @property
-    def head_statistics(self) -> tuple[str, ...]:
-        """The needed fields that only the head can compute, from the whole distribution."""
-        return tuple(need for need in self.needs if need in ("topk_entropy", "collision"))
-
-    @property
-    def anchor_coefficient(self) -> float:
-        """Factor of the divergence to the model before training; 0 for all but `asft`."""
-        return self.settings["kl"] if "anchor" in self.needs else 0.0
-
-    @property
-    def label(self) -> str:
-        """Name with its parameters, as `get_objective` reads it back: `p_pow(10)`."""
-        inside = ", ".join(
-            f"{100 * self.quantiles[key]:g}%" if key in self.quantiles else f"{value:.12g}"
-            for key, value in self.settings.items()
-        )
-        return f"{self.name}({inside})" if inside else self.name
-
-    def weight(self, stats: TokenStats) -> Tensor:
-        """Weights of the target tokens, [tokens] float32, detached."""
-        if self.quantiles:
-            raise ValueError(f"{self.label} is a quantile of the training set: resolve() it first")
-        return self.weight_function(stats, **self.settings).detach()
-
-    def with_parameters(self, **values: float) -> Objective:
-        """The same objective with other parameters; InputError for an unknown or invalid one."""
-        for key, value in values.items():
-            if key not in self.parameters:
-                known = ", ".join(self.parameters) or "none"
-                raise InputError(
-                    f"objective {self.name} has no parameter {key!r} (it has: {known})"
-                )
-            self.parameters[key].check(self.name, key, value)
-        kept = {key: share for key, share in self.quantiles.items() if key not in values}
-        changed = replace(self, values={**self.values, **values}, quantiles=kept)
-        low, high = (changed.settings.get(end) for end in ("low", "high"))
-        if low is not None and high is not None and low > high:
-            raise InputError(f"objective {self.name}: low = {low:g} lies above high = {high:g}")
-        return changed
-
-    def resolve(self, quantile: Callable[[float], float]) -> Objective:
-        """Quantiles made values: `quantile(share)` is that of p under the model before training.
-
-        Membership is then tested on the current p, as in the source (arXiv:2510.00526, Sec. 4).
-        """
-        return self.with_parameters(
-            **{key: quantile(share) for key, share in self.quantiles.items()}
-        )
 
 
 LEANING, AVERSE, NEUTRAL = "prior-leaning", "prior-averse", "neutral"
@@ -235,6 +125,11 @@ _ROWS = (
          parameters={"ceiling": Parameter(default=0.93, low=0.5, high=0.9999, exclusive_low=True)}),
     _row(weights.asft, "-sg(p) log p + kl KL(p0 || p)", "p (and the KL, full vocabulary)", LEANING,
          "arXiv:2509.23753, code", needs=("anchor",), parameters={"kl": _from_zero(0.05)}),
+    Annealed(name="p_anneal", weight_function=weights.p_pow, leaning=LEANING,
+             formula="(1 - p^a) / a, a moving linearly over the steps",
+             weight_formula="p^a", source=f"ours, in the family of {_BEYOND_LL} Sec. 3", status="ours",
+             parameters={"from": _from_zero(0.0), "to": _from_zero(1.0),
+                         "start": _share(0.0), "end": _share(1.0)}),
 )
 # fmt: on
 
@@ -251,6 +146,10 @@ def get_objective(spec: str) -> Objective:
 
     A threshold may be a percentage, `threshold(10%)`: that quantile of p on the training set.
 
+    Several with `>` between them follow one another, each from a share of the optimiser steps on:
+    `nll>neg_p(at=0.5)`. Without `at` all are in force equally long; with `at=auto` the last one begins when
+    the form is learnt (see `schedules.Switch`). `rate=0.3` is a factor of the stage's learning rate.
+
     Args:
         spec: as `advisor train --objective` takes it; a value left out is the paper's.
 
@@ -260,6 +159,59 @@ def get_objective(spec: str) -> Objective:
     Raises:
         InputError: no such objective or parameter, naming the nearest; a value outside its range.
     """
+    parts = spec.split(THEN)
+    if len(parts) == 1:
+        return _read(spec)
+    if not all(part.strip() for part in parts):
+        raise InputError(
+            f"objective {spec}: an objective stands on either side of {THEN}, as in {_EXAMPLE}"
+        )
+    first, *later = parts
+    stages = [Stage(objective=_read(first), start=0.0)]
+    for number, part in enumerate(later, 1):
+        equal = number * 10_000 // len(parts) / 10_000  # rounded down, or a stage began a step late
+        stages.append(_stage(part, equal))
+    return staged(stages)
+
+
+_EXAMPLE = f"nll{THEN}neg_p({AT}=0.5)"
+_OF_STAGES = {
+    AT: "when a stage after the first begins",
+    RATE: "at what factor of the learning rate a stage after the first trains",
+}
+
+
+def _stage(part: str, start: float) -> Stage:
+    """A stage after the first; `start` where the text does not say when it begins."""
+    given, rest = {AT: start, RATE: 1.0}, part
+    for key in given:
+        found = re.search(rf",?\s*\b{key}\s*=\s*([^,()]*)", rest)
+        if found is not None:
+            given[key] = _number(part, key, found[1].strip())
+            rest = rest.replace(found[0], "", 1)
+    if not 0 < given[RATE] <= 10:
+        raise InputError(f"objective {part.strip()}: {RATE} = {given[RATE]:g} lies outside (0, 10]")
+    return Stage(objective=_read(re.sub(r"\(\s*,", "(", rest)), start=given[AT], rate=given[RATE])
+
+
+def _number(part: str, key: str, text: str) -> float:
+    """The share or factor that a stage was given."""
+    if (key, text.lower()) == (AT, AUTO):
+        return math.inf
+    what = (
+        f"a share of the training such as 0.5, or {AUTO}" if key == AT else "a factor such as 0.3"
+    )
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.inf
+    if math.isinf(number):
+        raise InputError(f"objective {part.strip()}: {key}={text}: {what}")
+    return number
+
+
+def _read(spec: str) -> Objective:
+    """One objective, which is no schedule of several."""
     match = re.fullmatch(r"\s*([^()\s]+)\s*(?:\((.*)\))?\s*", spec)
     name = match.group(1).lower() if match else spec
     row = _BY_ALIAS.get(name)
@@ -268,6 +220,9 @@ def get_objective(spec: str) -> Objective:
         hint = near or f"known: {', '.join(OBJECTIVES)}"
         raise InputError(f"unknown objective {spec!r}: {hint}")
     inside = [part for part in (match.group(2) or "").split(",") if part.strip()]
+    for key, says in _OF_STAGES.items():
+        if any(part.partition("=")[0].strip() == key for part in inside):
+            raise InputError(f"objective {row.name}: {key} says, once, {says}: {_EXAMPLE}")
     values = _read_values(row, inside)
     shares = {key: float(text[:-1]) / 100 for key, text in values.items() if text.endswith("%")}
     for key, share in shares.items():

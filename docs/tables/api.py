@@ -122,6 +122,6 @@ def field_texts(kind: type) -> Iterator[tuple[str, str]]:
 
 def of_module(name: str) -> str:
     """The text beneath a constant of the table of objectives."""
-    source = inspect.getsource(inspect.getmodule(Objective) or advisor)
+    source = inspect.getsource(inspect.getmodule(advisor.get_objective) or advisor)
     found = re.search(rf'^{name}\b[^\n]*\n"""(.*?)"""', source, flags=re.M | re.S)
     return " ".join(found.group(1).split()) if found else ""

@@ -49,7 +49,8 @@ def _targets(row: TargetSource) -> tuple[str, ...]:
 
 def _section(row: Objective) -> str:
     """Docstring, parameters, needs and source of one row; inline maths as GitHub reads it safely."""
-    text, _, source = (inspect.getdoc(row.weight_function) or "").partition("\n\nSource: ")
+    told = type(row) if row.scheduled else row.weight_function
+    text, _, source = (inspect.getdoc(told) or "").partition("\n\nSource: ")
     facts = [f"Source: {' '.join(source.split()).rstrip('.')} ({row.status})"]
     if row.parameters:
         facts.insert(0, f"Parameters: {'; '.join(_parameters(row))}")

@@ -384,3 +384,9 @@ def objectives(rows: Iterable[Objective]) -> None:
         )
         table.add_row(*(Text(cell) for cell in cells))
     out.print(table)
+    out.print(
+        Text(
+            "Several in turn: 'nll>neg_p(at=0.5)' is neg_p from half of the optimiser steps on. Keep the "
+            "quotes, or the shell takes > for a redirection."
+        )
+    )

@@ -22,6 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
+        if {"objective", "objectives"} & vars(args).keys():
+            from harness.cli.early import check_shell
+
+            check_shell()
         command(args.command).run(args)
     except InputError as error:
         print(f"advisor: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)

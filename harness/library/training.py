@@ -48,7 +48,7 @@ def train(
             which are then trained in place.
         dataset: a path, hub id, datasets.Dataset, list of dictionaries or pandas DataFrame, or what
             `load_dataset` gave; a rung of the ladder brings its own.
-        objective: name, `name(value)` or `name(parameter=value)`.
+        objective: name, `name(value)` or `name(parameter=value)`; or several in turn, `nll>neg_p(at=0.5)`.
         output_dir: folder for checkpoints, model, tokenizer and model card.
         eval_dataset: likewise, to evaluate on while it trains; by default after every epoch.
         quiet: say nothing on stderr, and show neither bar nor log.

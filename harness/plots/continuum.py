@@ -196,7 +196,7 @@ def _weights(
 
 def weighs_p_alone(row: Objective) -> bool:
     """Whether the weight of an objective, its quantiles resolved, is a function of p alone."""
-    if not set(row.needs) <= {"anchor"}:
+    if row.scheduled or not set(row.needs) <= {"anchor"}:
         return False
     # Where p decides, it does not matter over how many tokens the other 1 - p is spread.
     few, many = (row.weight(tokens(500, others)).numpy() for others in (2, 20))

@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import ScaledTranslation
 
 from advisor.errors import InputError, printable
+from advisor.objectives.schedules import THEN
 from advisor.objectives.table import OBJECTIVES, Objective, get_objective
 from harness.records.arm import BASE
 from harness.statistics.paired import Interval
@@ -52,7 +53,7 @@ _LOOKS = {
     "neg_p_above": (VERMILLION, 1), "neg_p_below": (VERMILLION, 2), "floored_dft": (VERMILLION, 3),
     "profit": (GREEN, 1), "psft": (GREEN, 2), "iw_sft_token": (GREEN, 3),
     "asft": (PURPLE, 1), "idft": (PURPLE, 2), "idft_phi": (PURPLE, 3), "cadft_mean": (PURPLE, 4),
-    "log_one_minus_p": (ORANGE, 1), "huber": (ORANGE, 2),
+    "log_one_minus_p": (ORANGE, 1), "huber": (ORANGE, 2), "p_anneal": (ORANGE, 3),
     "deft": (SKY, 1), "deft_cayley": (SKY, 2), "iw_sft": (SKY, 3),
 }  # fmt: skip
 """Objective -> colour and place within the colour; fixed. Others of the table get what is free, in order."""
@@ -79,9 +80,13 @@ class ArmStyle:
         return self.colour if self.filled else "none"
 
 
+_ONE = rf"[^\s(),{THEN}]+(?:\([^()]*\))?"
+"""An objective with its parameters, in a label."""
+
+
 def objective_of(label: str) -> Objective | None:
     """The objective that an arm's label names, without the learning rate after it; None for other arms."""
-    named = re.match(r"\s*([^\s(),]+(?:\([^()]*\))?)", label)
+    named = re.match(rf"\s*({_ONE}(?:{THEN}{_ONE})*)", label)
     try:
         return get_objective(named[1]) if named else None
     except InputError:
@@ -95,6 +100,8 @@ def arm_style(label: str) -> ArmStyle:
     row, chance = objective_of(label), zlib.crc32(label.encode("utf-8", "replace"))
     if row is None:
         return _style(_COLOURS[chance % len(_COLOURS)], chance // len(_COLOURS))
+    if row.name not in _LOOKS:  # stages: the colour of the last one
+        return _style(_LOOKS[row.name.rpartition(THEN)[2]][0], chance, variant=chance)
     plain = label in (row.name, *row.aliases, OBJECTIVES[row.name].label)
     return _style(*_LOOKS[row.name], variant=None if plain else chance)
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advisor.errors import InputError
-from advisor.objectives.table import Parameter
+from advisor.objectives.objective import Parameter
 
 DPO, OPD, FIRE = "dpo", "opd", "fire"
 OWN, RESAMPLED = "own", "resampled"

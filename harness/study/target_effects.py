@@ -24,9 +24,11 @@ from harness.records.runs import RunSpec
 from harness.records.target_sources import DEMONSTRATIONS, DPO, FIRE, OPD, OWN, RESAMPLED
 from harness.study.methods import Method
 from harness.study.problem import Problem, lacking
+from harness.study.study import steps_of
 from harness.train.dpo import build_pair_trainer, pairs
 from harness.train.resampling import Resampling
 from harness.train.sft import build_trainer, check_settings, prepare_resampling
+from harness.train.switches import check_steps
 from harness.train.trl_settings import settings_for
 
 Facts = Mapping[str, Any]
@@ -98,7 +100,13 @@ def fire_of(method: Method) -> Fire | None:
 
 
 def _check_objective(method: Method, config: SFTConfig, problem: Problem) -> None:
-    check_settings(get_objective(method.objective), config, None)
+    objective = get_objective(method.objective)
+    check_settings(objective, config, None)
+    if (
+        objective.scheduled and not config.packing
+    ):  # how many rows are packed into one is seen later
+        rows = sum(1 for example in problem.train if example.target_tokens)
+        check_steps(objective, steps_of(vars(config), rows))
 
 
 def _check_resampled(method: Method, config: SFTConfig, problem: Problem) -> None:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from advisor.errors import InputError
+from advisor.objectives.table import get_objective
 from harness.train.trained_with import ROWS, STEPS, Setting, found_in
 from harness.train.whole_checkpoint import check_whole
 
@@ -154,7 +155,8 @@ def refuse_others(checkpoint: str | None, settings: Settings) -> None:
     """Raise InputError at the first setting that is not the checkpoint's.
 
     An older checkpoint, or another trainer's, lists none: then what its files say themselves is compared.
-    With a constant learning rate a training may be made longer: nothing but the number of steps changes.
+    With a constant learning rate a training may be made longer: nothing but the number of steps changes. Not
+    where the objective changes at a share of them.
     """
     if checkpoint is None:
         return
@@ -184,7 +186,9 @@ def refuse_others(checkpoint: str | None, settings: Settings) -> None:
 def _may_be_longer(settings: Settings) -> bool:
     """Whether the steps done are the same whatever the number of steps in all."""
     constant = settings.get("--lr_scheduler_type") == "constant"
-    return constant and not settings.get("--resample")
+    objective = settings.get("--objective")
+    moves = isinstance(objective, str) and get_objective(objective).scheduled
+    return constant and not settings.get("--resample") and not moves
 
 
 def _state(checkpoint: str) -> dict[str, Any]:

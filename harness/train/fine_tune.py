@@ -27,6 +27,7 @@ from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, 
 from harness.train.resampling import Resampling, read_resampling
 from harness.train.run_training import Say, finish, pair_settings, run_trainer, trl_configs
 from harness.train.sft import build_trainer, check_settings, prepare_resampling
+from harness.train.switches import caution
 from harness.train.trained_with import training_settings
 from harness.train.training_options import OUT, TrainingOptions
 
@@ -134,6 +135,7 @@ def fit_to(
     made_with = {**planned.made_with, **pair_settings(loaded, dataset, data)}
     refuse_others(planned.checkpoint, made_with)
     say(remarks(planned.config, planned.checkpoint))
+    say(caution(planned.objective, planned.config))
     make_folder(planned.output_dir, flag=OUT)
     resampling = prepare_resampling(planned.resampling, dataset, planned.config)
     return replace(planned, made_with=made_with, resampling=resampling)

@@ -6,6 +6,7 @@ It replaces the loss and nothing else: LoRA, accelerate, resuming, trackers come
 - The loss, backbone and head, runs inside the wrapped model's forward, so that ranks are synchronised.
 - It is divided by the target tokens of the whole optimiser step, over micro-batches and ranks.
 - Objectives whose weights need the statistics of the step get a first pass without gradient.
+- A schedule is asked, for every optimiser step, which objective is in force in it.
 - Losses of different objectives are not comparable; the same token statistics are logged for all.
 """
 
@@ -33,6 +34,7 @@ from advisor.objectives.table import Objective, TokenStats
 from advisor.prior.prior import LOW_P
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.train.switches import Switches, told
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 
 _SUMS = (
@@ -96,6 +98,9 @@ class ObjectiveLoss(_Mixed):
         extend_forward(model)
         super().__init__(*args, **{**kwargs, "model": model})
         self.objective = objective
+        self._switches = Switches(self) if objective.scheduled else None
+        if self._switches is not None:
+            self.add_callback(self._switches)
         if "anchor" in objective.needs and reference_model is None:
             raise ValueError(
                 f"objective {objective.name} needs reference_model, the model before training"
@@ -104,6 +109,17 @@ class ObjectiveLoss(_Mixed):
         self.model_accepts_loss_kwargs = True  # num_items_in_batch: the whole step's target tokens
         self._loss_shifts_labels = True
         self._token_sums: dict[str, Tensor] = {}
+        self._logged: dict[str, float] = {}
+
+    @property
+    def done(self) -> float:
+        """Share of the optimiser steps that lie behind."""
+        return self.state.global_step / max(self.state.max_steps, 1)
+
+    @property
+    def in_force(self) -> Objective:
+        """What is minimised in this optimiser step."""
+        return self.objective.at(self.done)
 
     def compute_loss(
         self,
@@ -114,7 +130,7 @@ class ObjectiveLoss(_Mixed):
     ) -> Any:
         """Sum of weight * NLL over this micro-batch, divided by the step's number of targets."""
         inputs = dict(inputs)
-        if "step" in self.objective.needs and "token_weights" not in inputs:  # in evaluation
+        if "step" in self.in_force.needs and "token_weights" not in inputs:  # in evaluation
             inputs["token_weights"] = self._step_weights([inputs])[0]
         terminator = inputs.pop("terminator", None)
         inputs.pop("row", None)
@@ -143,7 +159,7 @@ class ObjectiveLoss(_Mixed):
     ) -> tuple[list[Any], Any]:
         """The micro-batches of one optimiser step, with weights where they depend on all of them."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if "step" in self.objective.needs:
+        if "step" in self.in_force.needs:
             for batch, weights in zip(batches, self._step_weights(batches), strict=True):
                 batch["token_weights"] = weights
         return batches, items
@@ -155,6 +171,7 @@ class ObjectiveLoss(_Mixed):
             sums = self.accelerator.reduce(self._token_sums.pop(mode), reduction="sum").tolist()
             prefix = "eval_" if mode == "eval" else ""
             means = _means(dict(zip(_SUMS, sums, strict=True)))
+            means |= self._logged
             logs.update({prefix + name: value for name, value in means.items()})
         super().log(logs, start_time)
 
@@ -171,7 +188,7 @@ class ObjectiveLoss(_Mixed):
         weights = inputs.pop("token_weights", None)
         reference_logp = inputs.pop("reference_logp", None)
         return head_call(
-            self.objective,
+            self.in_force,
             inputs,
             weights=weights,
             reference_logp=reference_logp,
@@ -183,7 +200,7 @@ class ObjectiveLoss(_Mixed):
         with evaluating(self.model), self.compute_loss_context_manager():
             seen = [self._first_pass(batch) for batch in batches]
         stats, place = self._gathered(seen)
-        return weight_tables(self.objective.weight(stats)[place], seen)
+        return weight_tables(self.in_force.weight(stats)[place], seen)
 
     def _first_pass(self, batch: dict[str, Any]) -> FirstPass:
         """Statistics of one micro-batch's targets, with the source row of each where it is known."""
@@ -191,7 +208,7 @@ class ObjectiveLoss(_Mixed):
         inputs.pop("terminator", None)
         row = inputs.pop("row", None)
         reference_logp = inputs.pop("reference_logp", None)
-        found = first_pass(self.model_wrapped, self.objective, inputs, reference_logp)
+        found = first_pass(self.model_wrapped, self.in_force, inputs, reference_logp)
         if row is not None:
             found.stats["row"] = row[found.example]
         return found
@@ -234,7 +251,10 @@ class ObjectiveLoss(_Mixed):
             torch.ones_like(p), -outputs.logp, p, outputs.entropy, w, w * w, (p < LOW_P).to(p),
             outputs.top1.to(p), p * ends, ends,
         )  # fmt: skip
+        self._logged = self.objective.logged(self.done)
         mode = "train" if self.model.training else "eval"
+        if self._switches is not None and mode == "train":
+            self._switches.see(p, ends)
         added = torch.stack([column.sum() for column in sums]).double()
         self._token_sums[mode] = self._token_sums.get(mode, 0) + added
 
@@ -250,6 +270,11 @@ class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, S
         super().__init__(*args, **kwargs)
         # TRL refuses a collator of ours with padding_free; ours is its own with two more columns.
         self.data_collator = ObjectiveCollator(**vars(self.data_collator))
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What somebody who uses the saved model has to know, one sentence each."""
+        return (*told(self), *super().remarks)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from harness.train.packed_attention import attend_within_documents
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
+from harness.train.switches import check_steps
 from harness.train.trl_settings import by_nll, check_metric
 
 
@@ -69,9 +70,9 @@ def build_trainer(
     _check_precision(loaded, config, peft_config)
     resampling = prepare_resampling(resampling, dataset, config)
     rows, reference = _rows(dataset), None
-    if "reference_logp" in objective.needs or objective.quantiles:
+    if "reference_logp" in objective.needs or objective.by_quantile:
         reference = _reference(loaded, dataset, rows, on_progress)
-    if objective.quantiles and reference is not None:
+    if objective.by_quantile and reference is not None:
         objective = at_quantiles(objective, reference)
     build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
     if resampling is not None:
@@ -125,6 +126,8 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
             "resampling exchanges single examples: leave out --packing (--padding_free is fine)"
         )
     check_metric(objective.name, config)
+    if config.max_steps > 0:
+        check_steps(objective, config.max_steps)
     whole = {"example", "step"} & set(objective.needs)
     if config.packing and config.packing_strategy != "bfd" and whole:
         raise InputError(

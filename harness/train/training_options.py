@@ -24,7 +24,10 @@ class OutputOptions(Options):
 class TrainingOptions(OutputOptions):
     """What is minimised, and where the model goes."""
 
-    objective: str = option("nll", help="see `advisor ls objectives` (default: {default})")
+    objective: str = option(
+        "nll",
+        help="see `advisor ls objectives` (default: {default}); several in turn: 'nll>neg_p(at=0.5)'",
+    )
     resample: bool = option(
         False,
         help="cadft: sample the targets of the least compatible examples anew from the model while it trains",

@@ -1,6 +1,9 @@
 """What is refused before torch and its libraries are imported, and that only what the command refuses is."""
 
+import fcntl
 import json
+import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +16,9 @@ from advisor.data.dataset import load_dataset
 from advisor.data.first_look import look
 from advisor.errors import InputError
 from advisor.options import DataOptions
+from harness.cli.early import check_shell
 from harness.train import trl_fields
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny import tiny_tokenizer
 
 HEAVY = ("torch", "transformers", "datasets", "trl")
@@ -98,6 +103,81 @@ def test_a_refusal_needs_no_heavy_import(
     assert done.returncode == 2 and done.stdout == "", done.stderr
     [line] = done.stderr.strip().splitlines()
     assert line.startswith("advisor: error: ") and says in line
+
+
+TRAIN = "train MODEL rows.jsonl --output_dir out --objective"
+CONFIRM = "confirm MODEL rows.jsonl --results results --objectives"
+
+
+def by_the_shell(line: str, model: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    """`advisor` as a shell starts it in a folder with rows.jsonl."""
+    (folder / "rows.jsonl").write_text(ROW * 3)
+    words = (
+        f"{shlex.quote(sys.executable)} -m advisor {line.replace('MODEL', shlex.quote(str(model)))}"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        words, shell=True, cwd=folder, capture_output=True, text=True, env=environment
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        (f"{TRAIN} nll>neg_p", "neg_p"),
+        (f"{TRAIN}=nll>-p", "-p"),
+        (f"{TRAIN} nll >DFT", "DFT"),
+        (f"{TRAIN} nll>cadft>neg_p", "neg_p"),
+        (f"{TRAIN} nll>'neg_p(at=0.5)'", "neg_p(at=0.5)"),
+        (f"{CONFIRM} nll cadft>neg_p", "neg_p"),
+        (f"{CONFIRM} nll>cadft@own", "cadft@own"),
+    ],
+)
+def test_a_redirection_that_was_meant_as_stages_is_refused(
+    line: str, file: str, model_folder: Path, tmp_path: Path
+) -> None:
+    """The shell made the file; NLL alone would be trained, and the answer lie in it."""
+    done = by_the_shell(line, model_folder, tmp_path)
+    [said] = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and done.stdout == ""
+    assert said.startswith(f"advisor: error: the output goes into a file {file}: ")
+    assert f"'nll>{file}'" in said
+    assert (tmp_path / file).read_text() == "" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{TRAIN} 'nll>neg_p'",
+        f"{TRAIN} 'nll>neg_p' > neg_p.log",
+        f"{TRAIN} nll > sft.txt",
+        f"{TRAIN} nll > out.txt",
+        f"{TRAIN} dft > logs/dft",
+        f"{TRAIN} nll > /dev/null",
+        f"{TRAIN} nll | cat",
+        f"{CONFIRM} nll 'nll>neg_p' > nll_and_staged",
+    ],
+)
+def test_other_redirections_are_let_pass(line: str, model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    done = by_the_shell(line.replace("rows", "typo"), model_folder, tmp_path)
+    assert "typo.jsonl" in done.stderr and "redirection" not in done.stderr
+
+
+def test_where_the_system_names_files_in_another_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """macOS has F_GETPATH in place of /proc, other systems neither."""
+    monkeypatch.chdir(tmp_path)
+    path = os.fsencode(tmp_path.resolve() / "neg_p")
+    monkeypatch.setattr(os, "fstat", lambda fd: Path(__file__).stat())
+    monkeypatch.setattr(Path, "readlink", lambda path: (tmp_path / "nowhere").read_bytes())
+    monkeypatch.setattr(fcntl, "F_GETPATH", 50, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda fd, what, room: path.ljust(len(room), b"\0"))
+    with pytest.raises(InputError, match="'nll>neg_p'"):
+        check_shell()
+    monkeypatch.delattr(fcntl, "F_GETPATH")
+    check_shell()
 
 
 def test_the_nearest_flag_is_one_of_the_command(capsys: Any) -> None:

@@ -134,7 +134,9 @@ def test_hostile_text_is_spelt_out(capsys: Any, model_folder: Path, write: Write
 
 
 def test_ls_and_env_and_version(capsys: Any) -> None:
-    assert "p_pow(10)" in run(capsys, "ls", "objectives")[1]
+    shown = run(capsys, "ls", "objectives")[1]
+    assert "p_pow(10)" in shown and "p_anneal" in shown
+    assert "'nll>neg_p(at=0.5)'" in shown.strip().splitlines()[-1]
     assert json.loads(run(capsys, "env", "--json")[1])["objective-advisor"] in (
         __version__,
         "not installed",

@@ -73,6 +73,21 @@ def test_rows_to_evaluate_on_are_read_as_those_to_train_on(
     assert [entry["step"] for entry in trained.log if "eval_nll" in entry] == [3]
 
 
+def test_an_objective_may_change_while_it_trains(model_folder: Path, tmp_path: Path) -> None:
+    settings = {**QUICK, "max_steps": 4}
+    trained = advisor.train(
+        model_folder, ROWS, objective="sft>dft", output_dir=tmp_path, quiet=True, **settings
+    )
+    assert trained.objective.label == "nll>neg_p(at=0.5)"
+    assert [entry["stage"] for entry in trained.log if "stage" in entry] == [1, 1, 2, 2]
+    said = "nll for steps 1 to 2, then neg_p for steps 3 to 4."
+    assert said in trained.notes and said in (tmp_path / "README.md").read_text()
+    with pytest.raises(InputError, match="neg_p does not come into force in the only optimiser"):
+        advisor.train(
+            model_folder, ROWS, objective="nll>dft", output_dir=tmp_path, quiet=True, max_steps=1
+        )
+
+
 def test_it_is_quiet_and_leaves_the_process_as_it_was(
     model_folder: Path, tmp_path: Path, capsys: Any
 ) -> None:

@@ -1,6 +1,7 @@
 """The settings are ones that the trainers accept, and every objective gets an answer from each."""
 
 import shlex
+from functools import partial
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from advisor.errors import InputError
 from advisor.objectives.other_trainers import export
 from advisor.objectives.table import OBJECTIVES, get_objective
 from harness.cli.parser import parse
+from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 TRAINERS = ["objective-advisor", "TRL", "LLaMA-Factory", "ms-swift", "axolotl"]
 
@@ -100,6 +102,41 @@ def test_limits_of_the_families_are_supported(objective, parameters, same):
 def test_parameters_are_named():
     assert "p_pow(3)" in settings("p_pow", "TRL", {"k": 3}).notes[0]
     assert "threshold(0.1)" in settings("threshold(0.1)", "axolotl").notes[0]
+
+
+@pytest.mark.parametrize("objective", ["nll>neg_p", "nll>cadft(1, at=0.5)", "p_anneal"])
+def test_no_trainer_has_a_schedule_and_trl_takes_a_program(objective, tmp_path, monkeypatch):
+    """The very text that is printed, in a folder where MODEL and DATASET lie; on a CPU, four steps."""
+    label = get_objective(objective).label
+    for answer in export(objective)[1:]:
+        assert not answer.supported and f"no setting for {label}" in answer.notes[0]
+        assert bool(answer.code) == (answer.trainer == "TRL")
+    monkeypatch.chdir(tmp_path)
+    tiny_model().save_pretrained("MODEL")
+    tiny_tokenizer().save_pretrained("MODEL")
+    row = '{"prompt": "a b ", "completion": "c d e"}\n'
+    (tmp_path / "DATASET").write_text(row * 40)
+    here = {
+        "use_cpu": True,
+        "bf16": False,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+    monkeypatch.setattr("trl.SFTConfig", partial(SFTConfig, **here))
+    ran = {}
+    exec(settings(objective, "TRL").code, ran)
+    log = ran["trainer"].state.log_history
+    name, expected = "stage", [1, 1, 2, 2]
+    if objective == "p_anneal":
+        name, expected = "power", [0, 0.25, 0.5, 0.75]
+    assert [entry[name] for entry in log if name in entry] == expected
+    assert (tmp_path / "DIR" / "checkpoint-4" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("objective", ["nll>iw_sft", "nll>asft", "nll>threshold(10%)", "cadft"])
+def test_there_is_no_program_where_it_would_not_do(objective):
+    assert not any(answer.code for answer in export(objective))
 
 
 def test_unknown_objective():

@@ -18,6 +18,7 @@ from advisor.errors import InputError
 from advisor.objectives.table import OBJECTIVES
 from harness import plots
 from harness.plots import Curve, Estimate, Gain, arm_style
+from harness.plots.style import objective_of
 from harness.records.arm import Arm, arm_of
 from harness.records.arm import labels as distinct
 from harness.statistics.across_tasks import Aggregate
@@ -95,6 +96,21 @@ def test_a_variant_has_the_colour_of_its_family_with_another_line() -> None:
             assert style.dash != arm_style(family).dash
             assert not style.filled
     assert arm_style("some-model") == arm_style("some-model") != arm_style("another-model")
+
+
+def test_stages_have_the_colour_of_the_last_one_and_a_look_of_their_own() -> None:
+    neg_p, cadft = "nll>neg_p(at=0.5)", "nll>cadft(1, at=0.5)"
+    for label, last in ((neg_p, "neg_p"), (cadft, "cadft"), ("neg_p>nll(at=0.5)", "nll")):
+        style = arm_style(label)
+        assert style.colour == arm_style(last).colour and not style.filled
+        assert (style.marker, style.dash) != (arm_style(last).marker, arm_style(last).dash)
+    assert arm_style("p_anneal").colour == arm_style("p_pow").colour
+    earlier, later = (arm_style(f"nll>neg_p(at={at})") for at in (0.25, 0.75))
+    assert len({(s.marker, s.dash) for s in (earlier, arm_style(neg_p), later)}) == 3
+    for text in (cadft, f"{cadft}, lr/10", f"{cadft} @ 0.001", f"{cadft} at temperature 0.5"):
+        found = objective_of(text)
+        assert found is not None and found.label == cadft
+    assert objective_of("nll>x") is None
 
 
 def test_an_estimate_is_the_mean_with_an_interval_over_documents() -> None:
@@ -311,6 +327,9 @@ def test_histogram_draws_shares_and_the_weights_that_p_decides() -> None:
         "neg_p",
         "threshold(0.2)",
         "threshold(20%)",
+        "nll>neg_p(at=0.5)",
+        "p_anneal(0, 1, 0, 1)",
+        "nll>threshold(20%, at=0.5)",
         "cadft(1)",
         "x",
     ]

@@ -320,6 +320,21 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     assert not (set(HOSTILE) - set(SHOWN)) & set(page.source)
 
 
+def test_an_objective_that_changes_is_an_arm_like_others(tmp_path: Path) -> None:
+    """Its > is escaped in tables, figures and texts, and the command that is shown reads it back."""
+    staged, annealed = "nll>neg_p(at=0.5)", "p_anneal(0, 1, 0, 1)"
+    study = study_of(seeds=(0,), objectives=("nll", staged, annealed))
+    runs = play(study, lambda name, rate: prior_leaning_wins(name.replace(staged, "neg_p"), rate))
+    page = Page(write_report(fill(tmp_path, runs)).path)
+    assert {tag for tag, _ in page.tags} <= INERT
+    assert "nll>" not in page.source and page.source.count("nll&gt;neg_p(at=0.5)") > 10
+    assert f"Keep the checkpoint of {staged}" in page.text
+    assert (
+        any(row[0] == staged for row in page.rows) and f"--objectives nll '{staged}'" in page.text
+    )
+    assert parse(words_of(study)[1:]).objectives == ["nll", staged, annealed]
+
+
 @pytest.mark.usefixtures("quick")
 def test_before_the_grid_is_whole_nothing_is_settled(runs: list[Run], tmp_path: Path) -> None:
     report = write_report(fill(tmp_path, runs[:5]))  # the base, nll twice, neg_p twice

@@ -344,6 +344,9 @@ def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None
         read_words(["third.jsonl", "--max_steps", "2"])
 
 
+ONE_STEP = {"per_device_train_batch_size": "32", "num_train_epochs": "1"}
+
+
 @pytest.mark.parametrize(
     ("arm", "settings", "says"),
     [
@@ -352,6 +355,20 @@ def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None
         ("cadft@resampled", {"num_train_epochs": "2", "packing": "true"}, "leave out --packing"),
         ("cadft", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
         ("cadft@own", {"packing": "true", "packing_strategy": "wrapped"}, "needs whole examples"),
+        (
+            "nll>neg_p",
+            {"max_steps": "1"},
+            "neg_p does not come into force in the only optimiser step",
+        ),
+        (
+            "nll>neg_p",
+            {**ONE_STEP, "packing": "false"},
+            "neg_p does not come into force in the only",
+        ),
+        ("nll>neg_p@own", ONE_STEP, "neg_p does not come into force in the only optimiser step"),
+        ("nll>neg_p(at=.9)", {"num_train_epochs": "2"}, "does not come into force in any of the 8"),
+        ("nll>neg_p(at=.9)", {"num_train_epochs": "3"}, None),
+        ("nll>neg_p", {**ONE_STEP, "packing": "true"}, None),
         ("cadft@resampled", {"num_train_epochs": "2"}, None),
         ("dpo", {"packing": "true", "packing_strategy": "wrapped"}, None),
     ],

@@ -51,6 +51,8 @@ PAIRS = [
         ("cadft@resampled(0.12345678)", "cadft(1)@resampled(0.12345678)"),
         ("opd (sampled)", "opd(sampled)"), ("OPD ()", "opd"), ("dpo (0.5)", "dpo(0.5)"),
         ("nll@own (8)", "nll@own(8)"), ("cadft@resampled (0.1)", "cadft(1)@resampled(0.1)"),
+        ("nll>dft", "nll>neg_p(at=0.5)"), ("sft>-p(at=.5)@own(4)", "nll>neg_p(at=0.5)@own"),
+        ("nll>cadft(at=.25)@own(8)", "nll>cadft(1, at=0.25)@own(8)"),
         ("fire (alpha=-0)", "fire(alpha=0)"), ("fire(beta=-0.0)", "fire(beta=0)"),
     ],
 )  # fmt: skip

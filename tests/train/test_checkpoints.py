@@ -144,6 +144,14 @@ def test_at_a_constant_rate_a_training_may_be_made_longer(train: Any, tmp_path: 
     assert code == 2 and "has done 6 steps, more than --max_steps 3" in lines[-1]
 
 
+def test_a_training_that_changes_at_a_share_of_its_steps_may_not_be_made_longer(train: Any) -> None:
+    """Of six steps the first three are nll's, of four the first two: the switch would move."""
+    staged = ["--objective", "nll>neg_p", "--lr_scheduler_type", "constant", "--save_steps", "2"]
+    assert train(*staged, "--max_steps", "4")[0] == 0
+    code, lines = train(*staged, "--max_steps", "6", "--resume_from_checkpoint", "true")
+    assert code == 2 and "with --max_steps 4, not with --max_steps 6" in lines[-1], lines
+
+
 def test_a_training_made_longer_in_epochs_says_of_how_many_steps_it_is(
     train: Any, tmp_path: Path
 ) -> None:
@@ -373,6 +381,43 @@ def test_the_best_model_is_not_the_one_that_has_forgotten_most(
         assert loss.index(min(loss)) == 3  # what Trainer would have chosen
     assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
     assert trainer.state.best_metric == pytest.approx(nll[0])
+
+
+def test_a_best_checkpoint_from_before_the_switch_is_said(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    trainer = chooser(model_folder, tmp_path, "nll>neg_p")
+    trainer.train()
+    assert trainer.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
+    course, undone = trainer.notes
+    assert course == "nll for steps 1 to 3 of 12."
+    assert "the weights after step 3, the best by eval_nll" in undone
+    surest = ["--metric_for_best_model", "eval_entropy", "--greater_is_better", "false"]
+    last = chooser(model_folder, tmp_path, "nll>neg_p", *surest)
+    last.train()
+    assert last.notes == ("nll for steps 1 to 6, then neg_p for steps 7 to 12.",)
+
+
+@pytest.mark.parametrize(
+    ("objective", "flags", "told"),
+    [
+        ("nll>neg_p", [], True),
+        ("nll>neg_p", ["--metric_for_best_model", "nll"], True),
+        ("nll>neg_p", ["--metric_for_best_model", "eval_mean_p"], False),
+        ("neg_p", [], False),
+    ],
+)
+def test_a_choice_that_may_undo_a_stage_is_said_before_training(
+    train: Any, data: Path, tmp_path: Path, objective: str, flags: list[str], told: bool
+) -> None:
+    for name in ("train", "test"):
+        (tmp_path / "rows").mkdir(exist_ok=True)
+        (tmp_path / "rows" / f"{name}.jsonl").write_text(data.read_text())
+    words = [*STEPS, "--split", "train", "--eval_split", "test", "--eval_strategy", "steps"]
+    words += ["--eval_steps", "2", "--load_best_model_at_end", "true", "--objective", objective]
+    code, lines = train(*words, *flags, rows=tmp_path / "rows")
+    found = [line for line in lines if "nll>neg_p(at=0.5) does late may be undone" in line]
+    assert code == 0 and bool(found) == told, lines
 
 
 def test_early_stopping_stops_a_collapse(model_folder: Path, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from tests.helpers.processes import on_two_ranks
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.training import STEPS, build, config, curve, rows, smooth_model, train, weights
 
+STAGED = ["nll>neg_p", "nll>cadft"]
+"""The second stage begins in the middle; that of cadft needs the whole step."""
+
 
 @pytest.mark.parametrize(("ours", "theirs"), [("nll", "nll"), ("dft", "dft")])
 def test_equals_trl_over_twenty_steps(tmp_path: Path, ours: str, theirs: str) -> None:
@@ -39,7 +42,7 @@ def test_equals_trl_over_twenty_steps(tmp_path: Path, ours: str, theirs: str) ->
     assert (weights(mine) - start).abs().max() > 0.03  # it moved far more than the tolerance
 
 
-@pytest.mark.parametrize("objective", list(OBJECTIVES))
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *STAGED])
 def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) -> None:
     runs = [
         train(
@@ -56,7 +59,7 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) ->
         torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft"])
+@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft", *STAGED])
 def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> None:
     padded = train(tmp_path, objective, max_steps=4)
     flat = train(tmp_path, objective, max_steps=4, padding_free=True, max_length=None)
@@ -67,8 +70,11 @@ def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> N
 
 @pytest.mark.slow
 def test_two_ranks_equal_one(tmp_path: Path) -> None:
-    """Protects training on several ranks: of every objective, the gradients are summed as on one."""
-    names = list(OBJECTIVES)
+    """Protects training on several ranks: of every objective, the gradients are summed as on one.
+
+    And the switch from one to another is made by all of them at the same step.
+    """
+    names = [*OBJECTIVES, *STAGED]
     on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
     for name in names:
         two = torch.load(tmp_path / f"{name}.pt")

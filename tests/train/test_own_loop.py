@@ -19,7 +19,18 @@ from harness.train.sft import build_trainer
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 STEPS, RATE = 3, 0.5
-OWN_REFERENCE = {"asft", "iw_sft", "iw_sft_token", "psft", "threshold(10%)"}
+STAGED = [
+    "nll>neg_p",
+    "nll>cadft(1, at=0.5)",
+    "nll>iw_sft",
+    "nll>asft",
+    "nll>threshold(10%)",
+    "iw_sft_token>cadft>deft",
+]
+OWN_REFERENCE = {
+    *("asft", "iw_sft", "iw_sft_token", "psft", "threshold(10%)"),
+    *("nll>iw_sft", "nll>asft", "nll>threshold(10%)", "iw_sft_token>cadft>deft"),
+}
 """The trainer reads log p before training in batches of its own, the loop in those of the step: they differ
 in their last bits, and the weights in the end by no more than 1e-6. All others are equal bit by bit."""
 Batch = dict[str, torch.Tensor]
@@ -78,8 +89,9 @@ def by_the_trainer(loaded: LoadedModel, data: Path, objective: str, out: Path) -
 def by_a_loop(head: Any, steps: list[list[Batch]]) -> None:
     model = head.model.requires_grad_(True).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-    for micro_batches in steps:
-        for loss in head.losses(micro_batches):
+    for step, micro_batches in enumerate(steps):
+        when = {"done": step / len(steps)} if head.objective.scheduled else {}
+        for loss in head.losses(micro_batches, **when):
             loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -89,7 +101,7 @@ def weights(model: Any) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, "threshold(10%)"])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, "threshold(10%)", *STAGED])
 def test_a_loop_ends_where_the_trainer_does(
     folder: Path, data: Path, tmp_path: Path, objective: str
 ) -> None:
@@ -230,11 +242,28 @@ def test_a_step_without_targets_has_a_loss_of_zero() -> None:
         assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
+def test_a_loop_says_how_far_it_is() -> None:
+    head = add_objective_head(tiny_model().train(), "nll>neg_p")
+    for wrong in (-0.1, 1.5, 2, float("nan")):
+        with pytest.raises(InputError, match="a share of the training, from 0 to 1"):
+            head.losses([batch(9)], done=wrong)
+    with pytest.raises(InputError, match=r"changes while it trains: .*done=step / steps"):
+        head.losses([batch(9)])
+    nll, dft = (add_objective_head(head.model, name) for name in ("nll", "dft"))
+    for done, same in ((0, nll), (0.49, nll), (0.5, dft), (1, dft)):
+        (one,), (other,) = head.losses([batch(9)], done=done), same.losses([batch(9)])
+        assert one.item() == other.item()
+    for done in (0, 0.7, 1):  # one that stays may be told, too
+        assert next(dft.losses([batch(9)], done=done)) == next(dft.losses([batch(9)]))
+
+
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("threshold(10%)", {}, "quantile of p over the training set: give training_set"),
     ("asft", {"reference": "batches"}, "whole distribution before training"),
     ("psft", {"reference": "itself"}, "reference is 'itself', no model"),
     ("cadtf", {}, "did you mean cadft"),
+    ("nll>threshold(10%)", {}, "quantile of p over the training set: give training_set"),
+    ("nll>asft", {"reference": "batches"}, "whole distribution before training"),
 ]
 
 
@@ -268,3 +297,17 @@ def test_the_plain_call_refuses_what_needs_more_than_the_micro_batch(objective: 
     add_objective_head(model)
     with pytest.raises(InputError, match=r"needs more than one micro-batch .*add_objective_head"):
         model(**batch(9), objective_head=get_objective(objective))
+
+
+def test_the_plain_call_takes_what_is_in_force() -> None:
+    model = tiny_model().train()
+    add_objective_head(model)
+    staged = get_objective("nll>neg_p")
+    with pytest.raises(
+        InputError, match=r"changes while it trains: .*objective.at\(step / steps\)"
+    ):
+        model(**batch(9), objective_head=staged)
+    one, other = (
+        model(**batch(9), objective_head=row).loss for row in (staged.at(0.5), get_objective("dft"))
+    )
+    assert torch.equal(one, other)

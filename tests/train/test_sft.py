@@ -54,14 +54,21 @@ def test_trains_saves_and_says_with_what(model_folder: Path, data: Path, tmp_pat
 
 
 def test_lora_trains_an_adapter(model_folder: Path, data: Path, tmp_path: Path) -> None:
-    after = trained(
-        model_folder, data, tmp_path / "out", "--objective", "dft", "--use_peft", "--lora_r", "4"
-    )
+    found = {}
+    for objective in ("nll", "dft", "nll>dft"):
+        flags = ["--objective", objective, "--use_peft", "--lora_r", "4"]
+        found[objective] = trained(model_folder, data, tmp_path / objective, *flags)
+    after = found["nll>dft"]
     assert after and all("lora" in name for name in after)
+    for other in ("nll", "dft"):
+        assert any((found[other][name] - value).abs().max() > 1e-5 for name, value in after.items())
     assert any(value.abs().max() > 0 for name, value in after.items() if "lora_B" in name)
 
 
-@pytest.mark.parametrize("objective", ["cadft", "asft", "iw_sft_token", "eaft"])
+@pytest.mark.parametrize(
+    "objective",
+    ["cadft", "asft", "iw_sft_token", "eaft", "nll>cadft", "nll>asft", "nll>threshold(10%)"],
+)
 def test_objectives_that_need_more_than_the_batch(
     model_folder: Path, data: Path, tmp_path: Path, objective: str
 ) -> None:
@@ -100,8 +107,12 @@ def test_settings_may_stand_in_a_yaml_file(
         (["--objective", "cadft", "--packing", "true", "--packing_strategy", "wrapped"], "use bfd"),
         (["--report_to", "wandb"], "--report_to wandb: WandbCallback requires wandb"),
         (["--report_to", "nobody"], "--report_to nobody: "),
+        (
+            ["--objective", "nll>neg_p", "--num_train_epochs", "1", "--per_device_train_batch_size", "40"],
+            "neg_p does not come into force in the only optimiser step",
+        ),
     ],
-)
+)  # fmt: skip
 def test_refusals_are_one_line(
     capsys: Any, model_folder: Path, data: Path, tmp_path: Path, flags: list[str], says: str
 ) -> None:
@@ -118,9 +129,16 @@ def test_refusals_are_one_line(
     [
         (["--objective", "dft", "--resample"], "--objective cadft"),
         (["--objective", "cadft", "--resample", "--packing", "true"], "leave out --packing"),
+        (["--objective", "nll>cadft", "--resample"], "--objective cadft, not of nll>cadft"),
+        (["--objective", "nll>neg_p", "--max_steps", "1"],
+         "nll>neg_p(at=0.5): neg_p does not come into force in the only optimiser step: train for more"),
+        (["--objective", "nll>neg_p(at=0.95)", "--max_steps", "10"],
+         "neg_p does not come into force in any of the 10 optimiser steps"),
+        (["--objective", "p_anneal", "--max_steps", "1"], "p^1 does not come into force in the only"),
+        (["--objective", "nll>asft", "--padding_free", "true"], "leave out --packing and --padding_free"),
         (["--report_to", "wandb"], "wandb"),
     ],
-)
+)  # fmt: skip
 def test_settings_are_refused_before_any_work(
     capsys: Any, tmp_path: Path, flags: list[str], says: str
 ) -> None:
@@ -141,6 +159,9 @@ RESAMPLE = ["--objective", "cadft", "--resample"]
         (["--objective", "cadft"], [], r"with --objective cadft\(.*, not with --objective nll: "),
         ([], ["--objective", "threshold(10%)"], r"nll, not with --objective threshold\(10%\): "),
         (["--objective", "p_pow(2)"], ["--objective", "p_pow(3)"], r"with --objective p_pow\(2\), not with"),
+        (["--objective", "nll>neg_p"], ["--objective", "nll>neg_p(at=0.25)"],
+         r"with --objective nll>neg_p\(at=0.5\), not with --objective nll>neg_p\(at=0.25\): "),
+        (["--objective", "nll>neg_p"], [], r"nll>neg_p\(at=0.5\), not with --objective nll: "),
         ([], ["--use_peft", "true"], "without --use_peft, not with --use_peft"),
     ],
 )  # fmt: skip
@@ -220,13 +241,14 @@ def test_a_split_is_evaluated_on_after_every_epoch_unless_told_otherwise(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("objective", ["cadft", "nll>cadft"])
 def test_killed_and_resumed_equals_never_stopped(
-    model_folder: Path, data: Path, tmp_path: Path
+    model_folder: Path, data: Path, tmp_path: Path, objective: str
 ) -> None:
     """Protects long trainings: a killed one ends where one never stopped does, to the last bit."""
     flags = [
         "--objective",
-        "cadft",
+        objective,
         "--max_steps",
         "60",
         "--save_steps",

@@ -1,0 +1,168 @@
+"""What an objective of the table is: a weight function with its provenance and its parameters bound.
+
+No torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from advisor.errors import InputError
+from advisor.objectives.weights import TokenStats
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A number that an objective takes, with the range in which it means something."""
+
+    default: float
+    """The value used when none is given: the paper's, where it names one."""
+    low: float = -math.inf
+    """Smallest value accepted."""
+    high: float = math.inf
+    """Largest value accepted."""
+    exclusive_low: bool = False
+    """Whether `low` itself is refused."""
+
+    def check(self, objective: str, name: str, value: float) -> float:
+        """Return `value`, or raise InputError where it lies outside the range."""
+        too_low = value <= self.low if self.exclusive_low else value < self.low
+        if not math.isfinite(value) or too_low or value > self.high:
+            allowed = f"{'(' if self.exclusive_low else '['}{self.low:g}, {self.high:g}"
+            allowed += "]" if math.isfinite(self.high) else ")"
+            raise InputError(f"objective {objective}: {name} = {value:g} lies outside {allowed}")
+        return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """One row of the table: a weight function with its provenance and its parameters bound."""
+
+    name: str
+    """How it is called everywhere."""
+    weight_function: Callable[..., Tensor]
+    """`(stats, **parameters) -> weights`, [tokens] float32, non-negative."""
+    formula: str
+    """The loss f(p) of one token."""
+    weight_formula: str
+    """The weight w(p) = -f'(p) p."""
+    leaning: str
+    """"prior-leaning", "prior-averse" or "neutral": whether W(p) = w (1 - p) has more or less of its mass
+    above p = 1/2 than NLL's has (Def. 3.3, which leaves the threshold open)."""
+    source: str
+    """Paper and equation."""
+    status: str = "published"
+    """"published", "unverified" (secondary sources only) or "ours"."""
+    aliases: tuple[str, ...] = ()
+    """Other names of the same update."""
+    needs: tuple[str, ...] = ()
+    """What it takes beyond the token's own log p and entropy: fields of TokenStats; "step" where the
+    statistics must be those of the whole optimiser step, over all micro-batches and ranks; "anchor"
+    where it adds a divergence to the model before training."""
+    sparse: bool = False
+    """Whether weights of exactly 0 are common."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Parameters accepted, in the order in which `name(value)` gives them."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Parameters in force where they differ from the defaults."""
+    quantiles: Mapping[str, float] = field(default_factory=dict)
+    """Parameters given as a share of the training tokens instead, until `resolve` makes them values."""
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """Every parameter's value in force."""
+        return {key: self.values.get(key, spec.default) for key, spec in self.parameters.items()}
+
+    @property
+    def head_statistics(self) -> tuple[str, ...]:
+        """The needed fields that only the head can compute, from the whole distribution."""
+        return tuple(need for need in self.needs if need in ("topk_entropy", "collision"))
+
+    @property
+    def anchor_coefficient(self) -> float:
+        """Factor of the divergence to the model before training; 0 for all but `asft`."""
+        return self.settings["kl"] if "anchor" in self.needs else 0.0
+
+    @property
+    def label(self) -> str:
+        """Name with its parameters, as `get_objective` reads it back: `p_pow(10)`."""
+        inside = ", ".join(
+            f"{100 * self.quantiles[key]:g}%" if key in self.quantiles else f"{value:.12g}"
+            for key, value in self.settings.items()
+        )
+        return f"{self.name}({inside})" if inside else self.name
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it changes while it trains, so that `at` says what is minimised (see `schedules.py`)."""
+        return False
+
+    @property
+    def by_quantile(self) -> bool:
+        """Whether it has to be resolved before training."""
+        return bool(self.quantiles)
+
+    def at(self, done: float) -> Objective:
+        """The objective in force when `done` of the optimiser steps, a share in [0, 1], lie behind."""
+        return self
+
+    def rate_at(self, done: float) -> float:
+        """Factor of the learning rate at `done`, beside the training's own schedule."""
+        return 1.0
+
+    def logged(self, done: float) -> dict[str, float]:
+        """What a training log says of a schedule at `done`, by name; nothing of an objective that stays."""
+        return {}
+
+    def course(self, steps: int, done: int) -> str:
+        """What was minimised when, in words; nothing of an objective that stays.
+
+        Args:
+            steps: optimiser steps of the whole training.
+            done: those that were made, at least one.
+        """
+        return ""
+
+    def unreached(self, steps: int) -> str:
+        """What never comes into force in a training of so many optimiser steps; empty where all does."""
+        return ""
+
+    def weight(self, stats: TokenStats) -> Tensor:
+        """Weights of the target tokens, [tokens] float32, detached."""
+        if self.quantiles:
+            raise ValueError(f"{self.label} is a quantile of the training set: resolve() it first")
+        return self.weight_function(stats, **self.settings).detach()
+
+    def with_parameters(self, **values: float) -> Objective:
+        """The same objective with other parameters; InputError for an unknown or invalid one."""
+        for key, value in values.items():
+            if key not in self.parameters:
+                known = ", ".join(self.parameters) or "none"
+                raise InputError(
+                    f"objective {self.name} has no parameter {key!r} (it has: {known})"
+                )
+            self.parameters[key].check(self.name, key, value)
+        kept = {key: share for key, share in self.quantiles.items() if key not in values}
+        changed = replace(self, values={**self.values, **values}, quantiles=kept)
+        for first, last in (("low", "high"), ("start", "end")):
+            low, high = changed.settings.get(first), changed.settings.get(last)
+            if low is not None and high is not None and low > high:
+                raise InputError(
+                    f"objective {self.name}: {first} = {low:g} lies above {last} = {high:g}"
+                )
+        return changed
+
+    def resolve(self, quantile: Callable[[float], float]) -> Objective:
+        """Quantiles made values: `quantile(share)` is that of p under the model before training.
+
+        Membership is then tested on the current p, as in the source (arXiv:2510.00526, Sec. 4).
+        """
+        return self.with_parameters(
+            **{key: quantile(share) for key, share in self.quantiles.items()}
+        )
