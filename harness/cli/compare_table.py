@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from harness.cli.display import arm_width
 from harness.compare.compare import Comparison, heat
 from harness.records.arm import BASE, Arm
 from harness.study.contrasts import Row
@@ -29,7 +30,8 @@ def render(comparison: Comparison, console: Console) -> None:
     against = [of_base for of_base in (False, True) if of_base in known]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("task", "temperature", "arm", "documents x seeds", "score"):
-        table.add_column(name, overflow="fold")
+        least = arm_width(texts.values()) if name == "arm" else None
+        table.add_column(name, overflow="fold", min_width=least)
     for of_base in against:
         table.add_column(Text(printable(f"less {BASE if of_base else comparison.baseline}")))
     before: tuple[Any, ...] = ()

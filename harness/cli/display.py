@@ -45,6 +45,11 @@ _bars = contextlib.ExitStack()
 atexit.register(_bars.close)
 
 
+def arm_width(texts: Iterable[str]) -> int:
+    """The least width of a column of arms, characters, so that a label breaks at its spaces alone."""
+    return max((min(len(word), 24) for text in texts for word in text.split()), default=1)
+
+
 def notes(lines: Iterable[str]) -> None:
     """What was chosen or assumed, on stderr."""
     for line in lines:

@@ -136,6 +136,7 @@ class Reporter:
     def __init__(self, board: Board, console: Console, *, lines: bool) -> None:
         self.board, self.console, self.lines = board, console, lines
         self.running: dict[str, tuple[str, float]] = {}  # run id -> its name, and when it began
+        self.told: set[str] = set()  # methods whose beginning was said to be another's
 
     def start(self, spec: RunSpec) -> None:
         """A run has begun."""
@@ -154,6 +155,12 @@ class Reporter:
         self.board.report(event)
         spec = event.run.spec
         self.running.pop(spec.id, None)
+        if event.run.began and spec.arm.method not in self.told:
+            self.told.add(spec.arm.method)
+            text = "{} goes on from step {step} of the {as} run".format(
+                spec.arm.method, **event.run.began
+            )
+            self.console.print(Text(printable(text)))
         if event.refused:
             name = spec.arm.method if event.whole else _name(spec)
             text = f"{name} is left out: {event.refused}"

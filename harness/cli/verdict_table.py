@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
-from harness.cli.display import err, out
+from harness.cli.display import arm_width, err, out
 from harness.study.confirm import Plan
 from harness.study.contrasts import FIGURES, Row
 from harness.study.study import Study
@@ -54,10 +54,11 @@ def show(verdict: Verdict) -> None:
     out.print(Text(printable(verdict.headline), style="bold"))
     if verdict.incomplete:
         out.print("Start the same command again to go on where it stopped.")
+    texts = verdict.labels
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, justify in COLUMNS.items():
-        table.add_column(name, justify=justify, overflow="fold")
-    texts = verdict.labels
+        least = arm_width(texts.values()) if name == "arm" else None
+        table.add_column(name, justify=justify, overflow="fold", min_width=least)
     for row in verdict.rows:
         low, high = row.difference.interval
         table.add_row(

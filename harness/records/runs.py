@@ -168,13 +168,16 @@ class Run:
     scores: tuple[Score, ...]
     """Per task, metric, temperature and part."""
     seconds: float
-    """Wall time."""
+    """Wall time, without what `began` was trained in."""
     tokens: int
-    """Trained on, with repetition."""
+    """Trained on, with repetition; with those of `began`, for the model has seen them."""
     peak_memory_bytes: int
     """Of the device, or of the process on a CPU."""
     error: str | None = None
     """Why it failed."""
+    began: Mapping[str, Any] | None = None
+    """What it took over from another run that trained the same until then: `as`, the method of that arm,
+    `step`, the optimiser steps, and `tokens`; None: it trained all of its steps."""
     planned: Mapping[str, Any] | None = None
     """What the study that it was run for meant to run, see `Study.planned`; None: not known."""
     schema: int = field(default=SCHEMA)
@@ -298,6 +301,7 @@ def _encode(run: Run) -> str:
         "peak_memory_bytes": run.peak_memory_bytes,
         "error": run.error,
         "planned": run.planned,
+        **({"began": run.began} if run.began else {}),
     }  # fmt: skip
     lines = (
         f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"

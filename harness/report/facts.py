@@ -228,9 +228,14 @@ def _cost(runs: Sequence[Run]) -> str:
     if not runs:
         return ""
     return (
-        f"{duration(sum(run.seconds for run in runs))} in all, {sum(run.tokens for run in runs):,} tokens "
+        f"{duration(sum(run.seconds for run in runs))} in all, {sum(map(_own_tokens, runs)):,} tokens "
         f"trained on, peak memory {size(max(run.peak_memory_bytes for run in runs))}"
     )
+
+
+def _own_tokens(run: Run) -> int:
+    """Less those that another run of the study trained on for it."""
+    return run.tokens - (int(run.began["tokens"]) if run.began else 0)
 
 
 def _device(run: Run) -> str:

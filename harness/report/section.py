@@ -209,6 +209,7 @@ def _name(run: Run) -> str:
 def _view(run: Run) -> RunView:
     outcome = {
         "held_out": dict(run.held_out),
+        **({"began": run.began} if run.began else {}),
         "seconds": run.seconds,
         "tokens": run.tokens,
         "peak_memory_bytes": run.peak_memory_bytes,

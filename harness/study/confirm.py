@@ -16,8 +16,9 @@ from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, arm_of, needs_teacher
 from harness.records.runs import Results, Run, RunSpec
 from harness.statistics.power import minimum_detectable, spread_of_accuracy
+from harness.study.beginnings import folder_in
 from harness.study.execute import execute, trial
-from harness.study.executors import Executor, one_by_one
+from harness.study.executors import Executor, one_by_one, sharing
 from harness.study.failures import Failure, failure_of, is_out, known_failures, without
 from harness.study.from_records import belongs
 from harness.study.problem import Problem
@@ -149,7 +150,7 @@ def confirm(
                 yield spec
 
     while not spent and (specs := next_runs(rest, list(done.values()))):
-        for ended in executor(due(specs), problem):
+        for ended in sharing(executor, specs, folder_in(results.folder))(due(specs), problem):
             run = replace(ended, planned=planned)
             failure = _keep(run, results)
             if failure is None:

@@ -46,6 +46,7 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
         scores=tuple(scores),
         seconds=time.monotonic() - start,
         tokens=found.tokens,
+        began=found.began,
         peak_memory_bytes=_peak_memory(),
         error=error,
     )

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
 from harness.records.runs import Run, RunSpec
+from harness.study.beginnings import Beginnings, wanted_by
 from harness.study.execute import execute, failed
 from harness.study.problem import Problem
+from harness.train.kept_beginning import remove
 
 Executor = Callable[[Iterable[RunSpec], Problem], Iterator[Run]]
 
@@ -55,6 +60,33 @@ def on_ray(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
     finally:
         for left in running:
             ray.cancel(left, force=True)
+
+
+def sharing(executor: Executor, planned: Sequence[RunSpec], folder: Path) -> Executor:
+    """An executor whose runs go on from each other's beginnings, which are kept until nobody wants them.
+
+    Args:
+        executor: to which it is added; it is given back as it is where nobody wants any.
+        planned: all that it will be given, or more.
+        folder: of the beginnings.
+    """
+    wanted = wanted_by(planned)
+    if not wanted:
+        return executor
+
+    def execute_all(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        shared = replace(problem, beginnings=Beginnings(folder=folder, wanted=wanted))
+        ended = set()
+        for run in executor(specs, shared):
+            yield run
+            ended.add(run.spec.id)
+            for begun, takers in wanted.items():
+                if takers.keys() <= ended:
+                    remove(folder / begun)
+
+    return execute_all
 
 
 def _ray() -> Any:

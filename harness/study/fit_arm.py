@@ -21,6 +21,7 @@ from harness.study.methods import Method, read_method
 from harness.study.problem import Problem
 from harness.study.study import steps_of
 from harness.study.target_effects import EFFECTS, Training, refuse_lacking
+from harness.train.kept_beginning import Beginning, BeginningLost, train_from
 from harness.train.saving import carry_template
 from harness.train.trl_settings import configured, typed
 
@@ -44,6 +45,8 @@ class Fitted:
     """Measures on demonstrations kept back."""
     tokens: int = 0
     """Trained on, with repetition."""
+    began: Mapping[str, Any] | None = None
+    """As of `Run`."""
     of_targets: Mapping[str, Any] = field(default_factory=dict)
     """What came of the targets beside the training, by name, such as "own_answers": see `Effects`."""
 
@@ -64,8 +67,15 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
     def attempt(size: int) -> tuple[LoadedModel, Fitted]:
         loaded = _ready(problem)
         steps = int(spec.training.get(ACCUMULATION, 1)) * (whole // size)
-        training = {**spec.training, BATCH: size, ACCUMULATION: steps}
-        return loaded, _train(replace(spec, training=training), problem, loaded)
+        sized = replace(spec, training={**spec.training, BATCH: size, ACCUMULATION: steps})
+        shared = problem.beginnings
+        begin = shared.of(spec, sized.training, loaded) if shared else None
+        try:
+            return loaded, _train(sized, problem, loaded, begin)
+        except BeginningLost:
+            del loaded
+        loaded = _ready(problem)
+        return loaded, _train(sized, problem, loaded, None)
 
     return largest_that_fits(attempt, whole)
 
@@ -84,8 +94,12 @@ def _loaded(problem: Problem) -> LoadedModel:
     return loaded
 
 
-def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
-    """Fine-tune the loaded model in place."""
+def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel, begin: Beginning | None) -> Fitted:
+    """Fine-tune the loaded model in place.
+
+    Raises:
+        BeginningLost: of a beginning that could not be read; the model may hold a part of it.
+    """
     method = read_method(spec.arm.method)
     refuse_lacking(method, problem)
     effects = EFFECTS[method.source.name]
@@ -97,13 +111,17 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Fitted:
     with tempfile.TemporaryDirectory() as folder:
         trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
-        trainer.train()
+        taken = train_from(trainer, begin)
     loaded.model.eval()
+    began = None
+    if begin and taken:
+        began = {"as": begin.label, "step": taken[0], "tokens": round(tokens * taken[1])}
     return Fitted(
         steps=_thinned(trainer.state.log_history),
         held_out=_held_out(problem, loaded),
         tokens=round(tokens * (trainer.state.epoch or 0.0))
         or int(trainer.state.num_input_tokens_seen),
+        began=began,
         of_targets={**facts, **effects.found(trainer)},
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 from advisor.data.dataset import SFTDataset
 from harness.distill.teachers import Teachers
 from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, TargetSource
+from harness.study.beginnings import Beginnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Problem:
     """Finds the final answer of a demonstration; None where none can be checked."""
     teachers: Teachers | None = None
     """Of the arms that learn from a teacher; None where there is none."""
+    beginnings: Beginnings | None = None
+    """What runs take over from each other; None: each trains all of its steps."""
 
 
 @dataclass(frozen=True, kw_only=True)

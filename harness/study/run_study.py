@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
 from harness.records.runs import Results, Run, RunSpec
+from harness.study.beginnings import folder_in, forget
 from harness.study.confirm import Event, Plan, confirm, finished_runs, make_plan, score_base
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
@@ -81,7 +82,9 @@ def run_study(
     results = Results(options.results)
     plan = make_plan(study, problem, results)
     on_plan(plan, score_base(study, problem, results))
-    with watching(study, finished_runs(study, results)) as watcher:
+    with ExitStack() as stack:
+        stack.callback(forget, study, folder_in(results.folder))
+        watcher = stack.enter_context(watching(study, finished_runs(study, results)))
         outcome = confirm(
             study,
             problem,

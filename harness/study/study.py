@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.errors import InputError
+from advisor.objectives.schedules import THEN
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of, needs_teacher
 from harness.records.metrics import SHARE
 from harness.records.runs import Run, RunSpec, Score
@@ -132,14 +133,21 @@ def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
     """The specifications to run next; empty when the study is done."""
     done = {run.spec.id: run for run in runs}
     if missing := [spec for spec in (study.base(), *study.grid()) if spec.id not in done]:
-        return missing
+        return _in_order(missing)
     arms = [arm for arm in chosen_arms(study, runs) if arm.objective != BASE]
     for looks, seed in enumerate(study.seeds):
         racing = arms if study.full else in_the_race(study, arms, done, study.seeds[:looks])
         specs = [study.spec(arm, seed) for arm in racing]
         if missing := [spec for spec in specs if spec.id not in done]:
-            return missing
+            return _in_order(missing)
     return []
+
+
+def _in_order(specs: list[RunSpec]) -> list[RunSpec]:
+    """Where arms begin as another one: rate by rate and those last, so that few beginnings wait for them."""
+    if not any(THEN in spec.arm.objective for spec in specs):
+        return specs
+    return sorted(specs, key=lambda s: (s.arm.learning_rate or 0.0, THEN in s.arm.objective))
 
 
 def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:

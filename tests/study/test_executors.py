@@ -173,6 +173,23 @@ def test_what_takes_long_is_said_until_it_has_ended() -> None:
     assert first == "running: nll lr 0.0001 seed 0 for 0 s" and second.startswith("1/20 nll lr")
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_that_an_arm_goes_on_from_another_is_said_once(terminal: bool) -> None:
+    from dataclasses import replace
+
+    study = study_of(objectives=("nll", "nll>neg_p(at=0.5)"), seeds=(0,))
+    began = {"as": "nll", "step": 30, "tokens": 400}
+    console = Console(file=io.StringIO(), width=120, force_terminal=terminal, color_system=None)
+    with reporting(study, [], console) as reporter:
+        for run in play(study, lambda name, rate: flat(0.5)):
+            staged = ">" in run.spec.arm.method
+            reporter.report(Event(replace(run, began=began if staged else None), 1, 9, 0.0))
+    file: Any = console.file
+    said = str(file.getvalue())
+    assert said.count("nll>neg_p(at=0.5) goes on from step 30 of the nll run\n") == 1
+    assert said.count("goes on") == 1
+
+
 def test_a_live_table_on_a_terminal() -> None:
     text = shown(Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None), 1)
     table = text[text.rindex("arm  ") :]
@@ -213,6 +230,7 @@ QUICK = [
     ),
     *("--max_steps", "2", "--limit", "6", "--temperature", "0", "--json"),
 ]
+STAGED = ("nll>neg_p(at=0.5)", "nll>cadft(1, at=0.5)")
 ON_TWO_WORKERS = """
 import sys, ray
 from harness.cli.main import main
@@ -225,9 +243,13 @@ raise SystemExit(code)
 
 @pytest.mark.slow
 def test_ray_gives_the_records_that_this_process_gives(capsys: Any, tmp_path: Path) -> None:
-    """Protects studies on a cluster: Ray's workers give the records that one process gives."""
+    """Protects studies on a cluster: Ray's workers give the records that one process gives.
+
+    Where they run at once, a staged arm finds no beginning, or that of another.
+    """
     pytest.importorskip("ray", reason="the extra ray is not installed")
-    words = [*QUICK, "--executor", "ray", "--results", str(tmp_path / "ray")]
+    quick = [*QUICK, "--objectives", "neg_p", *STAGED, "--logging_steps", "1"]
+    words = [*quick, "--executor", "ray", "--results", str(tmp_path / "ray")]
     root = str(ROOT)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     done = subprocess.run(
@@ -236,12 +258,13 @@ def test_ray_gives_the_records_that_this_process_gives(capsys: Any, tmp_path: Pa
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     capsys.readouterr()
-    assert main([*QUICK, "--results", str(tmp_path / "local")]) == 0
+    assert main([*quick, "--results", str(tmp_path / "local")]) == 0
     assert json.loads(done.stdout) == json.loads(capsys.readouterr().out)
     ours, theirs = (
         {run.spec.id: run for run in Results(tmp_path / name).runs()} for name in ("local", "ray")
     )
-    assert ours.keys() == theirs.keys() and len(ours) == 4
+    assert ours.keys() == theirs.keys() and len(ours) == 6
     for key, run in ours.items():
         assert run.scores == theirs[key].scores and run.tokens == theirs[key].tokens
     assert not list((tmp_path / "ray").rglob("*.part"))
+    assert [path.name for path in (tmp_path / "ray").iterdir()] == ["runs"]

@@ -194,6 +194,16 @@ def test_arms_of_long_names_can_be_told_apart_in_a_narrow_terminal(
     assert "…" not in shown and "0.1)" in shown and "0.2)" in shown
 
 
+def test_a_label_breaks_at_its_spaces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where intervals are wide they fold before it does."""
+    study = study_of(objectives=("nll", "nll>neg_p(at=0.5)", "nll>cadft(1, at=0.5)"), seeds=(0, 1))
+    console = Console(width=100, file=io.StringIO())
+    monkeypatch.setattr(command, "out", console)
+    command.show(settle(study, play(study, lambda arm, _: flat(0.3 if arm == "base" else 0.6))))
+    verdicts = console.file.getvalue().partition("score at temperature")[0]  # type: ignore[attr-defined]
+    assert "nll>neg_p(at=0.5)" in verdicts and "nll>cadft(1," in verdicts
+
+
 def test_tasks_count_alike_whatever_their_size() -> None:
     study = study_of(tasks=("t", "u"), seeds=(0,))
     spec = study.spec(Arm(objective="base"), 0)
