@@ -13,6 +13,8 @@ from tables.winner import evidence
 from advisor.advice.published_rule import STRONG, WEAK
 from advisor.objectives.table import get_objective
 from harness.experiments.calibration.study_figures import STUDY
+from harness.experiments.staged.trace import read as read_traces
+from harness.experiments.staged.trace_figure import trace_figure
 from harness.plots import svg
 from harness.plots.continuum import tokens, weighs_p_alone
 from harness.plots.style import BLUE, GREEN, INK, PURPLE, VERMILLION
@@ -104,9 +106,16 @@ def _of_study(name: str) -> str:
     return svg(STUDY[name](evidence(), RESULTS)).replace("currentColor", INK) + "\n"
 
 
+def traces() -> str:
+    """P of each kind of token along the runs of the study of staged objectives."""
+    path = RESULTS / "staged" / "traces" / "traces.jsonl"
+    return _file(trace_figure(read_traces(path)))
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "continuum": continuum,
     "weights": weights,
+    "traces": traces,
     **{f"predictors-{name}": partial(_of_study, name) for name in STUDY},
 }
 """File name without its ending -> its content."""

@@ -165,7 +165,7 @@ def test_a_line_broken_in_the_middle_is_named(tmp_path: Path) -> None:
 def test_demonstrations_hold_no_problem_that_is_scored(tmp_path: Path) -> None:
     folder, _ = resolve_rung("strong")
     cell = Cell(size="m128", seed=0, step=4000, skill="unit", noise="none", rate=0.0, rows=1920)
-    bench = run.Bench(cell, folder)
+    bench = run.LadderBench(cell, folder)
     prompts = {bench.demonstrations.raw(i)["prompt"] for i in range(1920)}
     scored = {row["prompt"] for part in problem_sets("unit").values() for row in part}
     assert len(scored) == 400
@@ -182,13 +182,13 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
     monkeypatch.setattr(run, "PARTS", ("development",))
     monkeypatch.setattr(run, "TEMPERATURES", (1.0,))
 
-    def measure(bench: run.Bench) -> CellLine:
+    def measure(bench: run.LadderBench) -> CellLine:
         return CellLine(
             cell=CELL.name, prior={"mean_p": 0.9}, deep=None,
             fingerprints=bench.fingerprints, environment={},
         )  # fmt: skip
 
-    monkeypatch.setattr(run.Bench, "measure", measure)
+    monkeypatch.setattr(run.LadderBench, "measure", measure)
     base, nll, *_, race = run.wanted(CELL, 0)
     chosen = [base, nll, race]
     monkeypatch.setattr(run, "wanted", lambda cell, seed: chosen)
@@ -219,7 +219,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
 
 def test_a_ledger_of_another_model_is_not_continued(tmp_path: Path) -> None:
     folder, _ = resolve_rung("strong")
-    bench = run.Bench(CELL, folder)
+    bench = run.LadderBench(CELL, folder)
     other = CellLine(
         cell=CELL.name, prior={}, deep=None, environment={},
         fingerprints={**bench.fingerprints, "model": "another"},

@@ -1,14 +1,19 @@
 """`python -m harness.experiments.calibration grid|models|run|fit|fresh`: from cells to a fit."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.advice.calibration import SHIPPED
 from advisor.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.experiments.calibration.run import Progress
 
 RESULTS = Path("results/calibration")
 MODELS = Path("outputs/calibration")
@@ -75,32 +80,32 @@ def _run(arguments: argparse.Namespace) -> None:
     import torch
 
     from harness.experiments.calibration.grid import read_grid
-    from harness.experiments.calibration.run import Progress, run_study
+    from harness.experiments.calibration.run import run_study
     from harness.runtime.quiet import quiet
 
     torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
-    log = logging.getLogger("harness.experiments.calibration")
-
-    def tell(progress: Progress) -> None:
-        run = progress.run
-        part = "test" if run.share == 1 else "development"
-        greedy, sampled = (100 * run.right(part, heat).mean() for heat in (0, 1))
-        log.info(
-            "%s %s lr %s seed %d: %.0f greedy, %.0f sampled (%.0f s); %d left, %.0f min",
-            run.cell, run.objective, run.learning_rate, run.seed, greedy, sampled, run.seconds,
-            progress.left, progress.seconds_left / 60,
-        )  # fmt: skip
-
     results = arguments.results
     with quiet():
         run_study(
             read_grid(results / ("fresh.csv" if arguments.fresh else "grid.csv")),
             models=arguments.models,
             results=results / "fresh" if arguments.fresh else results,
-            shard=_shard(arguments.shard),
+            shard=shard(arguments.shard),
             seeds=arguments.seeds,
             on_run=tell,
         )
+
+
+def tell(progress: Progress) -> None:
+    """Log a run that has finished, and what is left."""
+    run = progress.run
+    part = "test" if run.share == 1 else "development"
+    greedy, sampled = (100 * run.right(part, heat).mean() for heat in (0, 1))
+    logging.getLogger("harness.experiments.calibration").info(
+        "%s %s lr %s seed %d: %.0f greedy, %.0f sampled (%.0f s); %d left, %.0f min",
+        run.cell, run.objective, run.learning_rate, run.seed, greedy, sampled, run.seconds,
+        progress.left, progress.seconds_left / 60,
+    )  # fmt: skip
 
 
 def _fit(arguments: argparse.Namespace) -> None:
@@ -143,7 +148,8 @@ def _save(path: Path, content: dict[str, Any]) -> None:
     publish(path, text.encode(), subject=str(path), remedy="give another --results")
 
 
-def _shard(text: str) -> tuple[int, int]:
+def shard(text: str) -> tuple[int, int]:
+    """`1/2` as numbers; InputError where it is no share."""
     first, _, number = text.partition("/")
     if not (first.isdigit() and number.isdigit() and 1 <= int(first) <= int(number)):
         raise InputError(f"--shard {text}: expected I/N with I from 1 to N, such as 1/2")

@@ -10,12 +10,14 @@ all have one, so that a study which is stopped has as many cells as its time all
 from __future__ import annotations
 
 import dataclasses
+import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
@@ -61,6 +63,15 @@ class Wanted:
     """Of order and sampling."""
     share: float = 1.0
     """Of the steps of a whole run."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the training, where they are not those of the study."""
+    note: str = ""
+    """Said after the objective in the ledger, of settings of its own."""
+
+    @property
+    def arm(self) -> str:
+        """As the ledger calls it."""
+        return f"{self.objective}, {self.note}" if self.note else self.objective
 
 
 @dataclass(frozen=True)
@@ -112,24 +123,86 @@ def run_study(
     Raises:
         InputError: no cell of this process has its model yet.
     """
-    share = cells[shard[0] - 1 :: shard[1]]
-    mine = [cell for cell in share if (checkpoint(models, cell) / "config.json").exists()]
+    todo = [(cell, run) for seed in range(seeds) for cell in cells for run in wanted(cell, seed)]
+    carry_out(todo, models=models, results=results, shard=shard, on_run=on_run)
+
+
+def carry_out(
+    planned: Sequence[tuple[Cell, Wanted]],
+    *,
+    models: Path,
+    results: Path,
+    shard: tuple[int, int],
+    deep: bool = True,
+    on_run: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Do what is missing of this process's share of some runs, in order; shares are whole cells.
+
+    Args:
+        planned: cells with their runs.
+        models: as of `run_study`, like the others.
+        results: folder of the ledger.
+        shard: (i, n), from 1.
+        deep: whether a cell is measured with the deep probe too.
+        on_run: told after every run.
+
+    Raises:
+        InputError: no cell of this process has its model yet.
+    """
+    cells = list(dict.fromkeys(cell for cell, _ in planned))
+    share = set(cells[shard[0] - 1 :: shard[1]])
+    mine = {cell for cell in share if (checkpoint(models, cell) / "config.json").exists()}
     if not mine:
         raise InputError(f"no models in {models}: pretrain them first, with `models`")
-    ledger = results / f"ledger-{shard[0]}-of-{shard[1]}.jsonl"
-    known, runs = read(results)
+    do_missing(
+        [(cell, run) for cell, run in planned if cell in mine],
+        lambda cell: LadderBench(cell, checkpoint(models, cell), deep=deep),
+        ledger=results / f"ledger-{shard[0]}-of-{shard[1]}.jsonl",
+        on_run=on_run,
+    )
+
+
+class Named(Protocol):
+    """A cell, whatever it is made of."""
+
+    @property
+    def name(self) -> str:
+        """Identifies it in the ledger."""
+
+
+AnyCell = TypeVar("AnyCell", bound=Named)
+
+
+def do_missing(
+    planned: Sequence[tuple[AnyCell, Wanted]],
+    bench_of: Callable[[AnyCell], Bench[AnyCell]],
+    *,
+    ledger: Path,
+    on_run: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Do the runs that no ledger in the folder has, in order.
+
+    Args:
+        planned: cells with their runs.
+        bench_of: makes what runs them; asked anew where the cell is not that of the run before.
+        ledger: where cells and runs are written, as they are done.
+        on_run: told after every run.
+
+    Raises:
+        InputError: a ledger of another model or other demonstrations.
+    """
+    known, runs = read(ledger.parent)
     done = {run.key for run in runs}
     todo = [
         (cell, run)
-        for seed in range(seeds)
-        for cell in mine
-        for run in wanted(cell, seed)
-        if (cell.name, run.objective, run.learning_rate, run.seed, run.share) not in done
+        for cell, run in planned
+        if (cell.name, run.arm, run.learning_rate, run.seed, run.share) not in done
     ]
+    gc.freeze()  # every training collects garbage: what has been imported so far is none
     began, bench = time.monotonic(), None
     for number, (cell, run) in enumerate(todo, 1):
         if bench is None or bench.cell != cell:
-            bench = Bench(cell, checkpoint(models, cell))
+            bench = bench_of(cell)
         if cell.name not in known:
             known[cell.name] = bench.measure()
             append(ledger, known[cell.name])
@@ -141,37 +214,48 @@ def run_study(
 
 
 @dataclass(frozen=True)
-class Bench:
+class Bench(ABC, Generic[AnyCell]):
     """A cell ready to be measured and trained on."""
 
-    cell: Cell
+    cell: AnyCell
     """Which one."""
     model: Path
     """Folder of its checkpoint."""
+    deep: bool = True
+    """Whether it is measured with the deep probe too."""
+
+    @property
+    @abstractmethod
+    def called(self) -> str:
+        """The model's name."""
+
+    @cached_property
+    @abstractmethod
+    def demonstrations(self) -> SFTDataset:
+        """Rows to train on."""
+
+    @abstractmethod
+    def answers(
+        self, loaded: LoadedModel, seed: int, parts: Sequence[str]
+    ) -> Iterator[tuple[str, str]]:
+        """`RunLine.answers` of these parts, one by one."""
+
+    @abstractmethod
+    def training(self, run: Wanted) -> dict[str, str]:
+        """Settings of a run."""
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The untouched model, called after its place in the grid; what trains loads its own."""
-        name = f"{self.cell.family}-{self.cell.step}"
-        return dataclasses.replace(load_model(str(self.model), **LOADING), name=name)
-
-    @cached_property
-    def demonstrations(self) -> SFTDataset:
-        """Drawn from the cell's pretraining seed, without a problem of the development or test part."""
-        scored = {row["prompt"] for part in problem_sets(self.cell.skill).values() for row in part}
-        rows = draw_demonstrations(self.cell.rung, self.cell.seed, avoid=scored)
-        return load_dataset(rows, self.loaded.tokenizer)
+        """The untouched model; what trains loads its own."""
+        return dataclasses.replace(load_model(str(self.model), **LOADING), name=self.called)
 
     def measure(self) -> CellLine:
         """The prior over all demonstrations, and the deep probe."""
-        from harness.deep_probe.measure_deep import measure_deep
-
         prior = measure_prior(self.loaded, self.demonstrations, exact=True)
-        deep = measure_deep(self.loaded, self.demonstrations, self._some, temperature=1.0)
         return CellLine(
             cell=self.cell.name,
             prior=prior.to_dict(),
-            deep=deep.to_dict(),
+            deep=self._measured_deep() if self.deep else None,
             fingerprints=self.fingerprints,
             environment=dataclasses.asdict(Environment.here(device="cpu", dtype="float32")),
         )
@@ -196,19 +280,14 @@ class Bench:
             "demonstrations": self.demonstrations.info.fingerprint,
         }
 
-    def _some(self, rows: Sequence[int]) -> SFTDataset:
-        chosen = [self.demonstrations.raw(row) for row in rows]
-        return load_dataset(chosen, self.loaded.tokenizer)
-
     def run(self, run: Wanted) -> RunLine:
         """Train, unless it is the base, and answer the development and test problems."""
         began = time.monotonic()
         loaded, fitted = fit(self._spec(run), self._problem)
-        parts = PARTS if run.share == 1 else PARTS[:1]
-        answers = dict(self._answers(loaded, run.seed, parts))
+        answers = dict(self.answers(loaded, run.seed, PARTS if run.share == 1 else PARTS[:1]))
         return RunLine(
             cell=self.cell.name,
-            objective=run.objective,
+            objective=run.arm,
             learning_rate=run.learning_rate,
             seed=run.seed,
             answers=answers,
@@ -217,17 +296,14 @@ class Bench:
             share=run.share,
         )
 
-    def _answers(
-        self, loaded: LoadedModel, seed: int, parts: Sequence[str]
-    ) -> Iterator[tuple[str, str]]:
-        for part in parts:
-            for temperature in TEMPERATURES:
-                (score,) = evaluate(
-                    loaded.model, loaded.tokenizer, self._problem.tasks,
-                    temperature=temperature, seed=seed, part=part, batch_size=100,
-                )  # fmt: skip
-                right = [value == 1.0 for (value,) in score.values]
-                yield f"{part}@{temperature:g}", pack(right)
+    def _measured_deep(self) -> dict[str, Any]:
+        from harness.deep_probe.measure_deep import measure_deep
+
+        return measure_deep(self.loaded, self.demonstrations, self._some, temperature=1.0).to_dict()
+
+    def _some(self, rows: Sequence[int]) -> SFTDataset:
+        chosen = [self.demonstrations.raw(row) for row in rows]
+        return load_dataset(chosen, self.loaded.tokenizer)
 
     @cached_property
     def _problem(self) -> Problem:
@@ -236,26 +312,59 @@ class Bench:
             loading=LOADING,
             train=self.demonstrations,
             held_out=None,
-            tasks=[f"ladder_{self.cell.skill}"],
+            tasks=(),
             domain="ladder",
         )
 
     def _spec(self, run: Wanted) -> RunSpec:
-        training: dict[str, Any] = {**TRAINING, "num_train_epochs": str(self.cell.epochs)}
-        if self.cell.rows > SOME:
-            training["logging_steps"] = "40"
-        if run.share < 1:
-            steps = steps_of(training, self.cell.rows)
-            training["max_steps"] = str(max(1, round(run.share * steps)))
         return RunSpec(
-            model=self.cell.family,
+            model=self.called,
             model_fingerprint=self.loaded.fingerprint,
             dataset=self.cell.name,
             dataset_fingerprint=self.demonstrations.info.fingerprint,
             split=None,
             arm=arm_of(run.objective, learning_rate=run.learning_rate),
             seed=run.seed,
-            training={} if run.objective == BASE else training,
-            tasks=(f"ladder_{self.cell.skill}",),
+            training={} if run.objective == BASE else self.training(run),
+            tasks=(),
             evaluation={"temperature": 1.0, "temperatures": list(TEMPERATURES), "repeats": 1},
         )
+
+
+class LadderBench(Bench[Cell]):
+    """A cell of the grid."""
+
+    @property
+    def called(self) -> str:
+        """The model's place in the grid."""
+        return f"{self.cell.family}-{self.cell.step}"
+
+    @cached_property
+    def demonstrations(self) -> SFTDataset:
+        """Drawn from the cell's pretraining seed, without a problem of the development or test part."""
+        scored = {row["prompt"] for part in problem_sets(self.cell.skill).values() for row in part}
+        rows = draw_demonstrations(self.cell.rung, self.cell.seed, avoid=scored)
+        return load_dataset(rows, self.loaded.tokenizer)
+
+    def answers(
+        self, loaded: LoadedModel, seed: int, parts: Sequence[str]
+    ) -> Iterator[tuple[str, str]]:
+        """By lm-eval."""
+        for part in parts:
+            for temperature in TEMPERATURES:
+                (score,) = evaluate(
+                    loaded.model, loaded.tokenizer, [f"ladder_{self.cell.skill}"],
+                    temperature=temperature, seed=seed, part=part, batch_size=100,
+                )  # fmt: skip
+                right = [value == 1.0 for (value,) in score.values]
+                yield f"{part}@{temperature:g}", pack(right)
+
+    def training(self, run: Wanted) -> dict[str, str]:
+        """The study's settings, with fewer steps in a race."""
+        settings = {**TRAINING, "num_train_epochs": str(self.cell.epochs), **run.settings}
+        if self.cell.rows > SOME:
+            settings["logging_steps"] = "40"
+        if run.share < 1:
+            steps = steps_of(settings, self.cell.rows)
+            settings["max_steps"] = str(max(1, round(run.share * steps)))
+        return settings
