@@ -12,6 +12,7 @@ from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
 from harness.cli.inputs import given_pair, measure, read_pair
 from harness.evaluate.scoring_options import ScoreOptions, ScoringOptions
+from harness.evaluate.user_scorer import scorer_of
 from harness.records.runs import Results
 from harness.study.methods import labels_of
 from harness.study.study_options import StudyOptions, refuse_ours
@@ -48,9 +49,7 @@ def run(args: argparse.Namespace) -> None:
     """Refuse early, then measure, plan, run what is missing and print the verdict."""
     pair, model, data = given_pair(args)
     study_options, scoring = read(StudyOptions, args), read(ScoringOptions, args)
-    refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
-    labels_of(study_options.objectives or ())
-    _ = study_options.seconds
+    _refuse_early(args, study_options, scoring)
     refuse_gguf(pair.model, "confirm")
     check_pair(pair, data)
     Results(study_options.results).prepare()
@@ -103,6 +102,14 @@ def run(args: argparse.Namespace) -> None:
         display.out.print_json(json.dumps(answer))
     else:
         show(found.verdict)
+
+
+def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: ScoringOptions) -> None:
+    """See what needs neither model nor dataset; the user's scorer is imported."""
+    refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
+    labels_of(study.objectives or ())
+    _ = study.seconds
+    scorer_of(scoring)
 
 
 def _temperature(scoring: ScoringOptions, model: Any) -> float:

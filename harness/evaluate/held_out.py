@@ -1,4 +1,7 @@
-"""Tasks for `evaluate` of a user's own rows: their final answers, else a choice among their completions."""
+"""Tasks for `evaluate` of a user's own rows.
+
+Their final answers; answers that a scorer of the user's judges; else a choice among their completions.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 
 from advisor.errors import InputError
 from harness.evaluate.final_answers import compile_pattern, extract_answer
+from harness.evaluate.user_scorer import ScoredLater, Scorer
 
 LONGEST_CHOICE = 32
 """Characters of a completion that are a choice: whole stories can be told apart by a name in them alone."""
@@ -46,6 +50,37 @@ def held_out_task(
 
     return {
         "task": "held_out",
+        **_generated(rows, max_gen_toks),
+        "process_results": compare,
+        "metric_list": [_mean_of("exact_match")],
+    }
+
+
+def scored_task(
+    rows: Sequence[tuple[str, str]], *, scorer: Scorer, max_gen_toks: int = 256
+) -> dict[str, Any]:
+    """A task of (prompt, reference completion) rows: what a scorer of the user's makes of the answers.
+
+    Args:
+        rows: the texts that the scorer gets.
+        scorer: is tried on the first rows.
+        max_gen_toks: longest answer in tokens.
+
+    Raises:
+        ScorerFailed: the scorer fails on these rows.
+    """
+    scorer.check(rows)
+    return {
+        "task": "held_out_scored",
+        **_generated(rows, max_gen_toks),
+        "process_results": ScoredLater(scorer=scorer),
+        "metric_list": [_mean_of(scorer.name)],
+    }
+
+
+def _generated(rows: Sequence[tuple[str, str]], max_gen_toks: int) -> dict[str, Any]:
+    """What tasks of (prompt, reference) rows that are answered freely have in common."""
+    return {
         "custom_dataset": _one_split(
             [{"prompt": prompt, "reference": reference} for prompt, reference in rows]
         ),
@@ -56,8 +91,6 @@ def held_out_task(
         "doc_to_target": "reference",
         "target_delimiter": "",
         "generation_kwargs": {"until": [], "max_gen_toks": max_gen_toks},
-        "process_results": compare,
-        "metric_list": [_mean_of("exact_match")],
     }
 
 

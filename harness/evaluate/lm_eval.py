@@ -35,6 +35,7 @@ from harness.evaluate.score_choice import (
     score_of,
 )
 from harness.evaluate.trusted_tasks import confined, refuse_code
+from harness.evaluate.user_scorer import ScoredLater
 from harness.records.runs import Score
 from harness.runtime.quiet import quiet, undisturbed, without_remarks
 
@@ -110,7 +111,7 @@ def evaluate(
 
     Raises:
         InputError: an unknown task, one whose data cannot be had, one that needs code which is not allowed,
-            or one without a score per document.
+            one without a score per document, or a scorer of the user's that fails.
     """
     if part not in PARTS:
         raise InputError(f"part {part!r}: not one of {', '.join(PARTS)}")
@@ -220,7 +221,8 @@ def _run(lm: Any, task: Any, settings: _Settings) -> list[Record]:
     ) as error:  # of a task's own code too
         raise InputError(f"task {task.task_name}: {_one_line(error)}") from error
     records: list[Record] = results["samples"][task.task_name]
-    return records
+    judge = task.get_config("process_results")
+    return judge.scored(records) if isinstance(judge, ScoredLater) else records
 
 
 def _configure(lm: Any, task: Any, settings: _Settings) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from advisor.options import Options, option
 
@@ -34,8 +36,17 @@ class ScoringOptions(ScoreOptions):
     """How a study asks its tasks, and which of their scores it takes."""
 
     tasks: tuple[str, ...] | None = option(
-        None, short="-t", help="lm-eval tasks or YAML files (default: held-out rows)"
+        None,
+        short="-t",
+        group="referee",
+        help="lm-eval tasks or YAML files (default: held-out rows)",
     )
+    scorer: str | Callable[..., Any] | None = option(  # noqa: RUF009  # a field, as the others
+        None, group="referee", metavar="SCORER",
+        help="scores answers to held-out rows where no exact match exists: module:function of the current "
+        "folder, taking lists answers, references, prompts and giving a number from 0 to 1 for each answer; "
+        "or a command that reads JSON lines with prompt, answer, reference and writes a number a line",
+    )  # fmt: skip
     include_path: str | None = option(None, help="folder with lm-eval tasks of your own")
     answer_regex: str | None = option(
         None, help="finds the final answer in a held-out row, in one group"

@@ -10,7 +10,8 @@ import numpy as np
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from harness.evaluate.final_answers import find_answer_pattern
-from harness.evaluate.held_out import choice_task, held_out_task
+from harness.evaluate.held_out import choice_task, held_out_task, scored_task
+from harness.evaluate.user_scorer import Scorer
 
 HELD_OUT = 0.2
 """Share of the demonstrations that becomes a task where no other task is given."""
@@ -65,32 +66,35 @@ def _begins(dataset: SFTDataset, ids: Sequence[int]) -> bool:
     return set(dataset.tokenizer.all_special_ids).issuperset(ids)
 
 
-def own_task(dataset: SFTDataset, answer_regex: str | None) -> dict[str, Any]:
+def own_task(
+    dataset: SFTDataset, answer_regex: str | None, scorer: Scorer | None = None
+) -> dict[str, Any]:
     """The kept-back rows of the user's data as a task.
 
-    Exact match of the final answer where a pattern finds one, the user's or a known one, in every row that
-    was not cut off: those have lost theirs. Else a choice among completions (`held_out.choice_task`).
+    What the user's scorer says, where there is one; else exact match of the final answer where a pattern
+    finds one, the user's or a known one. Rows that were cut off have lost their answers and are left out.
+    Else a choice among completions (`held_out.choice_task`).
 
     Raises:
-        InputError: the user's pattern fails, or there is nothing to choose from.
+        InputError: the user's pattern or scorer fails, or there is nothing to choose from.
     """
     examples = [example for example in dataset if example.target_tokens]
     whole = [example for example in examples if not example.truncated] or examples
     answered = [_texts(dataset, example) for example in whole]
     pattern = answer_regex or find_answer_pattern([reference for _, reference in answered])
     unprompted = not all(prompt.strip() for prompt, _ in answered)
-    if unprompted and answer_regex:
+    if unprompted and (scorer or answer_regex):
+        asked = f"--scorer {scorer.text}" if scorer else f"--answer_regex {answer_regex}"
         raise InputError(
-            f"--answer_regex {answer_regex}: {dataset.info.name} has rows without a prompt to answer: name "
-            "the columns with --prompt_field and --completion_field"
+            f"{asked}: {dataset.info.name} has rows without a prompt to answer: name the columns with "
+            "--prompt_field and --completion_field"
         )
-    if pattern is None or unprompted:
+    if unprompted or not (scorer or pattern):
         return choice_task([_texts(dataset, example) for example in examples])
-    return held_out_task(
-        answered,
-        answer_pattern=pattern,
-        max_gen_toks=_answer_length(whole, dataset.info.max_length),
-    )
+    longest = _answer_length(whole, dataset.info.max_length)
+    if scorer:
+        return scored_task(answered, scorer=scorer, max_gen_toks=longest)
+    return held_out_task(answered, answer_pattern=str(pattern), max_gen_toks=longest)
 
 
 def _answer_length(examples: Sequence[Example], context: int) -> int:

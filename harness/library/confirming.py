@@ -18,6 +18,7 @@ from harness.cli.display import err
 from harness.cli.live import reporting
 from harness.cli.verdict_table import show_plan
 from harness.evaluate.scoring_options import ScoringOptions
+from harness.evaluate.user_scorer import scorer_of
 from harness.ladder.named_pair import Pair
 from harness.library.keywords import made, split
 from harness.library.recommending import measured, opened, use_of
@@ -75,9 +76,10 @@ def confirm(
         budget: start no more runs after this long, for example "30m"; the grid of rates is always finished.
         results: folder of the records.
         quiet: say nothing on stderr of the plan and of the runs.
-        **settings: what else `advisor confirm` takes: `learning_rates`, `full`, `executor`, `teacher`,
-            `limit`, `repeats`, `metric`, `margin`, ...; how model and dataset are read, as of `load_model`
-            and `load_dataset`; and for every arm fields of TRL's SFTConfig and its ModelConfig's adapter.
+        **settings: what else `advisor confirm` takes: `scorer` (also a function itself), `learning_rates`,
+            `full`, `executor`, `teacher`, `limit`, `repeats`, `metric`, `margin`, ...; how model and dataset
+            are read, as of `load_model` and `load_dataset`; and for every arm fields of TRL's SFTConfig and
+            its ModelConfig's adapter.
 
     Returns:
         The verdict: `headline`, `winner`, `fine_tune`, and `rows`, every comparison in points with a 95 %
@@ -94,6 +96,7 @@ def confirm(
     refuse_ours(training)
     labels_of(study.objectives or ())
     _ = study.seconds  # a text that is no time is refused now
+    scorer_of(scoring)
     pair, told = named(model, dataset), Told(quiet=quiet)
     refuse_gguf(pair.model, "confirm")
     Results(study.results).prepare()

@@ -15,10 +15,10 @@ from harness.records.runs import Run
 from harness.study.from_records import Evidence
 from harness.study.study import Study
 
-OWN_TASKS = (("held_out",), ("held_out_choice",))
+OWN_TASKS = (("held_out",), ("held_out_scored",), ("held_out_choice",))
 """Tasks made of rows of the user's own dataset where none is given, see `harness.evaluate.split`."""
 SCORING = (
-    "answer_regex", "include_path", "dtype", "metric", "filter", "higher_is_better", "num_fewshot",
+    "scorer", "answer_regex", "include_path", "dtype", "metric", "filter", "higher_is_better", "num_fewshot",
     "fewshot_as_multiturn",
 )  # fmt: skip
 """Flags that stand among the settings of evaluation only where they were given."""

@@ -15,6 +15,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from advisor.model.load import LoadedModel, load_model
 from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import arguments_of
+from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.runs import Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits
@@ -119,11 +120,13 @@ def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]
 
     Raises:
         NotScored: a score is no number, or a task fails on what the model says.
+        ScorerFailed: the user's scorer does, whatever the model.
     """
     try:
         return _score(spec, problem, loaded)
     except Exception as error:
-        if isinstance(error, OSError) or should_reduce_batch_size(error):  # the machine's fault
+        of_machine = isinstance(error, OSError) or should_reduce_batch_size(error)
+        if of_machine or isinstance(error, ScorerFailed):  # not the arm's fault
             raise
         raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
 

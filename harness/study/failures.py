@@ -1,8 +1,8 @@
 """Runs that failed: what of a study is out because of it, while the rest goes on.
 
 A refusal is of an arm, whatever its learning rate; a training that diverges, a score that is no number or a
-process that dies is of one rate. Trouble of the machine, a full disk or no network, ends the study: it
-would take every arm, and starting again goes on from there.
+process that dies is of one rate. Trouble of the machine, a full disk or no network, or of a scorer of the
+user's, ends the study: it would take every arm, and starting again goes on from there.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from advisor.errors import InputError, TrainingDiverged
+from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Results, Run, RunSpec
 from harness.study.study import Study
@@ -56,14 +57,15 @@ def failure_of(run: Run) -> Failure | None:
     """What is out because of a run; None where it is finished.
 
     Raises:
-        InputError: the untouched model could not be run, or the machine is at fault.
+        InputError: the untouched model could not be run, or the machine or the user's scorer is at fault.
     """
     if run.error is None:
         return None
     name, _, reason = run.error.partition(": ")
     kind = getattr(builtins, name, None)
     arm = run.spec.arm
-    if arm.objective == BASE or (isinstance(kind, type) and issubclass(kind, OSError)):
+    of_machine = isinstance(kind, type) and issubclass(kind, OSError)
+    if arm.objective == BASE or of_machine or name == ScorerFailed.__name__:
         raise InputError(f"{arm.method} failed ({run.error})")
     whole = name in OF_THE_ARM
     return Failure(

@@ -21,6 +21,7 @@ from harness.evaluate.scorers import task_names
 from harness.evaluate.scoring import settings_of
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.split import own_task, split_rows
+from harness.evaluate.user_scorer import Scorer, scorer_of
 from harness.generate.own_answers import answers_of
 from harness.ladder import LADDER, RUNGS
 from harness.ladder.named_pair import Pair
@@ -74,22 +75,25 @@ def plan_study(
         InputError: a folder, an arm, a setting or a teacher that cannot be used.
     """
     Results(request.study.results).prepare()
-    problem = _problem(request, dataset, advice)
-    return _study(request, loaded, dataset, advice, problem), problem
+    scorer = scorer_of(request.scoring)
+    problem = _problem(request, dataset, advice, scorer)
+    return _study(request, loaded, dataset, advice, problem, scorer), problem
 
 
-def _problem(request: Request, dataset: SFTDataset, advice: Recommendation) -> Problem:
+def _problem(
+    request: Request, dataset: SFTDataset, advice: Recommendation, scorer: Scorer | None
+) -> Problem:
     """What is trained on and how it is scored: given tasks, the ladder's own, or held-out rows."""
     scoring, name = request.scoring, request.pair.dataset_name
     ladder = name.startswith(LADDER)
     tasks: list[Any] = list(scoring.tasks or ())
-    if not tasks and ladder:
+    if not (tasks or scorer) and ladder:
         tasks = [f"ladder_{RUNGS[name.removeprefix(LADDER)].skill}"]
     train, held_out = dataset, None
     if not tasks:
         kept, back = split_rows(dataset)
         train, held_out = (dataset.read([dataset.raw(i) for i in part]) for part in (kept, back))
-        tasks = [own_task(held_out, scoring.answer_regex)]
+        tasks = [own_task(held_out, scoring.answer_regex, scorer)]
     return Problem(
         model=request.pair.model,
         loading={name: getattr(request.model, name) for name in ("revision", *LOADING)},
@@ -122,6 +126,7 @@ def _study(
     dataset: SFTDataset,
     advice: Recommendation,
     problem: Problem,
+    scorer: Scorer | None,
 ) -> Study:
     options, scoring = request.study, request.scoring
     training = training_of(request.training)
@@ -146,7 +151,10 @@ def _study(
         ),
         temperature=of_use,
         training=texts_of(training),
-        evaluation=_evaluation(request, dataset, problem, of_use),
+        evaluation={
+            **_of_scorer(scorer),
+            **_evaluation(request, dataset, problem, of_use),
+        },
         full=options.full,
     )
 
@@ -175,6 +183,13 @@ def _evaluation(
         **({"development_repeats": DEVELOPMENT_REPEATS} if of_use > 0 else {}),
         "limit": scoring.limit,
     }
+
+
+def _of_scorer(scorer: Scorer | None) -> dict[str, str]:
+    """A scorer for the records: its name, and its source, so that scores of another are not mixed in."""
+    if scorer is None:
+        return {}
+    return {"scorer": scorer.text, **({"scorer_code": scorer.code} if scorer.code else {})}
 
 
 def _record_of(problem: Problem, student: LoadedModel) -> dict[str, Any] | None:

@@ -58,6 +58,9 @@ CASES: dict[str, tuple[list[str], str]] = {
     "an unknown parameter": (["train", "MODEL", "DATA", "--objective", "dft(3)"], "takes 0 parameters"),
     "an unknown arm": (["confirm", "MODEL", "DATA", "--objectives", "nlll"], "did you mean nll"),
     "a budget that is no time": (["confirm", "MODEL", "DATA", "--budget", "soon"], "expected a time"),
+    "a scorer that is not there": (
+        ["confirm", "MODEL", "DATA", "--scorer", "nowhere:score"], "no module nowhere"
+    ),
     "a record that cannot be written": (
         ["recommend", "MODEL", "DATA", "-o", "/proc/nowhere/x"], "--output_path"
     ),

@@ -258,12 +258,18 @@ def test_the_command_names_only_tasks_that_there_are(tasks: tuple[str, ...]) -> 
 
 def test_the_command_reads_and_scores_as_the_study_did() -> None:
     plain = study_of(tasks=("held_out",))
-    given = {"answer_regex": r"-?(\d+) 'x'", "include_path": "my tasks", "dtype": "float32"}
+    given = {"answer_regex": r"-?(\d+) 'x'", "include_path": "my tasks", "dtype": "float32",
+             "scorer": "python judge.py --strict"}  # fmt: skip
     study = replace(
         plain,
         split="train",
         reading={"prompt_field": "a question", "max_length": 64, "eos_token": None},
-        evaluation={**plain.evaluation, **given, "task_files": {"a.yaml": "0"}},
+        evaluation={
+            **plain.evaluation,
+            **given,
+            "task_files": {"a.yaml": "0"},
+            "scorer_code": "0",
+        },
     )
     words = words_of(study)
     args = parse(words[1:])

@@ -83,12 +83,19 @@ def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
     assert next_runs(outcome.study, outcome.runs) == []
 
 
-@pytest.mark.parametrize("arm", ["base", "neg_p"])
-def test_trouble_of_the_machine_ends_the_study_in_one_line(tmp_path: Path, arm: str) -> None:
+@pytest.mark.parametrize(
+    ("arm", "error"),
+    [
+        ("base", "RuntimeError: boom"),
+        ("neg_p", "OSError: No space left on device"),
+        ("neg_p", "ScorerFailed: a judge that does not answer"),
+    ],
+)
+def test_trouble_of_the_machine_ends_the_study_in_one_line(
+    tmp_path: Path, arm: str, error: str
+) -> None:
     """A full disk would take every arm; what has run is kept. So does a base that cannot be scored."""
     from dataclasses import replace
-
-    error = "OSError: No space left on device" if arm != "base" else "RuntimeError: boom"
 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
         for spec in specs:
