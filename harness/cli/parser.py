@@ -25,6 +25,7 @@ COMMANDS = {
     "confirm": "run short fine-tunes of the arms and say, with statistics, who won",
     "rewrite": "rewrite a dataset's answers in the model's own words, verified",
     "compare": "compare the arms of recorded runs, or of lm-eval --log_samples outputs",
+    "decide": "say which checkpoint to keep, of runs made and scored elsewhere",
     "report": "write one HTML page of recorded runs: verdict, plots, tables, how it was measured",
     "calibrate": "add your own confirmed runs to what recommendations rest on",
     "power": "what a comparison of a given size can find",

@@ -182,20 +182,31 @@ class _Findings:
     @property
     def undecided(self) -> str | None:
         """Why the task cannot tell arms apart, as a sentence; None where it can."""
-        means = [self.board.mean(arm) for arm in self.board.runs]
-        low, high = min(means), max(means)
-        edge = EDGE * self.board.scale
-        at_floor, at_ceiling = high <= edge, low >= self.board.scale - edge
-        rows = (*self.against_nll, *self.against_base)
-        told = any(row.verdict in ("better", "worse", "ahead", "behind") for row in rows)
-        if self.board.unit != "points" or told or not (at_floor or at_ceiling):
-            return None
-        hard = at_floor if self.board.higher_is_better else at_ceiling
-        return (
-            f"The task cannot tell the arms apart: all of them and {UNTOUCHED} score between {low:.1f} and "
-            f"{high:.1f} points. Score on {'an easier' if hard else 'a harder'} task or with another "
-            "metric (--tasks, --metric)."
-        )
+        text = at_the_edge(self.board, (*self.against_nll, *self.against_base))
+        return f"{text} (--tasks, --metric)." if text else None
+
+
+def at_the_edge(board: Board, rows: Sequence[Row]) -> str | None:
+    """Why a task cannot tell arms apart, less its full stop: all are at the floor or ceiling; else None.
+
+    Args:
+        board: of all arms, the untouched model among them or not.
+        rows: comparisons of them: where one is told apart, the task can.
+    """
+    means = [board.mean(arm) for arm in board.runs]
+    low, high = min(means), max(means)
+    edge = EDGE * board.scale
+    at_floor, at_ceiling = high <= edge, low >= board.scale - edge
+    told = any(row.verdict in ("better", "worse", "ahead", "behind") for row in rows)
+    if board.unit != "points" or told or not (at_floor or at_ceiling):
+        return None
+    hard = at_floor if board.higher_is_better else at_ceiling
+    base = any(arm.objective == BASE for arm in board.runs)
+    return (
+        f"The task cannot tell the arms apart: all of them{f' and {UNTOUCHED}' if base else ''} score "
+        f"between {low:.1f} and {high:.1f} points. Score on {'an easier' if hard else 'a harder'} task or "
+        "with another metric"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,78 @@
+"""Logs of inspect_ai in JSON, as its own fixtures have them: one model on one task."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advisor.errors import InputError
+from harness.cli.main import main
+from harness.compare.score_files import read_scores
+
+
+def write(path: Path, values: list[Any], *, model: str = "hf/out/nll", status: str = "success",
+          temperature: float | None = 0.0, **more: Any) -> Path:  # fmt: skip
+    """A log of format 2, less what nobody reads; two epochs where the values are pairs."""
+    samples = [
+        {"id": i, "epoch": epoch, "input": "?", "target": "7",
+         "scores": {"match": {"value": one, "answer": "7"}, "other": {"value": {"a": 1}}}}
+        for i, value in enumerate(values)
+        for epoch, one in enumerate(value if isinstance(value, list) else [value], 1)
+    ]  # fmt: skip
+    content = {
+        "version": 2, "status": status,
+        "eval": {"task": "sums", "model": model, "model_args": {}, "config": {"epochs": 1}},
+        "plan": {"name": "plan", "steps": [], "config": {"temperature": temperature}},
+        "results": {"scores": [{"name": "match"}]}, "samples": samples, **more,
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_values_are_as_inspect_takes_them(tmp_path: Path) -> None:
+    """Breaks where a grade counts as another number, or epochs as documents."""
+    grades = ["C", "I", "P", "N", True, 0.25, "yes", "0.5", ["C", "I"]]
+    [only], notes = read_scores([write(tmp_path / "log.json", grades)])
+    score = only.measured.score
+    assert score.per_document == (1.0, 0.0, 0.5, 0.0, 1.0, 0.25, 1.0, 0.5, 0.5)
+    assert (only.arm.method, only.arm.decoding, score.metric) == ("nll", 0.0, "match")
+    assert notes[0] == "sums: scored by match; also there: other (--metric chooses another)"
+
+
+def test_a_folder_of_logs_is_decided_on(tmp_path: Path, capsys: Any) -> None:
+    write(tmp_path / "a.json", ["C"] * 30 + ["I"] * 10)
+    write(tmp_path / "b.json", ["C"] * 10 + ["I"] * 30, model="hf/base")
+    write(tmp_path / "c.json", ["C"] * 20 + ["I"] * 20, temperature=1.0)
+    assert main(["decide", str(tmp_path), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [arm["label"] for arm in answer["chosen_on"]["arms"]] == [
+        "nll at temperature 0", "nll at temperature 1", "base at temperature 0",
+    ]  # fmt: skip
+    assert answer["chosen_on"]["arms"][0]["score"] == 75.0
+
+
+def test_samples_that_could_not_be_scored_are_left_out_and_counted(tmp_path: Path) -> None:
+    [only], notes = read_scores([write(tmp_path / "log.json", ["C", float("nan"), "I"])])
+    assert only.measured.score.documents == ("0", "2")
+    assert "sums: 1 samples of nll have no match" in notes
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "metric", "says"),
+    [
+        (["C"], {"status": "error"}, None, "has not ended"),
+        (["C"], {}, "f1", "no sample has a score of f1; there are match, other"),
+        (["C"], {}, "other", r"sample 0: its score is \{'a': 1\}, not a number"),
+        (["C", "maybe"], {}, None, "sample 1: its score is 'maybe', not a number"),
+        ([], {}, None, "no sample has a score; there are none"),
+        (["C"], {"eval": {"task": "t"}}, None, "not a whole log of inspect_ai"),
+    ],
+)
+def test_logs_that_say_too_little_are_refused(
+    tmp_path: Path, values: list[Any], settings: Any, metric: str | None, says: str
+) -> None:
+    path = write(tmp_path / "log.json", values, **settings)
+    with pytest.raises(InputError, match=says) as caught:
+        read_scores([path], metric=metric)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
