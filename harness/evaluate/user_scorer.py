@@ -208,7 +208,8 @@ def _of_function(given: Callable[..., Any], folder: str) -> Scorer:
         raise InputError(f"scorer {shown(given)}: give a function, module:function, or a command")
     text = f"{given.__module__}:{given.__qualname__}"
     _wanted(text, given)
-    return Scorer(text=text, folder=folder, code=_hash(_source(text, given)), function=given)
+    code = _hash(_source(text, given, whole=False))
+    return Scorer(text=text, folder=folder, code=code, function=given)
 
 
 def _words(text: str) -> list[str]:
@@ -230,13 +231,14 @@ def _hash(source: bytes) -> str:
     return hashlib.sha256(source).hexdigest()[:16] if source else ""
 
 
-def _source(text: str, function: Callable[..., Any]) -> bytes:
-    """The file of a function; of one without a file, as in a notebook, its own lines."""
+def _source(text: str, function: Callable[..., Any], *, whole: bool = True) -> bytes:
+    """The file of a function; its own lines where it is not named by its file, but given by a call.
+
+    A call stands in a script or a notebook, which changes with every other setting.
+    """
     try:
         path = Path(inspect.getfile(inspect.unwrap(function)))
-        if path.is_file():
-            return path.read_bytes()
-        return inspect.getsource(function).encode()
+        return path.read_bytes() if whole else inspect.getsource(function).encode()
     except (OSError, TypeError):
         raise InputError(
             f"--scorer {text}: its source is not known, so that scores of another could be taken for its "

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +336,10 @@ def test_the_table_on_the_screen(tmp_path: Path, capsys: Any) -> None:
     text = capsys.readouterr().out
     assert text.startswith("Keep [b]x: 80.0 points on 200 documents (standard error 2.8); +30.0")
     assert "[b]x is the best in 100% of resamples" in text and "ahead, p < 0.001" in text
+
+
+def test_tables_are_decided_on_without_torch() -> None:
+    heavy = {"torch", "transformers", "lm_eval", "datasets"}
+    modules = "harness.compare.decide, harness.compare.plan_file, harness.compare.score_files"
+    code = f"import {modules}, sys; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

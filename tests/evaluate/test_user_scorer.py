@@ -1,5 +1,7 @@
 """A user's own scorer: found, tried and refused in one line; every answer gets the number that it gives."""
 
+import importlib
+import linecache
 import os
 import subprocess
 import sys
@@ -110,6 +112,22 @@ def test_python_gives_the_function_itself() -> None:
     assert scorer.text == f"{__name__}:half" and of(scorer, ["x"] * 4) == [0.5] * 4
     with pytest.raises(InputError, match="give a function"):
         read_scorer(dict.fromkeys)
+    made: dict[str, Any] = {}
+    exec("def score(answers):\n    return []\n", made)
+    with pytest.raises(InputError, match="its source is not known"):
+        read_scorer(made["score"])
+
+
+def test_a_function_from_python_is_told_by_its_own_lines(
+    own: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where another setting in the script that calls makes all runs another study's."""
+    path = own("script_that_calls", f"{SHARED_LETTERS}\nBUDGET = '1h'\n")
+    monkeypatch.syspath_prepend(path.parent)
+    before = read_scorer(importlib.import_module("script_that_calls").score)
+    path.write_text(f"{SHARED_LETTERS}\nBUDGET = '30m'\n")
+    linecache.checkcache()
+    assert read_scorer(sys.modules["script_that_calls"].score) == before
 
 
 BAD = """
