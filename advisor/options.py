@@ -186,6 +186,10 @@ class AdviceOptions(Options):
         None, low=0.0, high=10.0,
         help="how the fine-tuned model will be decoded; 0 is greedy (default: the model's generation config)",
     )  # fmt: skip
+    prior: str | None = option(
+        None, metavar="FILE",
+        help="what an earlier `advisor recommend ... -o FILE` wrote: decide from its prior and load no model",
+    )  # fmt: skip
     depth: str = option(
         "quick", choices=("quick", "deep"),
         help="deep adds a short NLL run on up to 480 rows, gradients and sampled answers "

@@ -185,10 +185,22 @@ def _choose_strong(reading: Statistics, case: Case) -> Choice:
 
 
 def corners(prior: Prior) -> Iterator[Statistics]:
-    """Readings at the corners of the joint interval; the rule is a set of cut-offs, so they suffice."""
-    names = list(prior.bounds)
-    for values in itertools.product(*prior.bounds.values()):
-        yield Statistics(**dict(zip(names, values, strict=True)))
+    """Readings at the corners of the intervals; the rule is a set of cut-offs, so they suffice.
+
+    Each statistic that has a cut-off is taken with its own interval: an answer is the same at all corners
+    only where every cut-off around it is excluded (see `advisor.prior.prior`).
+    """
+    box = prior.intervals or prior.bounds
+    for values in itertools.product(*box.values()):
+        yield _reading(dict(zip(box, values, strict=True)))
+
+
+def _reading(found: dict[str, float]) -> Statistics:
+    """The statistics of a corner; the shares come from their sum and difference where those are given."""
+    if "share_below" in found:
+        below, excess = found.pop("share_below"), found.pop("contradiction")
+        found |= {"conflict_share": (below + excess) / 2, "ignorance_share": (below - excess) / 2}
+    return Statistics(**found)
 
 
 def statistics_of(prior: Prior) -> Statistics:
@@ -213,7 +225,7 @@ def case_of(prior: Prior, *, temperature: float, kind: str, deep: Deep | None = 
 
 
 def choices(prior: Prior, case: Case) -> tuple[Choice, set[str]]:
-    """The choice at the estimate, and in what the corners of the joint interval differ from it."""
+    """The choice at the estimate, and in what the corners of the intervals differ from it."""
     here = _choose(statistics_of(prior), case)
     other: set[str] = set()
     for corner in (_choose(reading, case) for reading in corners(prior)):

@@ -67,7 +67,7 @@ class Recommendation:
     decided: bool
     """Whether the evidence suffices to act without confirming."""
     settled: bool
-    """Whether the same answer holds everywhere in the joint interval of the prior."""
+    """Whether the same answer holds everywhere in the intervals of the prior."""
     temperature: float
     """How the model will be decoded; 0 is greedy."""
     kind: str
@@ -131,7 +131,7 @@ class Recommendation:
 def _by_forecast(
     prior: Prior, deep: Deep | None, known: Calibration, pair: Pair, here: Forecast
 ) -> tuple[Choice, set[str]]:
-    """The choice of the forecast, and in what the corners of the joint interval differ from it."""
+    """The choice of the forecast, and in what the corners of the intervals differ from it."""
     reading, other = statistics_of(prior), set()
     statistics, further = prior.to_dict(), deep.to_dict() if deep else None
     for corner in corners(prior):

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import hashlib
 import importlib
 import io
 import json
@@ -70,6 +71,20 @@ def kind_of(path: Path) -> tuple[str, str | None]:
 def is_data(path: Path) -> bool:
     """Whether a file's name is that of data."""
     return kind_of(path)[0] in BUILDERS
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of the content of a file, or of a folder's data files."""
+    digest = hashlib.sha256()
+    for file in data_files_of(path) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return "sha256:" + digest.hexdigest()[:16]
+
+
+def data_files_of(folder: Path) -> list[Path]:
+    """The data files in a folder and the folders within, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if is_data(path) and path.is_file())
 
 
 def builder_of(path: Path) -> str:

@@ -125,14 +125,18 @@ def _from_file(path: Path, split: str | None, delimiter: str | None) -> Rows:
     rows, chosen = _choose(loaded, split, path.name)
     named = None if set(loaded) == {"train"} else chosen
     return Rows(
-        rows=rows, name=path.name, split=named, fingerprint=_hash([path]), notes=tuple(notes)
+        rows=rows,
+        name=path.name,
+        split=named,
+        fingerprint=files.fingerprint(path),
+        notes=tuple(notes),
     )
 
 
 def _from_folder(path: Path, split: str | None, delimiter: str | None) -> Rows:
     files.check_folder(path)
     saved = (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()
-    own = sorted(p for p in path.rglob("*") if files.is_data(p) and p.is_file())
+    own = files.data_files_of(path)
     if not own:
         raise InputError(f"the folder {path} has no data file; known are {', '.join(BUILDERS)}")
     notes: list[str] = []
@@ -150,7 +154,13 @@ def _from_folder(path: Path, split: str | None, delimiter: str | None) -> Rows:
             f"files: {names}"
         ) from error
     rows, chosen = _choose(loaded, split, str(path))
-    return Rows(rows=rows, name=path.name, split=chosen, fingerprint=_hash(own), notes=tuple(notes))
+    return Rows(
+        rows=rows,
+        name=path.name,
+        split=chosen,
+        fingerprint=files.fingerprint(path),
+        notes=tuple(notes),
+    )
 
 
 def _load_files(
@@ -259,11 +269,3 @@ def _reason(error: Exception) -> str:
         error = error.__cause__
     lines = str(error).strip().splitlines()
     return lines[0][:160].strip(" .") if lines else type(error).__name__
-
-
-def _hash(files: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return "sha256:" + digest.hexdigest()[:16]

@@ -6,7 +6,13 @@ interval clustered by example; beside it stands what the average cannot see.
 
 Examples are drawn in a seeded random order, a block at a time, sorted by length inside a block only,
 so that after every block the examples seen are a random sample of the dataset. Measuring may stop when the
-recommendation is the same everywhere in a joint anytime-valid interval of the statistics it reads.
+recommendation is the same everywhere in the anytime-valid intervals of the statistics it reads.
+
+Those intervals, `Prior.intervals`, are not made wider for their number. To settle on an answer all the
+cut-offs around it have to be excluded, so a wrong one is settled on only where the very cut-off that the
+truth lies beyond is excluded by mistake: with a probability of 5 % at most, which is what each end of an
+interval is given, whatever the other statistics do (an intersection-union test: Berger, Technometrics 1982).
+Cut-offs that the answer does not hang on need not be excluded at all.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advisor.prior.intervals import Interval, mean_interval, ratio_interval
+from advisor.prior.prior_json import CUT, READ, checked
 from advisor.progress import Progress, untold
 
 if TYPE_CHECKING:
@@ -32,8 +39,8 @@ LOW_P = 0.1
 """A target below this probability counts as improbable."""
 SURE_NATS = 1.0
 """Below this entropy the model is sure: it chooses among fewer than e = 2.7 tokens."""
-BLOCK = 128
-"""Examples between two looks at the recommendation."""
+SMALLEST_BLOCK, LARGEST_BLOCK = 32, 128
+"""Examples between two looks at the recommendation: a quarter of those seen, within these bounds."""
 CEILING = 4096
 """Examples after which measuring stops though the recommendation is not settled."""
 BINS = 20
@@ -98,6 +105,12 @@ class Prior:
     """Wall time of the measurement."""
     notes: Sequence[str] = field(default_factory=tuple)
     """What was assumed on the way, a sentence each."""
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    """What is not excluded of each statistic with a cut-off; the truth lies beyond an end with 5 % at most.
+
+    `share_below` is the share with p < 0.1, `contradiction` is `conflict_share` less `ignorance_share`.
+    Empty in what version 0.1 measured.
+    """
 
     @property
     def share_below(self) -> float:
@@ -108,13 +121,25 @@ class Prior:
         """Plain data for JSON; `share_p_below_0.1` is added."""
         return {**asdict(self), "share_p_below_0.1": self.share_below}
 
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Prior:
+        """The prior that `to_dict` made, read back from JSON or not.
+
+        Raises:
+            InputError: a field is missing or of another type; names it.
+        """
+        return cls(**checked(found, cls))
+
 
 _COLUMNS = (
     "tokens", "p", "p_squared", "log_p", "entropy", "top1", "conflict", "ignorance",
     "eos_p", "eos_tokens", "template_p", "template_tokens",
 )  # fmt: skip
+Columns = Mapping[str, NDArray[np.float64]]
+"""[examples] of every column, in the order of drawing."""
 _PROVENANCE = ("name", "fingerprint", "parameters", "dtype", "device", "kind")
-_READ = ("mean_p", "conflict_share", "ignorance_share", "p_eos", "p_template", "dispersion")
+ERROR = 0.05
+"""Probability at most with which a cut-off is excluded though the truth lies beyond it, at any time."""
 
 
 class _Sample:
@@ -127,7 +152,7 @@ class _Sample:
         self.joint = np.zeros((BINS, len(ENTROPY_EDGES) - 1), dtype=np.int64)
 
     def add(self, scored: Scored) -> None:
-        """Take in one example."""
+        """Take in one example, in the order of drawing: bets rest on the examples before."""
         p, entropy = scored.p, scored.entropy
         improbable, sure = p < LOW_P, entropy < SURE_NATS
         eos = np.isin(scored.positions, scored.example.terminators)
@@ -150,7 +175,7 @@ class _Sample:
         return {name: table[:, i] for i, name in enumerate(_COLUMNS)}
 
 
-def _between(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+def _between(columns: Columns) -> NDArray[np.float64]:
     """One unbiased-in-the-mean estimate an example of the variance between examples of mean p.
 
     The squared deviation of an example's mean, less the variance of that mean over its own tokens.
@@ -165,28 +190,55 @@ def _between(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     return between
 
 
-def _bounds(columns: Mapping[str, NDArray[np.float64]], *, anytime: bool) -> dict[str, Interval]:
-    """Joint 95 % intervals (Bonferroni) of what the recommendation reads."""
-    alpha = 0.05 / len(_READ)
-    tokens = columns["tokens"]
-    shares = {
-        "mean_p": (columns["p"], tokens),
-        "conflict_share": (columns["conflict"], tokens),
-        "ignorance_share": (columns["ignorance"], tokens),
-        "p_eos": (columns["eos_p"], columns["eos_tokens"]),
-        "p_template": (columns["template_p"], columns["template_tokens"]),
+def _ratios(c: Columns) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Statistic -> [examples] numerators and denominators of a share; one without tokens is absent.
+
+    The contradiction lies between -1 and 1 and is brought to a share here.
+    """
+    tokens = c["tokens"]
+    ratios = {
+        "mean_p": (c["p"], tokens),
+        "conflict_share": (c["conflict"], tokens),
+        "ignorance_share": (c["ignorance"], tokens),
+        "share_below": (c["conflict"] + c["ignorance"], tokens),
+        "contradiction": ((c["conflict"] - c["ignorance"] + tokens) / 2, tokens),
+        "p_eos": (c["eos_p"], c["eos_tokens"]),
+        "p_template": (c["template_p"], c["template_tokens"]),
     }
-    bounds = {
+    return {name: (a, b) for name, (a, b) in ratios.items() if b.sum()}
+
+
+def intervals_of(
+    c: Columns, names: Sequence[str], *, alpha: float, anytime: bool
+) -> dict[str, Interval]:
+    """Statistic -> interval.
+
+    Args:
+        c: what was seen.
+        names: of the statistics.
+        alpha: one minus the coverage of each interval by itself.
+        anytime: whether they must hold at every sample size at once.
+    """
+    found = {
         name: ratio_interval(a, b, alpha=alpha, anytime=anytime)
-        for name, (a, b) in shares.items()
-        if b.sum()
+        for name, (a, b) in _ratios(c).items()
+        if name in names
     }
-    low, high = mean_interval(_between(columns), alpha=alpha, anytime=anytime, largest=1.0)
-    low, high = (
-        min(max(variance, 0.0), 0.25) for variance in (low, high)
-    )  # of shares: at most 1/4
-    bounds["dispersion"] = (math.sqrt(low), math.sqrt(high))
-    return bounds
+    if "contradiction" in found:
+        low, high = found["contradiction"]
+        found["contradiction"] = (2 * low - 1, 2 * high - 1)
+    found["dispersion"] = _dispersion(c, alpha=alpha, anytime=anytime)
+    return found
+
+
+def _dispersion(c: Columns, *, alpha: float, anytime: bool) -> Interval:
+    """Interval of the standard deviation between examples."""
+    # An example's mean p lies in [0, 1], so it deviates from the mean of all by this much at most.
+    mean = float((c["p"] / c["tokens"]).mean())
+    largest = max(mean, 1 - mean) ** 2 if anytime else 1.0
+    ends = mean_interval(_between(c), alpha=alpha, anytime=anytime, largest=largest)
+    low, high = (min(max(variance, 0.0), 0.25) for variance in ends)  # of shares: at most 1/4
+    return math.sqrt(low), math.sqrt(high)
 
 
 def _median(fine: NDArray[np.int64]) -> float:
@@ -225,9 +277,15 @@ def _summarise(sample: _Sample, *, anytime: bool, **provenance: Any) -> Prior:
         },
         histogram=sample.joint.sum(axis=1).tolist(),
         joint_histogram=sample.joint.tolist(),
-        bounds=_bounds(c, anytime=anytime),
+        bounds=intervals_of(c, READ, alpha=0.05 / len(READ), anytime=anytime),
+        intervals=intervals_of(c, CUT, alpha=2 * ERROR, anytime=anytime),
         **provenance,
     )
+
+
+def _block(seen: int) -> int:
+    """How many examples to read before the next look."""
+    return min(max(SMALLEST_BLOCK, seen // 4), LARGEST_BLOCK)
 
 
 def measure_prior(
@@ -281,16 +339,20 @@ def measure_prior(
             notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.losses()),
         )
 
-    for first in range(0, len(order), BLOCK):
-        block = order[first : first + BLOCK].tolist()
+    first = 0
+    while first < len(order):
+        block = order[first : first + _block(first)].tolist()
         dataset.tokenize(block)
         kept = [example for index in block if (example := dataset[index]).target_tokens]
         done = first + len(block) - len(kept)
+        scores: list[Scored] = []
         for batch in probe.score(kept):
-            for scored in batch:
-                sample.add(scored)
-            done += len(batch)
-            on_progress(done, len(order))
+            scores += batch
+            on_progress(done + len(scores), len(order))
+        place = {id(example): at for at, example in enumerate(kept)}  # they come shortest first
+        for scored in sorted(scores, key=lambda scored: place[id(scored.example)]):
+            sample.add(scored)
+        first += len(block)
         if not fixed and settled is not None and sample.rows and settled(prior()):
             break
     if not sample.rows:

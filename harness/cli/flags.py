@@ -120,10 +120,10 @@ def given(kind: type[Any], args: argparse.Namespace, *, prefix: str) -> dict[str
     return {name: value for name, value in values.items() if value is not None}
 
 
-def add_pair(parser: argparse.ArgumentParser) -> None:
-    """MODEL and DATASET, and the file that can stand for flags."""
+def add_pair(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """MODEL, always or where it is not `needed` as well, DATASET, and the file that can stand for flags."""
     parser.add_argument(
-        "model", metavar="MODEL",
+        "model", metavar="MODEL", nargs=None if needed else "?",
         help="local folder, hub id, or ladder:strong|mid|weak; recommend and validate also read a .gguf file",
     )  # fmt: skip
     parser.add_argument(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.errors import InputError
 from advisor.options import AdviceOptions, DataOptions, ModelOptions, PriorOptions
 from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from advisor.data.dataset import SFTDataset
     from advisor.model.load import LoadedModel
     from advisor.prior.deep import Deep
-    from harness.ladder.named_pair import Pair
 
 DESCRIPTION = (
     "Measure how much probability MODEL already gives the targets of DATASET, with forward passes only "
@@ -32,7 +33,7 @@ EXAMPLE = "advisor recommend Qwen/Qwen2.5-0.5B train.jsonl --temperature 0"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Its flags."""
-    add_pair(parser)
+    add_pair(parser, needed=False)
     add_options(parser, ModelOptions, only=("revision", "trust_remote_code"))
     add_options(parser.add_argument_group("data"), DataOptions)
     model = parser.add_argument_group("model")
@@ -47,15 +48,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Refuse early, then measure, recommend and print."""
+    """Refuse early, then measure or take the prior that was kept, recommend and print."""
+    if args.prior:
+        return _from_kept(args)
+    if args.model is None:
+        raise InputError(
+            "MODEL is missing: give MODEL DATASET, or the --prior of an earlier answer"
+        )
     pair, model, data = given_pair(args)
     check_pair(pair, data)
     path = record_path(args.output_path) if args.output_path else None
 
     from advisor.advice.recommend import recommend
     from advisor.model.load import decoding_temperature
-    from advisor.objectives.other_trainers import export
-    from advisor.objectives.table import OBJECTIVES
     from harness.cli import display
 
     advice, prior_options = read(AdviceOptions, args), read(PriorOptions, args)
@@ -69,14 +74,71 @@ def run(args: argparse.Namespace) -> None:
     display.notes(dataset.losses())
     deep = _deep(loaded, dataset, advice, prior_options) if advice.depth == "deep" else None
     found = recommend(prior, deep, temperature=temperature, kind=kind, calibration=calibration)
+    options = (model, data, advice, prior_options)
+    chosen = {name: value for one in options for name, value in one.flags().items()}
+    _tell(
+        found, names=(pair.model_name, pair.dataset_name), words=words_of(pair, data), origin=origin,
+        path=path, chosen={**chosen, "model_kind": kind}, as_json=args.json,
+    )  # fmt: skip
+
+
+def _from_kept(args: argparse.Namespace) -> None:
+    """The answer from a prior that was measured before: no model is loaded, and no torch."""
+    from advisor.advice.recommend import recommend
+    from advisor.prior.kept import read_prior, refuse_another
+
+    advice, data = read(AdviceOptions, args), read(DataOptions, args)
+    temperature = _refuse_measuring(args, advice)
+    kept = read_prior(args.prior)
+    words, kind = shlex.join(dict.fromkeys((kept.model, kept.dataset))), kept.kind
+    if args.model is not None:
+        pair = given_pair(args)[0]
+        names, places = (pair.model_name, pair.dataset_name), (pair.model, pair.dataset)
+        refuse_another(kept, names=names, places=places, data=data)
+        words, kind = words_of(pair, data), pair.kind or kind
+    path = record_path(args.output_path) if args.output_path else None
+    found = recommend(
+        kept.prior,
+        temperature=temperature,
+        kind=advice.model_kind or kind,
+        calibration=read_calibration(advice.calibration),
+    )
+    _tell(
+        found, names=(kept.model, kept.dataset), words=words, origin="--temperature", path=path,
+        chosen={**advice.flags(), "model_kind": found.kind}, as_json=args.json,
+    )  # fmt: skip
+
+
+def _refuse_measuring(args: argparse.Namespace, advice: AdviceOptions) -> float:
+    """Refuse what takes the model, or another measurement, beside a prior that was kept; the temperature."""
+    for name, value in read(PriorOptions, args).said().items():
+        if value is not None:
+            raise InputError(f"--prior {args.prior}: is measured already: leave out --{name}")
+    if advice.depth == "deep":
+        raise InputError(
+            f"--prior {args.prior}: --depth deep trains the model: leave out one of them"
+        )
+    if advice.temperature is None:
+        raise InputError(
+            f"--prior {args.prior}: it does not know how the model decodes: give --temperature"
+        )
+    return advice.temperature
+
+
+def _tell(
+    found: Recommendation, *, names: tuple[str, str], words: str, origin: str, path: Path | None,
+    chosen: Mapping[str, Any], as_json: bool,
+) -> None:  # fmt: skip
+    """Write the record where one is asked for, and print."""
+    from advisor.objectives.other_trainers import export
+    from advisor.objectives.table import OBJECTIVES
+    from harness.cli import display
+
     settings = export(found.recommended, OBJECTIVES[found.recommended].settings)
-    words = words_of(pair, data)
-    answer = _answer(found, settings, pair, words)
+    answer = _answer(found, settings, names, words)
     if path:
-        options = (model, data, advice, prior_options)
-        chosen = {name: value for one in options for name, value in one.flags().items()}
-        write_record(path, answer, f"advisor recommend {words}", {**chosen, "model_kind": kind})
-    if args.json:
+        write_record(path, answer, f"advisor recommend {words}", chosen)
+    if as_json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
         display.recommendation(found, settings, pair=words, origin=origin)
@@ -109,7 +171,7 @@ def _deep(
 
 
 def _answer(
-    found: Recommendation, settings: Sequence[Any], pair: Pair, words: str
+    found: Recommendation, settings: Sequence[Any], names: tuple[str, str], words: str
 ) -> dict[str, Any]:
     """The machine-readable answer with the names as the user typed them."""
     from dataclasses import asdict
@@ -118,8 +180,8 @@ def _answer(
 
     return {
         **found.to_dict(),
-        "model": pair.model_name,
-        "dataset": pair.dataset_name,
+        "model": names[0],
+        "dataset": names[1],
         "next": found.next_command(words),
         "settings": [asdict(setting) for setting in settings],
         "versions": versions(),

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
         loaded,
         dataset,
         evaluation=evaluation,
-        prior=measure(loaded, dataset),
+        prior=measure(loaded, dataset) if options.measure_prior else None,
         say=say,
         on_progress=display.Shown("log p before training"),
     )

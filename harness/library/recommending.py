@@ -130,7 +130,9 @@ def recommend(
         print(answer)
 
     The same work with the same defaults as `advisor recommend MODEL DATASET`. A prior that was measured
-    before is taken in the place of model and dataset: `recommend(prior, temperature=0.0)` only decides.
+    before is taken in the place of model and dataset: `recommend(prior, temperature=0.0)` only decides. One
+    that was kept comes back from its JSON with `Prior.from_dict` (`answer.to_dict()["prior"]`), or from the
+    file of `advisor recommend ... -o FILE` with `advisor.prior.kept.read_prior(FILE).prior`.
 
     Args:
         model: as of `measure_prior`, or the `Prior` that it gave.

@@ -10,6 +10,7 @@ from advisor.errors import InputError
 from advisor.model.gguf import refuse as refuse_gguf
 from advisor.model.loaded import LoadedModel
 from advisor.options import DataOptions, ModelOptions, PriorOptions
+from advisor.prior.prior import Prior
 from harness.generate.decoding import stop_where_turns_end
 from harness.library.keywords import made, split
 from harness.library.recommending import measured, opened
@@ -53,8 +54,9 @@ def train(
         eval_dataset: likewise, to evaluate on while it trains; by default after every epoch.
         quiet: say nothing on stderr, and show neither bar nor log.
         **settings: every field of TRL's SFTConfig and the adapter's of its ModelConfig (`learning_rate`,
-            `max_steps`, `use_peft`, `resume_from_checkpoint`, ...); `resample` and what belongs to it, as of
-            `advisor train`; and how model and dataset are read, as of `load_model` and `load_dataset`.
+            `max_steps`, `use_peft`, `resume_from_checkpoint`, ...); `measure_prior`, `resample` and what
+            belongs to it, as of `advisor train`; and how model and dataset are read, as of `load_model` and
+            `load_dataset`.
 
     Returns:
         The trained model with its tokenizer, what was logged and what is to be said of it. What `load_model`
@@ -82,7 +84,10 @@ def train(
             evaluation = dataset_of(eval_dataset, loaded, _alike(eval_dataset, data))
         stop_where_turns_end(loaded, rows)
         planned = fit_to(planned, loaded, rows, data, told.notes)
-        return _trained(planned, loaded, rows, evaluation, told)
+        prior = None
+        if options.measure_prior:
+            prior = measured(loaded, rows, None, PriorOptions(), told)
+        return _trained(planned, loaded, rows, evaluation, prior, told)
 
 
 def _trained(
@@ -90,10 +95,10 @@ def _trained(
     loaded: LoadedModel,
     rows: SFTDataset,
     evaluation: SFTDataset | None,
+    prior: Prior | None,
     told: Told,
 ) -> Trained:
-    """Measured, trained and saved."""
-    prior = measured(loaded, rows, None, PriorOptions(), told)
+    """Trained and saved."""
     with told.progress("log p before training") as on_progress:
         trained = fine_tune(
             planned,

@@ -159,8 +159,9 @@ def fine_tune(
         loaded: the model, changed in place.
         dataset: its targets.
         evaluation: likewise, for evaluation during training.
-        prior: goes into the model card.
-        say: told where the training goes on, and which rows are dropped.
+        prior: goes into the model card. No objective needs it, so it is measured for those who ask alone:
+            without it the card has no line on mean p and p of the turn's end, and nothing else is missing.
+        say: told where the training goes on, what was assumed of rows, and which are dropped.
         on_progress: told how many examples of how many were read for reference log-probabilities.
         quiet: show neither TRL's bar nor its log.
 
@@ -179,6 +180,8 @@ def fine_tune(
         resampling=planned.resampling,
         on_progress=on_progress,
     )
+    # All rows are tokenised by now. With a prior, what was assumed of its rows was said when it was measured.
+    say([] if prior else list(dataset.row_notes))
     for data in (dataset, evaluation):
         say(list(data.losses()) if data is not None else [])
     trainer.add_callback(MadeWith(dict(planned.made_with)))

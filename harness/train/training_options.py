@@ -28,6 +28,10 @@ class TrainingOptions(OutputOptions):
         "nll",
         help="see `advisor ls objectives` (default: {default}); several in turn: 'nll>neg_p(at=0.5)'",
     )
+    measure_prior: bool = option(
+        False,
+        help="measure the prior before the first step, as recommend does, for a line of the model card (off)",
+    )
     resample: bool = option(
         False,
         help="cadft: sample the targets of the least compatible examples anew from the model while it trains",

@@ -150,6 +150,25 @@ def test_the_stopping_rule_takes_the_kind_that_the_user_gave() -> None:
     )  # only a base model's decision hangs on it
 
 
+def test_only_the_cut_offs_that_the_answer_hangs_on_have_to_be_excluded() -> None:
+    """Breaks when settling waits for a statistic that would change nothing, or not for one that would."""
+    sure = {"mean_p": (0.79, 0.81), "share_below": (0.05, 0.09), "contradiction": (0.01, 0.05)}
+    open_ = {"p_eos": (0.01, 0.9), "dispersion": (0.1, 0.2)}
+    # Either share may be .03 to .05, but the conflict is the larger: their difference was bet on.
+    bounds = {
+        **prior_of(0.8).bounds,
+        "conflict_share": (0.03, 0.06),
+        "ignorance_share": (0.02, 0.05),
+    }
+    closed = {"p_eos": (0.8, 0.95), "dispersion": (0.02, 0.1)}
+    strong = replace(prior_of(0.8), bounds=bounds, intervals={**sure, **closed})
+    assert is_settled(strong) and not is_settled(replace(strong, intervals={}))
+    assert not is_settled(replace(strong, intervals={**sure, **open_}))
+    known = replace(prior_of(0.05), intervals={**sure, **open_, "mean_p": (0.03, 0.08)})
+    assert is_settled(known)  # at the weak end nothing but mean p matters
+    assert not is_settled(replace(known, intervals={**known.intervals, "mean_p": (0.03, 0.11)}))
+
+
 def test_too_small_a_dataset_is_not_told_to_measure_more() -> None:
     prior = prior_of(
         STRONG + 0.01, width=0.2, examples=7, dataset={"name": "d", "rows": 7, "max_length": 64}

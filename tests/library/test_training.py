@@ -62,6 +62,22 @@ def test_the_weights_are_the_commands(model_folder: Path, tmp_path: Path, capsys
     )
 
 
+def test_a_prior_is_measured_for_those_who_ask_and_changes_nothing_but_the_card(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    """Breaks when the untouched model reads rows that no objective needs, or training hangs on it."""
+    cards = []
+    for asked in (False, True):
+        out = tmp_path / str(asked)
+        advisor.train(model_folder, ROWS, output_dir=out, measure_prior=asked, quiet=True, **QUICK)
+        cards.append((out / "README.md").read_text(encoding="utf-8").splitlines())
+    line = [line for line in cards[1] if line.startswith("- Prior: before training the model gave")]
+    rest = [[each for each in card if each[:2] != "# "] for card in cards]  # the folder's name
+    assert len(line) == 1 and rest[0] == [each for each in rest[1] if each not in line]
+    one, two = (saved(tmp_path / name) for name in ("False", "True"))
+    assert all(torch.equal(found, two[name]) for name, found in one.items())
+
+
 def test_rows_to_evaluate_on_are_read_as_those_to_train_on(
     model_folder: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from advisor.advice.published_rule import is_settled
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
+from advisor.prior.intervals import ratio_interval
 from advisor.prior.prior import Prior, measure_prior
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 
@@ -117,6 +118,30 @@ def test_interval_is_clustered_by_example(random_model: LoadedModel) -> None:
     assert not prior.anytime
 
 
+def test_intervals_rest_on_the_examples_in_the_order_of_drawing(random_model: LoadedModel) -> None:
+    """Breaks when examples are bet on sorted by length, as they are read: that order is not random."""
+    dataset = dataset_of(random_model, 200)
+    prior = measure_prior(random_model, dataset, seed=3)
+    assert prior.anytime and prior.examples == 200
+    by_example = reference(random_model, dataset)
+    drawn = [by_example[i] for i in np.random.default_rng(3).permutation(200)]
+    tokens = np.array([len(rows) for rows in drawn], dtype=float)
+    low = [rows[:, 0] < 0.1 for rows in drawn]
+    conflict = [(one & (rows[:, 1] < 1)).sum() for one, rows in zip(low, drawn, strict=True)]
+    below = np.array([one.sum() for one in low])
+    sums = {
+        "mean_p": np.array([rows[:, 0].sum() for rows in drawn]),
+        "share_below": below,
+        "contradiction": (2 * np.array(conflict) - below + tokens) / 2,
+    }
+    for name, numerator in sums.items():
+        expected = np.array(ratio_interval(numerator, tokens, alpha=0.1, anytime=True))
+        if name == "contradiction":  # conflict less ignorance, from -1 to 1
+            expected = 2 * expected - 1
+        assert prior.intervals[name] == pytest.approx(tuple(expected), abs=1e-4)
+    assert set(prior.intervals) == {*sums, "p_eos", "dispersion"}
+
+
 def test_neither_order_nor_batches_change_the_result(random_model: LoadedModel) -> None:
     def measured(**settings: int) -> Prior:
         return measure_prior(random_model, dataset_of(random_model, 150), exact=True, **settings)
@@ -136,9 +161,10 @@ def test_limit_measures_a_seeded_random_part(random_model: LoadedModel) -> None:
 
 
 def test_stops_when_settled_and_tokenises_no_more(uniform: LoadedModel) -> None:
+    """Breaks when a clear case is read on and on, or rows are tokenised that are not read."""
     dataset = dataset_of(uniform, 2000)
     prior = measure_prior(uniform, dataset, settled=is_settled)
-    assert prior.anytime and prior.examples == dataset.counts.examples < 1000
+    assert prior.anytime and prior.examples == dataset.counts.examples <= 160
     assert measure_prior(uniform, dataset_of(uniform, 300)).examples == 300
 
 

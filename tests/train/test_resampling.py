@@ -400,7 +400,7 @@ def test_advisor_train_resamples_and_says_so(
     answered = sum(bool(row["completion"]) for row in SOURCE)
     summary = json.loads((tmp_path / "out" / STATE).read_text())["summary"]
     assert summary["steps"] == [10, 13, 17] and summary["chosen"] == 3 * (answered // 2)
-    monkeypatch.setattr("harness.cli.train.measure", None)  # refused before the prior is measured
+    monkeypatch.setattr("harness.train.fine_tune.fine_tune", None)  # refused before it is trained
     for bad, why in ((["--resample_verify"], "give --resample too"),
                      (["--resample", "--resample_verify"], "no answer of a known form"),
                      (["--resample", "--max_steps", "1"], "no example is seen twice")):  # fmt: skip

@@ -55,7 +55,7 @@ def train(command: str, model: Path, data: Path, out: Path, *flags: str) -> None
 
 
 PATHS: dict[str, tuple[str, ...]] = {
-    "train": ("train",),
+    "train": ("train", "--measure_prior"),
     "use_peft": ("train", "--use_peft"),
     "resample": ("train", "--objective", "cadft", "--resample", "--max_steps", "8"),
     "distill": ("distill", "--max_completion_length", "4", "--teacher"),
@@ -91,7 +91,7 @@ def test_template_ends_and_card_are_saved_whichever_way_is_trained(
     for fact in (str(stories), "talks", "learning rate 0.001", "torch 2", "stop_strings"):
         assert fact in card, card
     assert ("## Distillation" if path == "distill" else "## Objective") in card
-    assert ("mean probability" in card) == (path != "distill")
+    assert ("mean probability" in card) == ("--measure_prior" in flags)
 
 
 def test_a_saved_model_stops_at_the_whole_terminator(

@@ -46,7 +46,8 @@ def trained(model: Path, data: Path, out: Path, *flags: str) -> dict[str, torch.
 
 def test_trains_saves_and_says_with_what(model_folder: Path, data: Path, tmp_path: Path) -> None:
     before = load_file(model_folder / "model.safetensors")
-    after = trained(model_folder, data, tmp_path / "out", "--objective", "threshold(10%)")
+    flags = ["--objective", "threshold(10%)", "--measure_prior"]
+    after = trained(model_folder, data, tmp_path / "out", *flags)
     assert any((after[name] - before[name]).abs().max() > 1e-4 for name in before)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "## Objective" in card and "threshold(" in card and "mean probability" in card

@@ -1,0 +1,128 @@
+"""A prior that was measured before: read from a file, checked, and held against the pair that it is used for.
+
+What `advisor recommend ... -o FILE` writes is the whole answer, in which the prior is one entry; the prior
+alone (`Prior.to_dict()`) is read as well.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from advisor.data import data_files
+from advisor.errors import InputError
+from advisor.files import find
+from advisor.model import checkpoint
+from advisor.options import DataOptions
+from advisor.prior.prior import Prior
+
+Names = tuple[str, str]
+"""Of model and dataset."""
+FLAG = "--prior"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A prior from a file, under the names that were typed when it was measured."""
+
+    file: str
+    """As the user typed it."""
+    prior: Prior
+    """What was measured."""
+    model: str
+    """Name of the model."""
+    dataset: str
+    """Name of the dataset."""
+    kind: str | None
+    """Of the model, where the answer was given for one: "base", "instruct" or "unknown"."""
+
+
+def read_prior(file: str) -> Kept:
+    """The prior that a file holds, alone or within an answer.
+
+    Raises:
+        InputError: the file cannot be read, or it is no prior.
+    """
+    path, there = find(file)
+    if there != "file":
+        raise InputError(
+            f"{FLAG} {file}: no such file: write one with `advisor recommend ... -o FILE`"
+        )
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _no_prior(file, str(error)) from error
+    if not isinstance(found, dict):
+        raise _no_prior(file, "it holds no JSON object")
+    whole = isinstance(found.get("prior"), dict)
+    try:
+        prior = Prior.from_dict(found["prior"] if whole else found)
+    except InputError as error:
+        raise _no_prior(file, str(error)) from error
+    named = {name: found.get(name) if whole else None for name in ("model", "dataset", "kind")}
+    return Kept(
+        file=file,
+        prior=prior,
+        model=_text(named["model"]) or prior.model["name"],
+        dataset=_text(named["dataset"]) or prior.dataset["name"],
+        kind=_text(named["kind"]),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _no_prior(file: str, why: str) -> InputError:
+    return InputError(
+        f"{FLAG} {file}: not a prior ({why}): write one with `advisor recommend MODEL DATASET -o FILE`"
+    )
+
+
+def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions) -> None:
+    """Refuse a prior of another model or dataset; nothing of them is loaded.
+
+    What lies on this machine is known by its content, what does not by its name.
+
+    Args:
+        kept: the prior.
+        names: of model and dataset, as the user typed them.
+        places: folder, file or hub id of each.
+        data: how the dataset would be read.
+
+    Raises:
+        InputError: names both.
+    """
+    measured = (kept.prior.model, kept.prior.dataset)
+    marks = (_mark_of_model(places[0]), _mark_of_dataset(places[1]))
+    for what, name, old, mark, found in zip(
+        ("model", "dataset"), names, (kept.model, kept.dataset), marks, measured, strict=True
+    ):
+        if mark == found["fingerprint"] or (mark is None and name == old):
+            continue
+        differs = "as it was then, and it has changed" if name == old else f"not of {name}"
+        raise _another(kept, f"{what} {old}, {differs}")
+    for flag, given in (("split", data.split), ("max_length", data.max_length)):
+        then = kept.prior.dataset.get(flag)
+        if None not in (given, then) and given != then:
+            raise _another(kept, f"dataset {kept.dataset} with --{flag} {then}, not {given}")
+
+
+def _another(kept: Kept, what: str) -> InputError:
+    return InputError(
+        f"{FLAG} {kept.file}: is the prior of {what}: leave out {FLAG} to measure it anew"
+    )
+
+
+def _mark_of_model(model: str) -> str | None:
+    """The fingerprint of a model that lies here."""
+    path, there = find(model)
+    if there == "folder":
+        return checkpoint.fingerprint(path)[0]
+    return checkpoint.fingerprint(path.parent, path)[0] if there == "file" else None
+
+
+def _mark_of_dataset(dataset: str) -> str | None:
+    """The fingerprint of a dataset that lies here."""
+    path, there = find(dataset)
+    return data_files.fingerprint(path) if there else None
