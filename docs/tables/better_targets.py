@@ -66,7 +66,7 @@ def tables() -> dict[str, str]:
     found = {}
     for folder in QUESTIONS:
         studies = studies_in(folder)
-        found[folder] = "\n\n".join(map(_arms, studies.values()))
+        found[folder] = "\n\n".join(map(arms_of, studies.values()))
         found[f"{folder}-pairs"] = _pairs(folder)
         commands = "\n".join(map(facts.command, studies.values()))
         found[f"{folder}-commands"] = f"```sh\n{commands}\n```"
@@ -94,7 +94,7 @@ def _parts(evidence: Evidence) -> list[str]:
     return [*parts, f"with {study.training.get('optim', 'adamw')}"]
 
 
-def _arms(evidence: Evidence) -> str:
+def arms_of(evidence: Evidence) -> str:
     """Every arm at its chosen rate: its scores, and its difference from NLL."""
     against = {row.arm: row for row in settle(evidence.study, evidence.runs).against(NLL)}
     rows = []
@@ -105,7 +105,7 @@ def _arms(evidence: Evidence) -> str:
         rows.append(
             (f"`{arm.label}`", rate, *(_score(evidence, arm, heat) for heat in HEATS), *said)
         )
-    head = ("arm", "learning rate", "sampled at 1", "greedy", "sampled, less nll", "")
+    head = ("arm", "learning rate", "sampled at 1", "greedy", "less nll, as it is used", "")
     prior = f"mean p {evidence.prior['mean_p']:.2f}, mean CLL {evidence.prior['cll']:+.2f}"
     return f"{' '.join(_parts(evidence))}, {prior}:\n\n{table(head, rows)}"
 

@@ -94,7 +94,7 @@ def test_the_tables_say_what_the_ledger_holds(tmp_path: Path) -> None:
         append(staged / "ledger.jsonl", line(cell, run, 5, min(number, 10)))
     found = regret_tables(tmp_path)
     assert {name: len(rows) for name, (_, rows) in found.items()} == {
-        "cells": 2, "single": 12, "plans": 8, "kinds": 12, "first": 15, "rivals": 0, "traces": 0
+        "cells": 2, "single": 12, "plans": 8, "kinds": 12, "first": 15, "rivals": 0, "traces": 0, "real": 0
     }  # fmt: skip
     assert all(len(row) == len(head) for head, rows in found.values() for row in rows)
     nll = found["single"][1][0]

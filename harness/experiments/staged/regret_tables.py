@@ -11,6 +11,7 @@ from harness.experiments.calibration.findings import CLEAN, ERROR, MANNER, NEW, 
 from harness.experiments.calibration.grid import Cell, read_grid
 from harness.experiments.calibration.ledger import RunLine
 from harness.experiments.staged.plan import HIGH, LOW, NOTES
+from harness.experiments.staged.real_tables import real_table
 from harness.experiments.staged.regret import (
     FIRST,
     KEY,
@@ -62,6 +63,7 @@ def regret_tables(results: Path) -> dict[str, Rows]:
         "first": _losses(first, {_name(run): (run,) for run in FIRST}),
         "rivals": _rivals(every, runs),
         "traces": _traces(results),
+        "real": real_table(results),
     }
 
 
