@@ -21,6 +21,7 @@ from tables import (
     api,
     better_targets,
     objectives,
+    plans,
     reading,
     speed,
     staged,
@@ -34,11 +35,12 @@ from tables.markdown import ROOT
 
 Tables = Callable[[], Mapping[str, str]]
 PAGES: dict[str, tuple[Tables, ...]] = {
-    "README.md": (winner.readme, tour.packages),
+    "README.md": (plans.readme, tour.packages),
     "CONTRIBUTING.md": (tour.files,),
     "docs/api.md": (api.tables,),
     "docs/better-targets.md": (better_targets.tables,),
     "docs/objectives.md": (objectives.tables,),
+    "docs/plans.md": (plans.tables,),
     "docs/speed.md": (speed.tables, reading.tables),
     "docs/staged.md": (staged.tables,),
     "docs/templates.md": (templates.tables,),

@@ -159,6 +159,20 @@ class Calibration:
 
         return sorted(self._located(pair), key=distance)[:most]
 
+    def published(self, pair: Pair) -> list[Cell]:
+        """Published comparisons of -p with NLL, on models of a pair's kind, decoded as it is or not said how.
+
+        Those whose decoding was not published count for both.
+        """
+        return [
+            cell
+            for cell in self.cells
+            if cell.domain == "published"
+            and "neg_p" in cell.gains
+            and cell.decoding in (pair.decoding, "unknown")
+            and (cell.kind == "instruct") == (pair.kind == "instruct")
+        ]
+
     def basis(self, pair: Pair) -> Domain:
         """Whose cells a pair is judged on: the user's of that dataset, or the fitted ones of its size."""
         for cell in self._correcting(pair):

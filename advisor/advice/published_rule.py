@@ -1,4 +1,4 @@
-"""The rule read off published results: regime, order of the arms, and whether the evidence decides.
+"""The rule read off published results: the regime, and the order of the arms.
 
 - **Regime.** Published mean p: math .76 to .81, where prior-leaning objectives win; medicine .50 to .59,
   ties; figfont puzzles .01 to .07, where they destroy the model (Beyond Log Likelihood, arXiv:2510.00526,
@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from advisor.advice.forecast import SAMPLED
-from advisor.advice.warnings import HETEROGENEOUS, MEASURED_SIZES, UNLIKELY
+from advisor.advice.warnings import HETEROGENEOUS
 
 if TYPE_CHECKING:
     from advisor.prior.deep import Deep, Reading
@@ -35,11 +35,9 @@ WEAK = (0.07 + 0.50) / 2
 QUIET_TAIL = 0.01
 """Share of improbable tokens below which the objectives have nothing to disagree about."""
 KNOWN_WEAK = 0.1
-"""Mean p below which published cells lie (.01 to .07) and nll is decided; none lies from there to .50."""
+"""Mean p below which published cells lie (.01 to .07), which nll won; none lies from there to .50."""
 KNOWN_MIDDLE = 0.5
 """Mean p from which published intermediate cells lie."""
-MEASURED_EXAMPLES = 10_000
-"""Training examples of the smallest set on which a prior-leaning objective won at the strong end."""
 
 STRONG_REGIME, MIDDLE_REGIME, WEAK_REGIME = "model-strong", "model-intermediate", "model-weak"
 
@@ -52,8 +50,6 @@ class Statistics:
     conflict_share: float
     ignorance_share: float
     dispersion: float
-    p_eos: float | None = None
-    p_template: float | None = None
 
     @property
     def share_below(self) -> float:
@@ -66,16 +62,15 @@ class Statistics:
         return self.conflict_share > self.ignorance_share
 
     @property
-    def learns_format(self) -> bool:
-        """Whether a weight of p trains the end of a turn and the template's tokens."""
-        return all(p is None or p >= UNLIKELY for p in (self.p_eos, self.p_template))
-
-    @property
     def regime(self) -> str:
         """In the paper's words."""
         if self.mean_p >= STRONG:
             return STRONG_REGIME
         return WEAK_REGIME if self.mean_p < WEAK else MIDDLE_REGIME
+
+
+READ = {*(field.name for field in fields(Statistics)), "share_below", "contradiction"}
+"""Statistics with an interval of their own; the last two are the sum and the difference of the shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +79,6 @@ class Case:
 
     sampled: bool
     kind: str
-    measured: bool
-    """Whether published results cover such a model and dataset."""
     improbable: Reading | None = None
     """What the deep probe says of the improbable targets."""
 
@@ -101,7 +94,6 @@ class Choice:
 
     regime: str
     order: tuple[str, ...]
-    decided: bool
     why: str
     """Key of `WHY`, or the end of the sentence."""
 
@@ -145,43 +137,42 @@ WHY = {
 
 
 def _choose(reading: Statistics, case: Case) -> Choice:
-    """The rule at one reading: regime, order of the arms, whether the evidence decides, and why."""
+    """The rule at one reading: regime, order of the arms, and why."""
     if reading.regime == WEAK_REGIME:
         known = reading.mean_p < KNOWN_WEAK
-        return Choice(WEAK_REGIME, _LEARNING, known, "unknown" if known else "rather unknown")
+        return Choice(WEAK_REGIME, _LEARNING, "unknown" if known else "rather unknown")
     if reading.regime == STRONG_REGIME:
         return _choose_strong(reading, case)
     return _choose_middle(reading, case)
 
 
 def _choose_middle(reading: Statistics, case: Case) -> Choice:
-    """Between the ends nothing is decided; what the improbable targets are tips the balance."""
+    """Between the ends, what the improbable targets are tips the balance."""
     if case.improbable == "learnable":
-        return Choice(MIDDLE_REGIME, _CAUTIOUS, False, "half learnable")
+        return Choice(MIDDLE_REGIME, _CAUTIOUS, "half learnable")
     # Free text reads as noise too: what could be said in many ways carries over to no other example. The
     # model is unsure there; where it is sure of something else, the target is the odd one.
     if case.improbable == "noise" and case.may_lean and reading.contradicts:
-        return Choice(MIDDLE_REGIME, _leaning(reading), False, "half noisy")
+        return Choice(MIDDLE_REGIME, _leaning(reading), "half noisy")
     if reading.mean_p < KNOWN_MIDDLE:
-        return Choice(MIDDLE_REGIME, _CAUTIOUS, False, "rather unknown")
+        return Choice(MIDDLE_REGIME, _CAUTIOUS, "rather unknown")
     if case.may_lean and reading.contradicts:
-        return Choice(MIDDLE_REGIME, _leaning(reading), False, "half noise")
-    return Choice(MIDDLE_REGIME, _CAUTIOUS, False, "half known")
+        return Choice(MIDDLE_REGIME, _leaning(reading), "half noise")
+    return Choice(MIDDLE_REGIME, _CAUTIOUS, "half known")
 
 
 def _choose_strong(reading: Statistics, case: Case) -> Choice:
     """The strong end, where decoding, kind of model and the improbable tail decide."""
     if reading.share_below < QUIET_TAIL:
-        return Choice(STRONG_REGIME, _CAUTIOUS, False, "all known")
+        return Choice(STRONG_REGIME, _CAUTIOUS, "all known")
     if case.kind == "instruct":
-        return Choice(STRONG_REGIME, _CAUTIOUS, False, "instruct")
+        return Choice(STRONG_REGIME, _CAUTIOUS, "instruct")
     if case.sampled:
         why = "sampled" if reading.contradicts else "gaps"
-        decided = case.measured and reading.contradicts and reading.learns_format
-        return Choice(STRONG_REGIME, _leaning(reading), decided, why)
+        return Choice(STRONG_REGIME, _leaning(reading), why)
     if reading.contradicts:
-        return Choice(STRONG_REGIME, _leaning(reading), False, "conflict")
-    return Choice(STRONG_REGIME, _CAUTIOUS, False, "greedy")
+        return Choice(STRONG_REGIME, _leaning(reading), "conflict")
+    return Choice(STRONG_REGIME, _CAUTIOUS, "greedy")
 
 
 def corners(prior: Prior) -> Iterator[Statistics]:
@@ -190,7 +181,8 @@ def corners(prior: Prior) -> Iterator[Statistics]:
     Each statistic that has a cut-off is taken with its own interval: an answer is the same at all corners
     only where every cut-off around it is excluded (see `advisor.prior.prior`).
     """
-    box = prior.intervals or prior.bounds
+    found = prior.intervals or prior.bounds
+    box = {name: ends for name, ends in found.items() if name in READ}
     for values in itertools.product(*box.values()):
         yield _reading(dict(zip(box, values, strict=True)))
 
@@ -208,18 +200,11 @@ def statistics_of(prior: Prior) -> Statistics:
     return Statistics(**{field.name: getattr(prior, field.name) for field in fields(Statistics)})
 
 
-def case_of(prior: Prior, *, temperature: float, kind: str, deep: Deep | None = None) -> Case:
+def case_of(*, temperature: float, kind: str, deep: Deep | None = None) -> Case:
     """What is given beside the prior."""
-    low, high = MEASURED_SIZES
-    measured = (
-        kind == "base"
-        and low <= prior.model["parameters"] <= high
-        and prior.dataset["rows"] >= MEASURED_EXAMPLES
-    )
     return Case(
         sampled=temperature >= SAMPLED,
         kind=kind,
-        measured=measured,
         improbable=deep.reading if deep else None,
     )
 
@@ -230,8 +215,6 @@ def choices(prior: Prior, case: Case) -> tuple[Choice, set[str]]:
     other: set[str] = set()
     for corner in (_choose(reading, case) for reading in corners(prior)):
         other |= {corner.regime} - {here.regime} | {corner.order[0]} - {here.order[0]}
-        if corner.decided != here.decided:
-            other.add("decided" if corner.decided else "undecided")
     return here, other
 
 
@@ -245,5 +228,5 @@ def disagrees(choice: Choice, case: Case) -> bool:
 def is_settled(prior: Prior, kind: str | None = None) -> bool:
     """Whether more examples would change nothing, greedy or sampled."""
     kind = kind or prior.model["kind"]
-    cases = (case_of(prior, temperature=t, kind=kind) for t in (0.0, 1.0))
+    cases = (case_of(temperature=t, kind=kind) for t in (0.0, 1.0))
     return not any(choices(prior, case)[1] for case in cases)

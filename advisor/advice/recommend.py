@@ -1,8 +1,8 @@
-"""The decision: a prior and a decoding temperature in, ranked objectives with the reason out.
+"""The answer: a prior and a decoding temperature in, a plan of runs with what is expected of it out.
 
-Pure, and free of torch. Where cells like the pair were measured (the ladder's sizes, the user's own records)
-the calibrated forecast decides (see `forecast`). Elsewhere the rule of published results does (see `rule`),
-and the forecast from mean p can only take a decision back.
+Pure, and free of torch. What to do is the plan (see `plan`). What is expected of single objectives stands
+beside it: where cells like the pair were measured (the ladder's sizes, the user's own records) the calibrated
+forecast (see `forecast`), elsewhere the rule of published results (see `published_rule`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from advisor.advice.calibration import Calibration, Cell, Domain, Pair, decoding, shipped
+from advisor.advice.calibration import Calibration, Cell, Decoding, Domain, Pair, decoding, shipped
 from advisor.advice.features import features
 from advisor.advice.forecast import BOUND, NLL, Forecast
+from advisor.advice.plan import Plan, make_plan
+from advisor.advice.plan_words import facts
 from advisor.advice.published_rule import (
     WHY,
     Choice,
@@ -23,6 +25,8 @@ from advisor.advice.published_rule import (
     disagrees,
     statistics_of,
 )
+from advisor.advice.replayed import PlannedRun, Replay
+from advisor.advice.replayed import shipped as shipped_replay
 from advisor.advice.warnings import Caution, cautions
 from advisor.objectives.table import OBJECTIVES
 
@@ -52,20 +56,28 @@ class RankedObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Which objective to train with, and whether to believe it."""
+    """Which runs to make, and what is expected of them."""
 
+    plan: Plan
+    """What to run, how to choose, what it costs and may lose."""
     basis: Domain
     """"ladder" or "user": the forecast from such cells decides; "published": the rule does."""
     regret: float
-    """Expected points lost by the side recommended, NLL or leaning on the prior, were it the wrong one."""
+    """Expected points lost by the side of the first of `ranking`, NLL or leaning, were it the wrong one."""
     nearest: Sequence[Cell]
     """Cells with the most similar mean p and size."""
+    published: Sequence[Cell]
+    """Published comparisons of -p with NLL on models of this kind, decoded in this way or in one not told."""
     regime: str
     """"model-strong", "model-intermediate" or "model-weak", in the paper's words."""
     recommended: str
-    """The objective of least expected regret."""
+    """The objective of `plan.alone`, the one run for where nothing can be scored.
+
+    It may differ from the first of `ranking`, which is by forecast or rule: the best single run of the
+    replay, and NLL greedily where nothing was measured, lost less.
+    """
     decided: bool
-    """Whether the evidence suffices to act without confirming."""
+    """Whether the chance of losing more than five points by acting on the plan is below a tenth."""
     settled: bool
     """Whether the same answer holds everywhere in the intervals of the prior."""
     temperature: float
@@ -84,28 +96,23 @@ class Recommendation:
     """What the deep probe found, where it was run."""
 
     def next_command(self, pair: str) -> str:
-        """The command that uses the answer, or that would settle it; `pair` is MODEL DATASET [flags]."""
-        if self.decided:
-            return f"advisor train {pair} --objective {self.recommended} --output_dir DIR"
-        return f"advisor confirm {pair} --temperature {self.temperature:g}"
+        """The command that carries the plan out; `pair` is MODEL DATASET [flags]."""
+        return f"advisor confirm {pair} --temperature {self.temperature:g} --plan {self.plan.name}"
 
     def __str__(self) -> str:
-        """The answer, its reason, the expected gains and what may make it wrong, a line each."""
-        best = OBJECTIVES[self.recommended].with_parameters(**self.ranking[0].parameters)
-        verdict = "decided" if self.decided else "not decided: confirm first"
-        decoding = "greedily" if self.temperature == 0 else f"at temperature {self.temperature:g}"
-        gains = (
-            f"{arm.objective} {arm.predicted_gain:+.1f} ({arm.interval[0]:+.0f} to {arm.interval[1]:+.0f})"
-            for arm in self.ranking
-            if arm.objective != NLL
+        """The plan, what is expected of it and what may make it wrong, a line each."""
+        lines = (f"{name.strip()}: {text}" for name, text in self.facts())
+        return "\n".join((*lines, *(f"! {warning.text}" for warning in self.warnings)))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What a person is told, a word and a text a line."""
+        return facts(
+            self.plan,
+            self.prior,
+            regime=self.regime,
+            temperature=self.temperature,
+            published=self.published,
         )
-        lines = (
-            f"{best.label}, {verdict} ({self.regime}, decoded {decoding})",
-            self.reason,
-            f"Expected points over nll, 95 % interval: {', '.join(gains)}",
-            *(f"! {warning.text}" for warning in self.warnings),
-        )
-        return "\n".join(lines)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What a notebook shows."""
@@ -122,9 +129,11 @@ class Recommendation:
         }
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         own["ranking"] = [asdict(arm) for arm in self.ranking]
-        own["nearest"] = [{**asdict(cell), "mean_p": cell.mean_p} for cell in self.nearest]
+        for name in ("nearest", "published"):
+            own[name] = [{**asdict(cell), "mean_p": cell.mean_p} for cell in own[name]]
         own["warnings"] = [asdict(warning) for warning in self.warnings]
         own["deep"] = self.deep.to_dict() if self.deep else None
+        own["plan"] = asdict(self.plan)
         return {**answer, **own, "prior": self.prior.to_dict()}
 
 
@@ -139,13 +148,10 @@ def _by_forecast(
         there = known.forecast(replace(pair, features=features(moved, further)))
         if (there.recommended == NLL) != (here.recommended == NLL):
             other.add(_name(there.recommended))
-        elif there.decided != here.decided:
-            other.add("decided" if there.decided else "undecided")
     order = tuple(map(_name, here.ranking))
-    decided = here.decided and (order[0] == NLL or reading.learns_format)
     low, high = here.intervals[next(arm for arm in here.ranking if arm != NLL)]
     why = f"by measured cells leaning on the prior gains {low:+.0f} to {high:+.0f} points over nll"
-    return Choice(reading.regime, order, decided, why), other
+    return Choice(reading.regime, order, why), other
 
 
 def _name(label: str) -> str:
@@ -172,9 +178,9 @@ def _doubts(choice: Choice, forecast: Forecast) -> bool:
 
 def recommend(
     prior: Prior, deep: Deep | None = None, *, temperature: float, kind: str | None = None,
-    calibration: Calibration | None = None,
+    calibration: Calibration | None = None, replay: Replay | None = None,
 ) -> Recommendation:  # fmt: skip
-    """Rank the objectives for a measured prior.
+    """The plan for a measured prior, and what is expected of each objective.
 
     Args:
         prior: what `measure_prior` found.
@@ -182,6 +188,7 @@ def recommend(
         temperature: how the fine-tuned model will be decoded, 0 for greedy.
         kind: "base" or "instruct"; by default what the model's files say.
         calibration: cells and fits; by default the shipped ones.
+        replay: plans and what they lost; by default the shipped one.
     """
     kind = kind or prior.model["kind"]
     known = calibration or shipped()
@@ -195,7 +202,7 @@ def recommend(
     )
     basis, forecast = known.basis(pair), known.forecast(pair)
     if basis == "published":
-        case = case_of(prior, temperature=temperature, kind=kind, deep=deep)
+        case = case_of(temperature=temperature, kind=kind, deep=deep)
         choice, other = choices(prior, case)
         doubted, refuted = _doubts(choice, forecast), disagrees(choice, case)
     else:
@@ -205,10 +212,20 @@ def recommend(
         prior, deep, kind=kind, regime=choice.regime, other=other, disagrees=refuted, basis=basis,
         doubted=doubted,
     )  # fmt: skip
+    plans = replay or shipped_replay()
+    plan = make_plan(
+        prior,
+        plans,
+        temperature=temperature,
+        decoding="sampled" if pair.decoding == "sampled" else "greedy",
+        measured=plans.measured(pair.parameters) and basis != "published",
+        alone=None if basis == "ladder" else _run_of(_unscored(choice, basis, pair.decoding)),
+    )
     return Recommendation(
+        plan=plan,
         regime=choice.regime,
-        recommended=choice.order[0],
-        decided=choice.decided and not (other or refuted or doubted),
+        recommended=plan.alone.objective,
+        decided=plan.decided,
         settled=not other,
         temperature=temperature,
         kind=kind,
@@ -216,8 +233,23 @@ def recommend(
         basis=basis,
         regret=forecast.regrets[OBJECTIVES[choice.order[0]].label],
         nearest=known.nearest(pair),
+        published=known.published(pair),
         reason=f"Mean p is {prior.mean_p:.2f}: {WHY.get(choice.why, choice.why)}.",
         warnings=tuple(found),
         prior=prior,
         deep=deep,
     )
+
+
+def _unscored(choice: Choice, basis: Domain, how: Decoding) -> str:
+    """The objective to take where nothing can be scored.
+
+    The rule where answers are sampled: falling back to NLL wherever it was not sure lost 3 to 12 times as
+    much on 64 cells that it had not seen. Greedily NLL lost least. The user's own records are followed.
+    """
+    return choice.order[0] if basis == "user" or how == "sampled" else NLL
+
+
+def _run_of(name: str) -> PlannedRun:
+    """One run of an objective: those that lean on the prior learn at the low rate."""
+    return PlannedRun(objective=OBJECTIVES[name].label, rate="high" if name == NLL else "low")

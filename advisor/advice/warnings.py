@@ -135,7 +135,7 @@ def _about_forecast(prior: Prior, basis: Domain, *, doubted: bool) -> Iterator[C
         yield Caution(
             code="forecast_disagrees",
             text="The rule of published results takes one side and the forecast from mean p the other: "
-            "the answer is not decided.",
+            "only scored answers will tell.",
         )
 
 
@@ -182,7 +182,7 @@ def _about_deep(deep: Deep, *, disagrees: bool) -> Iterator[Caution]:
         yield Caution(
             code="deep_disagrees",
             text=f"The improbable targets {_LOOKS[deep.reading]}, which contradicts what mean p suggests: "
-            "the answer is not decided.",
+            "only scored answers will tell.",
         )
     text = "Recovery and coherence were studied on models of 0.8M parameters only. "
     if deep.reading == "noise":

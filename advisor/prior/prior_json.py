@@ -21,7 +21,7 @@ NO_TOKENS = ("p_eos", "p_template")
 """Statistics that are absent where no target is such a token."""
 
 
-def checked(found: Mapping[str, Any], prior: type[Any]) -> dict[str, Any]:
+def checked(found: Mapping[str, Any], prior: Any) -> dict[str, Any]:
     """The fields of a prior, of the types that it has; what a later version adds is left out.
 
     Args:

@@ -1,10 +1,10 @@
-"""The tables of `what-predicts-the-winner.md` and of the README, from the calibration study."""
+"""The tables of `what-predicts-the-winner.md`, from the calibration study."""
 
 from functools import cache
 
 from harness.experiments.calibration.cell_tables import cell_tables
 from harness.experiments.calibration.evidence import Evidence, gather
-from harness.experiments.calibration.rule_tables import rule_tables, short_tables
+from harness.experiments.calibration.rule_tables import rule_tables
 from tables.markdown import RESULTS, table
 
 
@@ -18,8 +18,3 @@ def tables() -> dict[str, str]:
     """Those of the page."""
     found = {**cell_tables(evidence()), **rule_tables(RESULTS)}
     return {name: table(*rows) for name, rows in found.items()}
-
-
-def readme() -> dict[str, str]:
-    """Those of the README."""
-    return {name: table(*rows) for name, rows in short_tables(RESULTS).items()}

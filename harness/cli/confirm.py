@@ -1,11 +1,13 @@
-"""`advisor confirm`: run short fine-tunes of the arms and say, with statistics, who won."""
+"""`advisor confirm`: carry a plan out and keep the best run, or compare arms with statistics."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.errors import InputError
 from advisor.model.gguf import refuse as refuse_gguf
 from advisor.options import DataOptions, ModelOptions
 from harness.cli.early import check_pair
@@ -20,13 +22,14 @@ from harness.study.study_options import StudyOptions, refuse_ours
 if TYPE_CHECKING:
     from harness.records.runs import Run
     from harness.study.confirm import Plan
+    from harness.study.run_study import Confirmed
 
 DESCRIPTION = (
-    "Fine-tune MODEL on DATASET with each objective, score the answers, and say which to use and whether to "
-    "fine-tune at all. Further settings of training are given as in `advisor train`. Started again, it goes "
-    "on where it stopped."
+    "Carry out the plan of `advisor recommend`: a few fine-tunes of MODEL on DATASET, scored, of which the "
+    "best checkpoint is kept. `--plan full` compares every objective, with statistics. Further settings of "
+    "training are given as in `advisor train`. Started again, it goes on where it stopped."
 )
-EXAMPLE = "advisor confirm Qwen/Qwen2.5-0.5B train.jsonl --temperature 0 --seeds 3 --budget 2h"
+EXAMPLE = "advisor confirm Qwen/Qwen2.5-0.5B train.jsonl --temperature 0 --plan three"
 OF_THE_SCORE = ("metric", "filter", "higher_is_better", "margin")
 OF_THE_OUTPUT = ("results",)
 
@@ -46,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Refuse early, then measure, plan, run what is missing and print the verdict."""
+    """Refuse early, then measure, plan, run what is missing and print what that has come to."""
     pair, model, data = given_pair(args)
     study_options, scoring = read(StudyOptions, args), read(ScoringOptions, args)
     _refuse_early(args, study_options, scoring)
@@ -55,9 +58,9 @@ def run(args: argparse.Namespace) -> None:
     Results(study_options.results).prepare()
 
     from advisor.advice.recommend import recommend
-    from harness.cli import display
+    from harness.cli import display, plan_table
     from harness.cli.live import reporting
-    from harness.cli.verdict_table import as_json, show, show_plan
+    from harness.cli.verdict_table import show_plan
     from harness.evaluate.scoring import described
     from harness.study.plan_study import Request, plan_study
     from harness.study.run_study import run_study
@@ -84,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     display.err.print("scoring the untouched model, timing a few steps ...")
 
     def on_plan(plan: Plan, base: Run) -> None:
-        show_plan(study, plan)
+        (plan_table.show_plan if study.steps else show_plan)(study, plan)
         if scoring.tasks:
             display.err.print(described(study.evaluation, base), markup=False)
 
@@ -96,7 +99,24 @@ def run(args: argparse.Namespace) -> None:
         on_plan=on_plan,
         watching=lambda study, finished: reporting(study, finished, display.err),
     )
-    if args.json:
+    _print(found, Path(study_options.results), margin=scoring.margin, as_data=args.json)
+
+
+def _print(found: Confirmed, results: Path, *, margin: float | None, as_data: bool) -> None:
+    """The verdict of a study of arms, or the decision of a plan."""
+    from harness.cli import display, plan_table
+    from harness.cli.verdict_table import as_json, show
+    from harness.compare.plan_decision import decision_of, failed
+
+    if found.verdict is None:
+        decision = decision_of(found, results, margin=margin)
+        if decision is None:
+            raise InputError(failed(found))
+        if as_data:
+            display.out.print_json(json.dumps(decision.to_dict()))
+        else:
+            plan_table.show(decision)
+    elif as_data:
         left_out = [failure.to_dict() for failure in found.left_out]
         answer = {**as_json(found.study, found.verdict), "left_out": left_out}
         display.out.print_json(json.dumps(answer))
@@ -108,7 +128,7 @@ def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: Scorin
     """See what needs neither model nor dataset; the user's scorer is imported."""
     refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
     labels_of(study.objectives or ())
-    _ = study.seconds
+    _ = study.seconds, study.of_plan  # refused now where they contradict
     scorer_of(scoring)
 
 

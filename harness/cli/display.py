@@ -151,33 +151,20 @@ def _facts(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def recommendation(
-    answer: Recommendation,
-    settings: Sequence[TrainerSettings],
-    *,
-    pair: str,
-    origin: str,
+    answer: Recommendation, settings: Sequence[TrainerSettings] | None, *, pair: str
 ) -> None:
-    """The answer, its evidence, what may make it wrong, and the settings to paste."""
-    best = answer.ranking[0]
-    inside = ", ".join(f"{key}={value:g}" for key, value in best.parameters.items())
-    verdict = "decided" if answer.decided else "not decided: confirm first"
-    decoding = "greedy" if answer.temperature == 0 else f"temperature {answer.temperature:g}"
-    out.print(
-        _facts(
-            (
-                ("model, dataset", pair),
-                ("regime", answer.regime),
-                (
-                    "recommended",
-                    f"{answer.recommended}" + (f" ({inside})" if inside else "") + f", {verdict}",
-                ),
-                ("because", answer.reason),
-                ("decoding", f"{decoding} ({origin})"),
-            )
-        )
-    )
+    """The plan and what may make it wrong; where settings are given, also what it rests on and those."""
+    out.print(_facts([("pair", pair), *answer.facts()]))
+    for warning in answer.warnings:
+        out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
     out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
-    out.print()
+    if settings is not None:
+        _details(answer, settings)
+
+
+def _details(answer: Recommendation, settings: Sequence[TrainerSettings]) -> None:
+    """What single objectives are expected to do, the statistics, and the settings of other trainers."""
+    out.print(Text(f"\n{answer.reason}"))
     out.print(_ranking_table(answer))
     for near in answer.nearest:
         out.print(Text(f"near: {cell(near)}", style="dim"))
@@ -186,8 +173,6 @@ def recommendation(
     if answer.deep is not None:
         out.print(_deep_table(answer.deep))
         notes(answer.deep.notes)
-    for warning in answer.warnings:
-        out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
     _settings(answer.recommended, settings)
 
 

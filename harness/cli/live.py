@@ -71,7 +71,7 @@ class Board:
         grid = [
             arm_of(method, learning_rate=rate)
             for method in study.objectives
-            for rate in study.learning_rates
+            for rate in study.rates_of(method)
         ]
         self.lines: dict[Arm, Line] = {arm: Line() for arm in (Arm(objective=BASE), *grid)}
         self.grid = set(study.learning_rates)

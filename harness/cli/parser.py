@@ -18,11 +18,11 @@ from advisor.errors import InputError
 from advisor.names import did_you_mean
 
 COMMANDS = {
-    "recommend": "measure the model's prior over the dataset and recommend an objective",
+    "recommend": "measure what the model knows of the dataset and answer with a plan of a few fine-tunes",
     "validate": "show how a dataset is understood: format, counts, one example with its targets marked",
     "train": "fine-tune with any objective of the table",
     "distill": "train a model on its own answers towards a teacher's distribution (OPD, FiRe-OPD)",
-    "confirm": "run short fine-tunes of the arms and say, with statistics, who won",
+    "confirm": "carry the plan out and keep the best checkpoint, or compare arms with statistics",
     "rewrite": "rewrite a dataset's answers in the model's own words, verified",
     "compare": "compare the arms of recorded runs, or of lm-eval --log_samples outputs",
     "decide": "say which checkpoint to keep, of runs made and scored elsewhere",
@@ -70,7 +70,7 @@ def build_parser(filled: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
     """
     parser = Parser(
         prog="advisor",
-        description="Which fine-tuning objective for this model and this dataset? Measured, not guessed.",
+        description="Which objective, rate and decoding for this model and dataset? Measured, not guessed.",
     )
     parser.add_argument("--version", action="version", version=f"advisor {__version__}")
     commands = parser.add_subparsers(

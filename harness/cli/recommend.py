@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = (
     "Measure how much probability MODEL already gives the targets of DATASET, with forward passes only "
-    "unless --depth deep is given, and recommend the fine-tuning objective. `advisor recommend "
-    "ladder:strong` needs no data of yours."
+    "unless --depth deep is given, and answer with a plan: which few fine-tunes to run, how to choose "
+    "between them, what it costs and may lose. `advisor recommend ladder:strong` needs no data of yours."
 )
 EXAMPLE = "advisor recommend Qwen/Qwen2.5-0.5B train.jsonl --temperature 0"
 
@@ -42,7 +42,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     use = parser.add_argument_group("use and measurement")
     add_options(use, AdviceOptions, without=("model_kind",))
     add_options(use, PriorOptions)
-    add_json(parser).add_argument(
+    output = add_json(parser)
+    output.add_argument(
+        "--details",
+        action="store_true",
+        help="show also what each objective is expected to gain, the statistics, and the settings for other "
+        "trainers",
+    )
+    output.add_argument(
         "--output_path", "-o", help="where to write the full record: a .json file, or a folder"
     )
 
@@ -67,9 +74,10 @@ def run(args: argparse.Namespace) -> None:
     calibration = read_calibration(advice.calibration)
     kind = advice.model_kind or pair.kind
     loaded, dataset = read_pair(pair, model, data)
-    temperature, origin = advice.temperature, "--temperature"
+    temperature = advice.temperature
     if temperature is None:
         temperature, origin = decoding_temperature(loaded.model)
+        display.notes((f"Decoding at temperature {temperature:g}: {origin}.",))
     prior = measure(loaded, dataset, kind, prior_options)
     display.notes(dataset.losses())
     deep = _deep(loaded, dataset, advice, prior_options) if advice.depth == "deep" else None
@@ -77,8 +85,8 @@ def run(args: argparse.Namespace) -> None:
     options = (model, data, advice, prior_options)
     chosen = {name: value for one in options for name, value in one.flags().items()}
     _tell(
-        found, names=(pair.model_name, pair.dataset_name), words=words_of(pair, data), origin=origin,
-        path=path, chosen={**chosen, "model_kind": kind}, as_json=args.json,
+        found, names=(pair.model_name, pair.dataset_name), words=words_of(pair, data),
+        path=path, chosen={**chosen, "model_kind": kind}, args=args,
     )  # fmt: skip
 
 
@@ -104,8 +112,8 @@ def _from_kept(args: argparse.Namespace) -> None:
         calibration=read_calibration(advice.calibration),
     )
     _tell(
-        found, names=(kept.model, kept.dataset), words=words, origin="--temperature", path=path,
-        chosen={**advice.flags(), "model_kind": found.kind}, as_json=args.json,
+        found, names=(kept.model, kept.dataset), words=words, path=path,
+        chosen={**advice.flags(), "model_kind": found.kind}, args=args,
     )  # fmt: skip
 
 
@@ -126,22 +134,23 @@ def _refuse_measuring(args: argparse.Namespace, advice: AdviceOptions) -> float:
 
 
 def _tell(
-    found: Recommendation, *, names: tuple[str, str], words: str, origin: str, path: Path | None,
-    chosen: Mapping[str, Any], as_json: bool,
+    found: Recommendation, *, names: tuple[str, str], words: str, path: Path | None,
+    chosen: Mapping[str, Any], args: argparse.Namespace,
 ) -> None:  # fmt: skip
     """Write the record where one is asked for, and print."""
     from advisor.objectives.other_trainers import export
-    from advisor.objectives.table import OBJECTIVES
+    from advisor.objectives.table import get_objective
     from harness.cli import display
 
-    settings = export(found.recommended, OBJECTIVES[found.recommended].settings)
+    objective = get_objective(found.recommended)
+    settings = export(objective.name, objective.settings)
     answer = _answer(found, settings, names, words)
     if path:
         write_record(path, answer, f"advisor recommend {words}", chosen)
-    if as_json:
+    if args.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:
-        display.recommendation(found, settings, pair=words, origin=origin)
+        display.recommendation(found, settings if args.details else None, pair=words)
 
 
 def read_calibration(path: str | None) -> Calibration:

@@ -7,23 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from advisor.errors import InputError
 from harness.compare.score_tables import WHOLE
 from harness.compare.scored_arm import Scored
-from harness.records.arm import BASE, NLL, Arm
+from harness.records.arm import Arm
 from harness.records.runs import Score
 from harness.study.contrasts import Array, Board
 from harness.study.study import board_unit, sheet_of
-
-
-def order(arm: Arm) -> tuple[Any, ...]:
-    """Of arms that score alike the first is kept: the base, NLL, the lower rate, the cooler."""
-    rest = (arm.learning_rate or 0.0, arm.decoding or 0.0)
-    return (arm.objective != BASE, arm.method != NLL, arm.method, *rest)
 
 
 def parts_of(scored: Sequence[Scored]) -> tuple[str, list[Scored], list[Scored]]:
@@ -56,7 +49,7 @@ def board_of(
         InputError: an arm lacks a task, or fewer than two documents are common to all.
     """
     runs: dict[Arm, dict[int, dict[str, Score]]] = {}
-    for one in sorted(scored, key=lambda one: order(one.arm)):
+    for one in sorted(scored, key=lambda one: one.arm.preference):
         own, score = runs.setdefault(one.arm, {}), one.measured.score
         if score.task in own.setdefault(one.measured.seed, {}):
             raise InputError(
@@ -131,6 +124,6 @@ def values_of(board: Board, arm: Arm) -> Array:
 
 
 def best_first(board: Board) -> list[Arm]:
-    """Best first; arms that score alike stand as `order` says, which is how the board has them."""
+    """Best first; arms that score alike stand as `Arm.preference` says, which is how the board has them."""
     means = {arm: round(float(values_of(board, arm).mean()), 12) for arm in board.runs}
     return sorted(means, key=lambda arm: -means[arm])

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.compare.common_documents import best_first, board_of, order, parts_of, values_of
+from harness.compare.common_documents import best_first, board_of, parts_of, values_of
 from harness.compare.plan_file import Planned, missing
 from harness.compare.score_tables import WHOLE
 from harness.compare.scored_arm import Scored, as_data, text_of, texts_of
@@ -149,7 +149,7 @@ def decide(
             documents in common.
     """
     name, choosing, testing = parts_of(scored)
-    texts = texts_of(one.arm for one in sorted(scored, key=lambda one: order(one.arm)))
+    texts = texts_of(one.arm for one in sorted(scored, key=lambda one: one.arm.preference))
     board, sizes, notes = board_of(name, choosing, texts)
     arms = best_first(board)
     best, race = arms[0], Race(margin=margin)

@@ -42,7 +42,6 @@ from harness.evaluate.lm_eval import evaluate
 from harness.evaluate.split import own_task
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
-from harness.train.rates import ADAPTER_RATES, RATES, TINY_RATES
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import configured
 
@@ -53,6 +52,11 @@ TRAINING_ROWS, HELD_OUT_ROWS, HELD_OUT_SHARE = 480, 120, 0.2
 STEPS, STEP_ROWS = 60, 8
 ANSWERS = 64
 """Answers sampled at most."""
+TINY_RATES, RATES, ADAPTER_RATES = (1e-3,), (5e-5,), (5e-4,)
+"""Learning rates of its run: models under 2M parameters, others, adapters.
+
+The fitted cells were probed at the first: another rate gives statistics of another meaning.
+"""
 READING = "deep probe, reading"
 FEWEST_ROWS = 10
 """Rows with targets below which nothing can be kept back."""

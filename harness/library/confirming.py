@@ -1,4 +1,4 @@
-"""`advisor.confirm`: short fine-tunes of every arm, scored, and the verdict; all of the command's work."""
+"""`advisor.confirm`: a plan carried out, or a study of arms with its verdict; all of the command's work."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any
 from advisor.advice.recommend import Recommendation
 from advisor.advice.recommend import recommend as decide
 from advisor.data.dataset import SFTDataset
+from advisor.errors import InputError
 from advisor.model.gguf import refuse as refuse_gguf
 from advisor.model.loaded import LoadedModel
 from advisor.options import DataOptions, ModelOptions, PriorOptions
 from harness.cli.display import err
 from harness.cli.live import reporting
+from harness.cli.plan_table import show_plan as show_steps
 from harness.cli.verdict_table import show_plan
+from harness.compare.plan_decision import PlanDecision, decision_of, failed
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.user_scorer import scorer_of
 from harness.ladder.named_pair import Pair
@@ -49,16 +52,18 @@ def confirm(
     objectives: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     temperature: float | None = None,
-    seeds: int = 3,
+    plan: str | None = None,
+    seeds: int | None = None,
     budget: str | None = None,
     results: str | Path = "results",
     quiet: bool = False,
     **settings: Any,
-) -> Verdict:
-    """Fine-tune with every objective, score the answers, and say which to use and whether it is worth it.
+) -> Verdict | PlanDecision:
+    """Carry out the plan: a few fine-tunes, scored, of which the best checkpoint is kept.
 
-        verdict = confirm(model, frame, objectives=["nll", "cadft"], budget="30m")
-        print(verdict)
+        decision = confirm(model, frame)
+        print(decision, decision.checkpoint)
+        verdict = confirm(model, frame, objectives=["nll", "cadft"], budget="30m")  # a study of arms
 
     The same work with the same defaults as `advisor confirm`. Every run is a record in `results`: called
     again, it goes on where it stopped, and a finished study runs nothing. The model itself is not trained:
@@ -72,7 +77,9 @@ def confirm(
             where there are pairs.
         tasks: lm-eval tasks or YAML files that decide; by default rows of the dataset that are kept back.
         temperature: how the model will be decoded, 0 for greedy; by default its generation config says it.
-        seeds: of each arm.
+        plan: "one" to "six" fine-tunes, or "full": every arm, with seeds and a race; by default "three", and
+            "full" where objectives, learning_rates, seeds or full are given.
+        seeds: of each arm of a study that is no plan; 3 by default.
         budget: start no more runs after this long, for example "30m"; the grid of rates is always finished.
         results: folder of the records.
         quiet: say nothing on stderr of the plan and of the runs.
@@ -82,20 +89,27 @@ def confirm(
             its ModelConfig's adapter.
 
     Returns:
-        The verdict: `headline`, `winner`, `fine_tune`, and `rows`, every comparison in points with a 95 %
-        interval and p, adjusted for their number.
+        Of a plan the decision: `headline`, `fine_tune`, `checkpoint`, and the whole of it in `decision`. Of a
+        study of arms the verdict: `headline`, `winner`, `fine_tune`, and `rows`, every comparison in points
+        with a 95 % interval and p, adjusted for their number.
 
     Raises:
         InputError: a model, dataset, arm or setting that cannot be used, in one line that says how to mend
             it; NLL failed at every learning rate.
     """
     parts, training = split(settings, StudyOptions, ScoringOptions, DataOptions, ModelOptions)
-    ours = {"objectives": objectives, "seeds": seeds, "budget": budget, "results": str(results)}
+    ours = {
+        "objectives": objectives,
+        "plan": plan,
+        "seeds": seeds,
+        "budget": budget,
+        "results": str(results),
+    }
     study = made(StudyOptions, {**ours, **parts[0]})
     scoring = made(ScoringOptions, {"tasks": tasks, "temperature": temperature, **parts[1]})
     refuse_ours(training)
     labels_of(study.objectives or ())
-    _ = study.seconds  # a text that is no time is refused now
+    _ = study.seconds, study.of_plan  # a text that is no time, a plan with arms: refused now
     scorer_of(scoring)
     pair, told = named(model, dataset), Told(quiet=quiet)
     refuse_gguf(pair.model, "confirm")
@@ -117,7 +131,11 @@ def confirm(
             scoring=scoring,
             training=training,
         )
-        return _confirmed(request, loaded, rows, advice, told).verdict
+        found = _confirmed(request, loaded, rows, advice, told)
+        answer = found.verdict or decision_of(found, Path(study.results), margin=scoring.margin)
+        if answer is None:
+            raise InputError(failed(found))
+        return answer
 
 
 def _saved(loaded: LoadedModel, pair: Pair, folder: str) -> tuple[Pair, ModelOptions]:
@@ -150,6 +168,6 @@ def _confirmed(
         problem,
         request.study,
         margin=request.scoring.margin,
-        on_plan=lambda plan, _: show_plan(study, plan),
+        on_plan=lambda plan, _: (show_steps if study.steps else show_plan)(study, plan),
         watching=lambda study, finished: reporting(study, finished, err),
     )

@@ -64,6 +64,12 @@ class Arm:
             -(self.learning_rate or 0.0),
         )
 
+    @property
+    def preference(self) -> tuple[bool, bool, str, float, float]:
+        """Of arms that score alike the first is kept: the base, NLL, the lower rate, the cooler."""
+        rest = (self.learning_rate or 0.0, self.decoding or 0.0)
+        return (self.objective != BASE, self.method != NLL, self.method, *rest)
+
 
 def arm_of(method: str, **settings: Any) -> Arm:
     """The arm of a method as `--objectives` takes it, with further fields of `Arm`."""

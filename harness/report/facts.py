@@ -43,9 +43,7 @@ def command(evidence: Evidence) -> str:
         **{name: (study.evaluation.get(name),) for name in SCORING},
         "teacher": _teachers(study.teachers),
         "route": ((study.teachers or {}).get("route"),),
-        "objectives": study.objectives,
-        "learning_rates": list(map(_exact, study.learning_rates)),
-        "seeds": (len(study.seeds),),
+        **_arms(study),
         "temperature": (_exact(study.temperature),),
         "repeats": (study.evaluation.get("repeats"),),
         "limit": (study.evaluation.get("limit"),),
@@ -56,6 +54,17 @@ def command(evidence: Evidence) -> str:
     ]
     lines += ["--full"] if study.full else []
     return " \\\n    ".join((shlex.join(("advisor", "confirm", *names)), *lines))
+
+
+def _arms(study: Study) -> dict[str, Sequence[object]]:
+    """What says which runs: the plan, or arms, rates and seeds."""
+    if study.plan:
+        return {"plan": (study.plan,)}
+    return {
+        "objectives": study.objectives,
+        "learning_rates": list(map(_exact, study.learning_rates)),
+        "seeds": (len(study.seeds),),
+    }
 
 
 def _chat(study: Study) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     before = {run.spec.id: run for run in finished_runs(study, results)}
     study = without(study, _known(study, results, before).values())
     documents = sum(len(values) for values in part_values(study, base, "test").values())
-    runs = 1 + len(study.grid()) + len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
+    runs = 1 + len(study.grid()) + (len(study.needed()) if study.steps else _of_seeds(study))
     done = list(before.values())
     left = runs - len(done) if next_runs(study, done) else 0
     return Plan(
@@ -102,6 +102,11 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
         documents=documents,
         detectable=100 * _detectable(study, documents) if _in_points(base) else None,
     )
+
+
+def _of_seeds(study: Study) -> int:
+    """Runs on further seeds, at most, and those of NLL at a tenth."""
+    return len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
 
 
 def _in_points(run: Run) -> bool:
@@ -201,6 +206,8 @@ def _could_ask(study: Study, spec: RunSpec) -> bool:
         return False
     if spec.arm.objective == BASE:
         return True
+    if study.steps:
+        return spec.arm.learning_rate in study.rates_of(spec.arm.method)
     rates = set(study.learning_rates)
     if spec.arm.method == NLL:
         rates |= {rate / 10 for rate in rates}  # as `chosen_arms` does
@@ -208,7 +215,9 @@ def _could_ask(study: Study, spec: RunSpec) -> bool:
 
 
 def _enough(study: Study, done: Mapping[str, Run]) -> bool:
-    """Whether the runs so far can be settled at all: the grid is complete."""
+    """Whether the runs so far can be settled at all: the grid is complete, of a plan one run is."""
+    if study.steps:
+        return study.base().id in done and len(done) > 1
     return all(spec.id in done for spec in (study.base(), *study.grid()))
 
 

@@ -101,7 +101,7 @@ def without(study: Study, failures: Collection[Failure]) -> Study:
     rates = {(f.method, f.learning_rate) for f in failures if f.learning_rate is not None}
     rest = study.without(refused).without_rates(rates)
     rest = replace(rest, left_out=tuple(dict.fromkeys(f.line for f in failures)))
-    if NLL in study.objectives and NLL not in rest.objectives:
+    if NLL in study.objectives and NLL not in rest.objectives and not study.steps:
         reasons = dict.fromkeys(f.line for f in failures if f.method == NLL)
         raise InputError(
             f"{NLL}, with which every arm is compared, could not be run at any learning rate: "

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from advisor.errors import InputError
@@ -16,6 +20,7 @@ from harness.generate.decoding import stop_where_turns_end
 from harness.records.arm import BASE
 from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
+from harness.runtime.quiet import quiet
 from harness.study.failures import NotScored
 from harness.study.methods import Method, read_method
 from harness.study.problem import Problem
@@ -63,6 +68,7 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
     if spec.arm.objective == BASE:
         return _ready(problem), Fitted()
     whole = int(spec.training.get(BATCH, 8))
+    keep = problem.checkpoints / spec.id if problem.checkpoints else None
 
     def attempt(size: int) -> tuple[LoadedModel, Fitted]:
         loaded = _ready(problem)
@@ -71,11 +77,11 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         shared = problem.beginnings
         begin = shared.of(spec, sized.training, loaded) if shared else None
         try:
-            return loaded, _train(sized, problem, loaded, begin)
+            return loaded, _train(sized, problem, loaded, begin, keep)
         except BeginningLost:
             del loaded
         loaded = _ready(problem)
-        return loaded, _train(sized, problem, loaded, None)
+        return loaded, _train(sized, problem, loaded, None, keep)
 
     return largest_that_fits(attempt, whole)
 
@@ -94,8 +100,14 @@ def _loaded(problem: Problem) -> LoadedModel:
     return loaded
 
 
-def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel, begin: Beginning | None) -> Fitted:
-    """Fine-tune the loaded model in place.
+def _train(
+    spec: RunSpec,
+    problem: Problem,
+    loaded: LoadedModel,
+    begin: Beginning | None,
+    keep: Path | None = None,
+) -> Fitted:
+    """Fine-tune the loaded model in place, and save it where it is to be kept.
 
     Raises:
         BeginningLost: of a beginning that could not be read; the model may hold a part of it.
@@ -112,6 +124,8 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel, begin: Beginnin
         trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
         taken = train_from(trainer, begin)
+        if keep is not None:
+            save_whole(trainer, keep)
     loaded.model.eval()
     began = None
     if begin and taken:
@@ -124,6 +138,22 @@ def _train(spec: RunSpec, problem: Problem, loaded: LoadedModel, begin: Beginnin
         began=began,
         of_targets={**facts, **effects.found(trainer)},
     )
+
+
+def save_whole(trainer: Trainer, folder: Path) -> None:
+    """Save a model, so that the folder is there only when it is whole.
+
+    Raises:
+        OSError: it could not be written: the machine's fault, whatever the writer raises.
+    """
+    part = folder.with_name(f"{folder.name}.part")
+    try:
+        with quiet():
+            trainer.save_model(str(part))
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"{folder}: the checkpoint cannot be written ({error})") from error
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 
 def _training(

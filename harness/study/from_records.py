@@ -24,6 +24,7 @@ from harness.records.training_texts import settled
 from harness.study.contrasts import Board, Sheet
 from harness.study.failures import failure_of, without
 from harness.study.study import (
+    Step,
     Study,
     board_unit,
     chosen_arms,
@@ -112,6 +113,11 @@ class Evidence:
             return "the records do not say at which temperature the model is used"
         if not self.seeds(Arm(objective=BASE)):
             return "the untouched model has not been scored"
+        if study.steps:
+            return (
+                "it is a plan, which keeps a checkpoint and compares no arms; the same advisor confirm, "
+                "started again, says which"
+            )
         if NLL not in study.objectives:
             return "there is no run of nll to compare with"
         try:
@@ -230,7 +236,9 @@ def _study(specs: Sequence[RunSpec], plans: Sequence[Mapping[str, Any]]) -> Stud
     """What the last plan asked for; without one, what was tried."""
     first = specs[0]
     fields: dict[str, Any] = {name: getattr(first, name) for name in PROBLEM}
-    plan = max(plans, key=lambda plan: plan["at"], default={})
+    # A plan on the same problem compares nothing: it does not hide a study of arms.
+    comparing = [plan for plan in plans if not plan.get("steps")]
+    plan = max(comparing or plans, key=lambda plan: plan["at"], default={})
     names = {spec.arm.method for spec in specs if spec.arm.objective != BASE}
     return Study(
         **fields,
@@ -243,6 +251,8 @@ def _study(specs: Sequence[RunSpec], plans: Sequence[Mapping[str, Any]]) -> Stud
         training=next((spec.training for spec in specs if spec.arm.objective != BASE), {}),
         teachers=next((spec.teachers for spec in specs if spec.teachers), None),
         full=bool(plan.get("full")),
+        plan=plan.get("plan"),
+        steps=tuple(Step(**step) for step in plan.get("steps", ())),
     )
 
 

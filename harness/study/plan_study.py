@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from advisor.advice.learning_rates import Trained, learning_rate
 from advisor.advice.recommend import Recommendation
+from advisor.advice.replayed import shipped
 from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
-from advisor.model.load import TINY, LoadedModel
+from advisor.model.load import LoadedModel
 from advisor.options import DataOptions, ModelOptions
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.evaluate.scorers import task_names
@@ -27,13 +29,13 @@ from harness.ladder import LADDER, RUNGS
 from harness.ladder.named_pair import Pair
 from harness.records.runs import Results
 from harness.records.training_texts import texts_of
+from harness.study.checkpoint_folders import FOLDER
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available
-from harness.study.study import Study
-from harness.study.study_options import StudyOptions
+from harness.study.study import Step, Study
+from harness.study.study_options import SEEDS, StudyOptions
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.dpo import rejected_side
-from harness.train.rates import ADAPTER_RATES, RATES, TINY_RATES
 
 DEVELOPMENT_REPEATS = 4
 """Sampled answers to a development document: with one, the standard error of a difference between two
@@ -100,6 +102,7 @@ def _problem(
         train=train,
         held_out=held_out,
         tasks=tasks,
+        checkpoints=_checkpoints(request.study),
         domain="ladder" if ladder else "user",
         prior=advice.prior.to_dict(),
         include_path=scoring.include_path,
@@ -107,6 +110,11 @@ def _problem(
         answer_pattern=answers_of(train, scoring.answer_regex),
         teachers=_teachers(request),
     )
+
+
+def _checkpoints(options: StudyOptions) -> Path | None:
+    """Where the runs of a plan leave their checkpoints."""
+    return Path(options.results).resolve() / FOLDER if options.of_plan else None
 
 
 def _teachers(request: Request) -> Teachers | None:
@@ -131,7 +139,15 @@ def _study(
     options, scoring = request.study, request.scoring
     training = training_of(request.training)
     default = default_objectives(advice.recommended, available(problem))
-    objectives = labels_of(options.objectives or default)
+    steps = _steps(options.of_plan, loaded, training)
+    objectives = (
+        tuple(dict.fromkeys(step.method for step in steps))
+        if steps
+        else labels_of(options.objectives or default)
+    )
+    rates = (
+        [step.learning_rate for step in steps] or options.learning_rates or _rates(loaded, training)
+    )
     refuse_arms(objectives, training, problem)
     trust = {"trust_remote_code": request.model.trust_remote_code}
     of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)
@@ -144,8 +160,10 @@ def _study(
         reading=_reading(request.data),
         teachers=_record_of(problem, loaded),
         objectives=objectives,
-        learning_rates=tuple(dict.fromkeys(options.learning_rates or _rates(loaded, training))),
-        seeds=tuple(range(options.seeds)),
+        learning_rates=tuple(dict.fromkeys(rates)),
+        seeds=tuple(range(1 if steps else options.seeds or SEEDS)),
+        steps=steps,
+        plan=options.of_plan,
         tasks=tuple(
             name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
         ),
@@ -159,11 +177,34 @@ def _study(
     )
 
 
+def _steps(name: str | None, loaded: LoadedModel, training: Mapping[str, Any]) -> tuple[Step, ...]:
+    """The runs of a plan for a model of this size, or for an adapter."""
+    if name is None:
+        return ()
+    trained = _trained(training)
+    return tuple(
+        Step(
+            method=run.objective,
+            learning_rate=learning_rate(loaded.parameters, run.rate, trained),
+            below=run.below,
+        )
+        for run in shipped().plans[name]
+    )
+
+
 def _rates(loaded: LoadedModel, training: Mapping[str, Any]) -> tuple[float, ...]:
     """The grid of learning rates for a model of this size, or for an adapter."""
-    if training.get("use_peft"):
-        return ADAPTER_RATES
-    return TINY_RATES if loaded.parameters < TINY else RATES
+    trained = _trained(training)
+    return (
+        learning_rate(loaded.parameters, "low", trained),
+        learning_rate(loaded.parameters, "high", trained),
+    )
+
+
+def _trained(training: Mapping[str, Any]) -> Trained:
+    if not training.get("use_peft"):
+        return "full"
+    return "qlora" if training.get("load_in_4bit") else "lora"
 
 
 def _evaluation(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from advisor.data.dataset import SFTDataset
@@ -40,6 +41,8 @@ class Problem:
     """Finds the final answer of a demonstration; None where none can be checked."""
     teachers: Teachers | None = None
     """Of the arms that learn from a teacher; None where there is none."""
+    checkpoints: Path | None = None
+    """Folder in which every run leaves its checkpoint; None: no model is kept."""
     beginnings: Beginnings | None = None
     """What runs take over from each other; None: each trains all of its steps."""
 

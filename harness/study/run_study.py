@@ -10,15 +10,28 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from advisor.errors import InputError
 from harness.records.runs import Results, Run, RunSpec
 from harness.study.beginnings import folder_in, forget
-from harness.study.confirm import Event, Plan, confirm, finished_runs, make_plan, score_base
+from harness.study.checkpoint_folders import best_of, drop, folder_of, prune, prune_all
+from harness.study.confirm import (
+    Event,
+    Plan,
+    confirm,
+    finished_runs,
+    make_plan,
+    score_base,
+)
+from harness.study.execute import execute
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
 from harness.study.problem import Problem
 from harness.study.study import Study
 from harness.study.study_options import StudyOptions
 from harness.study.verdict import Verdict, settle
+
+FEWEST = 2
+"""Documents of a part with which a plan can be decided at all."""
 
 
 class Watcher(Protocol):
@@ -49,10 +62,14 @@ Watching = Callable[[Study, Sequence[Run]], AbstractContextManager[Watcher]]
 class Confirmed:
     """What a study has come to."""
 
-    verdict: Verdict
-    """Who won, and by how much."""
+    verdict: Verdict | None
+    """Who won, and by how much; None of a plan."""
     study: Study
     """Less the arms and rates that failed."""
+    runs: tuple[Run, ...] = ()
+    """Finished."""
+    complete: bool = True
+    """Whether nothing is left to run."""
     left_out: tuple[Failure, ...] = ()
     """What failed, and is neither run again nor compared."""
 
@@ -81,7 +98,10 @@ def run_study(
     """
     results = Results(options.results)
     plan = make_plan(study, problem, results)
-    on_plan(plan, score_base(study, problem, results))
+    base = score_base(study, problem, results)
+    if study.steps:
+        _refuse_few(base)
+    on_plan(plan, base)
     with ExitStack() as stack:
         stack.callback(forget, study, folder_in(results.folder))
         watcher = stack.enter_context(watching(study, finished_runs(study, results)))
@@ -93,7 +113,50 @@ def run_study(
             executor=EXECUTORS[options.executor],
             budget=options.seconds,
             on_start=watcher.start,
-            on_run=watcher.report,
+            on_run=lambda event: _reported(event, study, problem, results, watcher),
         )
-    verdict = settle(outcome.study, outcome.runs, margin=margin)
-    return Confirmed(verdict=verdict, study=outcome.study, left_out=outcome.left_out)
+    plain = not study.steps
+    if not plain and outcome.complete:
+        _keep_the_best(study, problem, results, outcome.runs)
+    return Confirmed(
+        verdict=settle(outcome.study, outcome.runs, margin=margin) if plain else None,
+        study=outcome.study,
+        runs=tuple(outcome.runs),
+        complete=outcome.complete,
+        left_out=outcome.left_out,
+    )
+
+
+def _refuse_few(base: Run) -> None:
+    """A plan needs documents that choose, and others: see before any training that there are some."""
+    for part in ("development", "test"):
+        number = sum(len(score.documents) for score in base.scores if score.part == part)
+        if number < FEWEST:
+            raise InputError(
+                f"{number} {part} document(s) are too few to choose a run by: give more rows, --tasks, or a "
+                "higher --limit"
+            )
+
+
+def _reported(
+    event: Event, study: Study, problem: Problem, results: Results, watcher: Watcher
+) -> None:
+    """Tell of a run that has ended; of a plan, no checkpoint stays that cannot win any more."""
+    if problem.checkpoints is not None:
+        prune(results.folder, study, finished_runs(study, results))
+        if event.refused:
+            drop(results.folder, event.run.spec)
+    watcher.report(event)
+
+
+def _keep_the_best(study: Study, problem: Problem, results: Results, runs: Sequence[Run]) -> None:
+    """See that the best run of a plan has its checkpoint: a record of a study that kept none has not."""
+    best = best_of(study, runs)
+    if best is not None and not folder_of(results.folder, best.spec).is_dir():
+        again = execute(best.spec, problem)
+        if again.error is not None:
+            raise InputError(
+                f"{best.spec.arm.method}, the best run, has no checkpoint on the disk, and training it again "
+                f"failed: {again.error}"
+            )
+    prune_all(results.folder, study, runs)

@@ -9,12 +9,15 @@ A rate that failed (`Study.out`) is not planned again: its arm goes on at the ot
    development documents at the temperature of use.
 3. Each then runs on the remaining seeds, NLL also at a tenth of its rate, because a lower rate alone often
    does what another objective is credited with. Arms clearly behind after a seed get no more.
+
+A study that has `steps` is a plan instead: exactly those runs, on one seed, some of them only where the best
+before them scores too little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -31,6 +34,18 @@ from harness.study.contrasts import Sheet
 
 SEED_SD = 0.1
 """Largest standard deviation over seeds that racing reckons with, in the unit of the scores (10 points)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A run of a plan."""
+
+    method: str
+    """As `Arm.method` spells it."""
+    learning_rate: float
+    """Peak of the schedule."""
+    below: float | None = None
+    """Made where the best run before it scores below this on development documents, points; None: always."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +82,10 @@ class Study:
     """As of `RunSpec`, of the arms that have one."""
     full: bool = False
     """Run every arm on every seed: no racing."""
+    steps: tuple[Step, ...] = ()
+    """The runs of a plan, in place of every objective at every rate."""
+    plan: str | None = None
+    """Name of the plan; None where there are no steps."""
     out: frozenset[tuple[str, float]] = frozenset()
     """Method and learning rate whose run failed: neither planned nor chosen (see `failures`)."""
     left_out: tuple[str, ...] = ()
@@ -84,7 +103,13 @@ class Study:
             "learning_rates": list(self.learning_rates),
             "seeds": list(self.seeds),
             "full": self.full,
+            **self._planned_steps(),
         }
+
+    def _planned_steps(self) -> dict[str, Any]:
+        if not self.steps:
+            return {}
+        return {"plan": self.plan, "steps": [asdict(step) for step in self.steps]}
 
     def spec(self, arm: Arm, seed: int) -> RunSpec:
         """The run of an arm with a seed."""
@@ -108,7 +133,14 @@ class Study:
         return self.spec(Arm(objective=BASE), self.seeds[0])
 
     def grid(self) -> list[RunSpec]:
-        """Every objective at every learning rate, on the first seed, less what failed."""
+        """Every objective at every learning rate, on the first seed, less what failed; of a plan, its runs.
+
+        Without those that are made only where they are needed.
+        """
+        if self.steps:
+            return [
+                self.run_of(step) for step in self.steps if step.below is None and self._is_in(step)
+            ]
         return [
             self.spec(arm_of(method, learning_rate=rate), self.seeds[0])
             for method in self.objectives
@@ -117,7 +149,25 @@ class Study:
 
     def rates_of(self, objective: str) -> tuple[float, ...]:
         """The grid of an objective, less the rates at which it failed."""
-        return tuple(rate for rate in self.learning_rates if (objective, rate) not in self.out)
+        rates = self.learning_rates
+        if self.steps:
+            rates = tuple(step.learning_rate for step in self.steps if step.method == objective)
+        return tuple(rate for rate in rates if (objective, rate) not in self.out)
+
+    def run_of(self, step: Step) -> RunSpec:
+        """The run of a step."""
+        return self.spec(arm_of(step.method, learning_rate=step.learning_rate), self.seeds[0])
+
+    def needed(self) -> list[tuple[RunSpec, float]]:
+        """The runs of a plan that are made only where the best before them scores below so many points."""
+        return [
+            (self.run_of(step), step.below)
+            for step in self.steps
+            if step.below is not None and self._is_in(step)
+        ]
+
+    def _is_in(self, step: Step) -> bool:
+        return step.method in self.objectives and (step.method, step.learning_rate) not in self.out
 
     def without_rates(self, failed: Collection[tuple[str, float]]) -> Study:
         """The study less some objectives at some rates, and less those with no rate left."""
@@ -134,6 +184,8 @@ def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
     done = {run.spec.id: run for run in runs}
     if missing := [spec for spec in (study.base(), *study.grid()) if spec.id not in done]:
         return _in_order(missing)
+    if study.steps:
+        return _if_needed(study, done)
     arms = [arm for arm in chosen_arms(study, runs) if arm.objective != BASE]
     for looks, seed in enumerate(study.seeds):
         racing = arms if study.full else in_the_race(study, arms, done, study.seeds[:looks])
@@ -141,6 +193,27 @@ def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
         if missing := [spec for spec in specs if spec.id not in done]:
             return _in_order(missing)
     return []
+
+
+def _if_needed(study: Study, done: Mapping[str, Run]) -> list[RunSpec]:
+    """The next run of a plan that is made because the best so far scores too little, if there is one."""
+    for spec, below in study.needed():
+        if spec.id not in done and _best_of(study, done) < below:
+            return [spec]
+    return []
+
+
+def _best_of(study: Study, done: Mapping[str, Run]) -> float:
+    """The best run of a plan so far on development documents, points; below all where it is no share."""
+    found = [done[spec.id] for spec in (*study.grid(), *(spec for spec, _ in study.needed()))
+             if spec.id in done]  # fmt: skip
+    if any(not _in_points(run) for run in found):
+        return float("-inf")
+    return max((100 * part_mean(study, run, "development") for run in found), default=float("-inf"))
+
+
+def _in_points(run: Run) -> bool:
+    return bool(board_unit(run.scores)["unit"] == "points")
 
 
 def _in_order(specs: list[RunSpec]) -> list[RunSpec]:
@@ -161,6 +234,9 @@ def chosen_arms(study: Study, runs: Sequence[Run]) -> list[Arm]:
     for method in study.objectives:
         found = _tried(study, method, done)
         chosen = [arm for arm, _ in found]
+        if study.steps:
+            arms += chosen
+            continue
         if len(found) > 1 and all(mean is not None for _, mean in found):
             chosen = [max(found, key=lambda pair: (pair[1], -(pair[0].learning_rate or 0.0)))[0]]
         arms += chosen

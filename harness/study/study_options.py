@@ -1,4 +1,4 @@
-"""What `advisor confirm` can choose of its arms and runs. Standard library only."""
+"""What `advisor confirm` can choose of its arms and runs. Without torch."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from advisor.advice.plan import DEFAULT
+from advisor.advice.replayed import shipped
 from advisor.errors import InputError
 from advisor.options import Options, option
 
 OURS = {
     "learning_rate": "give the grid with --learning_rates",
     "seed": "say how many with --seeds",
-    "output_dir": "models are not kept; records go to --results",
-    "save_strategy": "models are not kept; records go to --results",
+    "output_dir": "records go to --results, and the checkpoint that a plan keeps to its folder checkpoints",
+    "save_strategy": "a plan keeps its best checkpoint, other studies keep none",
     "resume_from_checkpoint": "started again, a study goes on by itself",
     "report_to": "the log of every run stands in its record",
     "disable_tqdm": "a study shows its own progress",
 }
 """Settings of a training that a study decides, with how."""
 EXECUTOR_NAMES = ("local", "ray")
+FULL = "full"
+PLAN_NAMES = (*shipped().plans, FULL)
+SEEDS = 3
+"""Of each arm of a study that is no plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,18 +48,44 @@ class StudyOptions(Options):
     learning_rates: tuple[float, ...] | None = option(
         None, low=0.0, help="the same grid for every objective"
     )
-    seeds: int = option(3, low=1, help="of each arm (default: {default})")
+    plan: str | None = option(
+        None, choices=PLAN_NAMES,
+        help="one to six fine-tunes of which the best is kept, or full: every arm with seeds and a race "
+        "(default: three; full where arms, rates, seeds or a teacher are given)",
+    )  # fmt: skip
+    seeds: int | None = option(None, low=1, help="train each arm with so many seeds (default: 3)")
     full: bool = option(False, help="run every arm on every seed: no racing")
     budget: str | None = option(
         None,
-        help="start no more runs after this long, for example 30m, once the untouched model and the grid "
-        "of learning rates are done: they are always finished",
+        help="start no more runs after this long, for example 30m; the untouched model and one run of a "
+        "plan, or the grid of learning rates, are always finished",
     )
     executor: str = option(
         "local", choices=EXECUTOR_NAMES,
         help="where runs are executed: here, or in parallel on Ray (default: {default})",
     )  # fmt: skip
     results: str = option("results", help="folder of the records (default: {default})")
+
+    @property
+    def of_plan(self) -> str | None:
+        """The plan to carry out; None: a study of arms.
+
+        Raises:
+            InputError: a plan, and what it decides by itself.
+        """
+        given = [
+            f"--{name}"
+            for name in ("objectives", "learning_rates", "seeds", "full", "teacher")
+            if getattr(self, name)
+        ]
+        if self.plan in (None, FULL):
+            return None if given or self.plan == FULL else DEFAULT
+        if given:
+            raise InputError(
+                f"--plan {self.plan}: a plan has its own arms, rates and seed: leave out "
+                f"{' and '.join(given)}, or give --plan {FULL}"
+            )
+        return self.plan
 
     @property
     def seconds(self) -> float | None:

@@ -18,6 +18,7 @@ from advisor.advice.features import expit, features, logit
 from advisor.advice.forecast import ALIKE, BOUND, Level, Line, expect, forecast_of, root, square
 from advisor.errors import InputError
 from harness.experiments.calibration import ship
+from harness.experiments.calibration.findings import described
 from harness.experiments.calibration.grid import read_grid
 from harness.experiments.calibration.ledger import read as read_ledger
 from harness.experiments.calibration.study import both
@@ -219,9 +220,13 @@ def test_the_shipped_calibration_is_the_fit_of_the_records() -> None:
     """What `python -m harness.experiments.calibration fit` would write, from the records that are here."""
     folder = RESULTS / "calibration"
     measured, runs = read_ledger(folder)
-    samples = both(read_grid(folder / "grid.csv"), measured, runs)
+    cells = read_grid(folder / "grid.csv")
+    samples = both(cells, measured, runs)
+    words = {cell.name: described(cell) for cell in cells}
     published = ship.published_cells(RESULTS / "published.csv")
-    again = ship.calibrate(samples, measured, published, records=ship.records_of(folder))
+    again = ship.calibrate(
+        samples, measured, published, records=ship.records_of(folder), words=words
+    )
     assert again.records == shipped().records, "run `make calibrate`"
     for how, levels in again.levels.items():
         for mine, theirs in zip(levels, shipped().levels[how], strict=True):

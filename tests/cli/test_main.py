@@ -64,18 +64,23 @@ def test_help_needs_no_heavy_import() -> None:
 
 
 def test_recommend_prints_the_answer(capsys: Any, model_folder: Path, data: Path) -> None:
+    """Breaks where the plan lacks a part, or grows beyond a screen."""
     code, out, err = run(capsys, "recommend", model_folder, data)
     assert code == 0
     for word in (
-        "regime",
-        "recommended",
         "mean p of a target token",
-        "95 % interval",
-        "TRL",
-        "axolotl",
-        "next:",
+        "run 3",
+        "points on average",
+        "cheaper",
+        "dearer",
+        "no scores",
+        "all lose",
+        "next: advisor confirm",
     ):
         assert word in out
+    more = run(capsys, "recommend", model_folder, data, "--details")[1]
+    assert "95 % interval" in more and "TRL" in more and "axolotl" in more
+    assert "axolotl" not in out
     assert "On cpu" in err and "float32" in err
 
 
@@ -303,7 +308,10 @@ def test_the_ladder_needs_nothing_but_the_installation(capsys: Any, rung: str) -
         answers[temperature] = json.loads(out)
         assert answers[temperature]["regime"] == regime
         assert answers[temperature]["model"] == f"ladder:{rung}"
+        runs = answers[temperature]["plan"]["runs"]
+        alone = answers[temperature]["plan"]["alone"]["objective"]
+        assert answers[temperature]["recommended"] == alone in [run["objective"] for run in runs]
     if rung == "strong":
-        assert answers[1]["recommended"] in ("neg_p", "cadft", "threshold")
+        assert answers[1]["ranking"][0]["objective"] in ("neg_p", "cadft", "threshold")
     if rung == "weak":
-        assert answers[0]["recommended"] == answers[1]["recommended"] == "nll"
+        assert answers[0]["ranking"][0]["objective"] == "nll"

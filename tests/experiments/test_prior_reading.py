@@ -42,7 +42,7 @@ def test_a_population_has_the_statistics_that_it_is_named_after() -> None:
     assert found.conflict_share == pytest.approx(0.06, abs=0.001)
     assert found.ignorance_share == pytest.approx(0.02, abs=0.001)
     assert between(drawn).mean() == pytest.approx(0.151**2, rel=0.01)
-    assert answers(found)[1] == ("model-strong", "cadft", True)
+    assert answers(found)[1] == ("model-strong", "cadft")
 
 
 def test_the_record_shows_what_the_page_says(record: dict) -> None:

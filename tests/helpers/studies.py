@@ -8,7 +8,7 @@ from harness.records.runs import Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.study.confirm import Plan
 from harness.study.contrasts import Row
-from harness.study.study import Study, next_runs
+from harness.study.study import Step, Study, next_runs
 from harness.study.verdict import Verdict
 
 DOCUMENTS = 300
@@ -76,3 +76,23 @@ PROBLEM: Any = None
 
 def result_of(spec: RunSpec) -> Run:
     return run_of(spec, prior_leaning_wins(spec.arm.method, spec.arm.learning_rate))
+
+
+STEPS = (
+    Step(method="p_pow(0.5)", learning_rate=1e-3),
+    Step(method="cadft(1)", learning_rate=3e-4),
+    Step(method="nll", learning_rate=1e-3, below=95.0),
+)
+ACCURACY = {"base": 0.3, "p_pow(0.5)": 0.6, "cadft(1)": 0.8, "nll": 0.5}
+
+
+def plan_of(**changes: Any) -> Study:
+    settings: dict[str, Any] = {
+        "steps": STEPS, "plan": "three", "objectives": tuple(step.method for step in STEPS),
+        "learning_rates": (1e-3, 3e-4), "seeds": (0,),
+    }  # fmt: skip
+    return study_of(**{**settings, **changes})
+
+
+def truth_of_the_plan(method: str, rate: float | None) -> dict[float, float]:
+    return flat(ACCURACY[method])

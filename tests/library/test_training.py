@@ -192,5 +192,5 @@ def test_the_example_runs(tmp_path: Path, capsys: Any, monkeypatch: Any) -> None
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "library_example.py", "exec"), {})
     said = capsys.readouterr().out
-    assert said.startswith("nll, decided (model-weak, decoded greedily)") and "out {" in said
+    assert said.startswith("knows: [") and "model-weak" in said and "out {" in said
     assert advisor.load_model(tmp_path / "out").kind

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import weakref
@@ -15,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors import SafetensorError
 
 from advisor.advice.recommend import recommend
 from advisor.data.dataset import Example, load_dataset
@@ -30,7 +33,7 @@ from harness.ladder import resolve
 from harness.ladder.named_pair import pair_of
 from harness.records.arm import Arm
 from harness.records.runs import Results
-from harness.study.fit_arm import fit
+from harness.study.fit_arm import fit, save_whole
 from harness.study.methods import labels_of
 from harness.study.plan_study import Request, plan_study
 from harness.study.problem import Problem
@@ -314,7 +317,10 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--objectives cadft(1)@resampled: resampling changes",
         ),
         (["--learning_rates", "inf"], "inf: expected a finite number"),
-        (["--save_strategy", "epoch"], "--save_strategy cannot be set: models are not kept"),
+        (
+            ["--save_strategy", "epoch"],
+            "--save_strategy cannot be set: a plan keeps its best checkpoint",
+        ),
         (["--resume-from-checkpoint", "true"], "goes on by itself"),
         (["--report_to", "wandb"], "stands in its record"),
         (["--disable_tqdm", "true"], "shows its own progress"),
@@ -392,6 +398,42 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
     text = str(refusal.value)
     assert text.startswith(f"--objectives {labels[1]}: ") and says in text
     assert "--resample" not in text and "\n" not in text
+
+
+@pytest.mark.slow
+def test_a_plan_keeps_its_best_checkpoint_and_makes_it_again_where_it_is_lost(
+    capsys: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Protects what a user takes away: one whole model, that of the decision, whatever became of the disk."""
+    words = ["confirm", "ladder:strong", "--plan", "two", "--max_steps", "2", "--limit", "40"]
+    words += ["--temperature", "0", "--json", "--results", str(tmp_path)]
+    assert main(words) == 0
+    answer = json.loads(capsys.readouterr().out)
+    best = Path(answer["best_checkpoint"])
+    assert [path.name for path in best.parent.iterdir()] == [best.name]
+    weights = load_model(str(best)).model.state_dict()
+    assert answer["plan"] == "two" and answer["complete"] and len(Results(tmp_path).runs()) == 3
+    shutil.rmtree(best)
+    assert main(words) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == answer and len(Results(tmp_path).runs()) == 3
+    renewed = load_model(str(best)).model.state_dict()
+    assert all(torch.equal(tensor, renewed[name]) for name, tensor in weights.items())
+    monkeypatch.setattr("harness.study.executors.execute", None)
+    monkeypatch.setattr("harness.study.run_study.execute", None)
+    assert main(words) == 0  # nothing is left to train
+
+
+def test_a_checkpoint_that_cannot_be_written_is_the_machines_fault(tmp_path: Path) -> None:
+    """Breaks where a full disk puts an objective out and the plan decides among the rest."""
+
+    class Full:
+        def save_model(self, folder: str) -> None:
+            raise SafetensorError("No space left on device")
+
+    with pytest.raises(OSError, match="cannot be written"):
+        save_whole(Full(), tmp_path / "run")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def tell(progress: Progress) -> None:
 
 def _fit(arguments: argparse.Namespace) -> None:
     from advisor.advice.calibration import write
+    from harness.experiments.calibration.findings import described
     from harness.experiments.calibration.grid import read_grid
     from harness.experiments.calibration.ledger import read
     from harness.experiments.calibration.ship import (
@@ -122,9 +123,13 @@ def _fit(arguments: argparse.Namespace) -> None:
 
     results = arguments.results
     measured, runs = read(results)
-    found = both(read_grid(results / "grid.csv"), measured, runs)
+    cells = read_grid(results / "grid.csv")
+    found = both(cells, measured, runs)
     records, published = records_of(results), published_cells(published_in(results))
-    write(calibrate(found, measured, published, records=records), arguments.output_path)
+    words = {cell.name: described(cell) for cell in cells}
+    write(
+        calibrate(found, measured, published, records=records, words=words), arguments.output_path
+    )
     _save(results / "held-out.json", {"records": records, **tables(found, judged_rules)})
 
 

@@ -38,6 +38,12 @@ CLEAN, RANDOM, ERROR, MANNER, NEW = KINDS = (
 )
 """What demonstrations are; those of new and graded skills are one kind, however they were written."""
 _KIND_OF_NOISE = {"none": CLEAN, "mix": RANDOM, "systematic": ERROR}
+_WORDS = {
+    CLEAN: "clean demonstrations",
+    RANDOM: "{rate:.0%} noisy demonstrations",
+    ERROR: "a systematic error in {rate:.0%} of the demonstrations",
+    MANNER: "demonstrations in another manner",
+}
 FEWEST = 3
 """Cells from which a mean gets an interval."""
 RESAMPLES = 2000
@@ -122,6 +128,14 @@ def cases(
 def kind_of(cell: Cell) -> str:
     """What a cell's demonstrations are."""
     return NEW if cell.skill in UNKNOWN else _KIND_OF_NOISE.get(cell.noise, MANNER)
+
+
+def described(cell: Cell) -> str:
+    """What a cell is, in words."""
+    kind = kind_of(cell)
+    if kind == NEW:
+        return "a skill that is new to the model, or known in part"
+    return f"a known skill with {_WORDS[kind].format(rate=cell.rate)}"
 
 
 def _base_accuracies(runs: Iterable[RunLine], temperature: float) -> dict[str, float]:

@@ -40,15 +40,6 @@ def rule_tables(results: Path) -> dict[str, Table]:
     }
 
 
-def short_tables(results: Path) -> dict[str, Table]:
-    """The marks of all rules, and of some on the fresh cells, for the README."""
-    held_out, fresh = (_marks(results, name) for name in (HELD_OUT, FRESH))
-    return {
-        "rules": _short(held_out, tuple(held_out["sampled"]["rules"])),
-        "rules-fresh": _short(fresh, (*FIXED, RACE, SHIPPED_RULE)),
-    }
-
-
 def _marks(results: Path, name: str) -> Marks:
     text = (results / "calibration" / f"{name}.json").read_text(encoding="utf-8")
     found: Marks = json.loads(text)
@@ -143,18 +134,3 @@ def _lost(cells: list[Cell]) -> Table:
         rows.append((kind, str(len(losses)), str(sum(losses))))
     rows.append(("all", str(len(cells)), str(sum(cell.gains["neg_p"] < 0 for cell in cells))))
     return (("model", "comparisons", "-p or DFT lost from NLL"), rows)
-
-
-def _short(marks: Marks, names: tuple[str, ...]) -> Table:
-    """Accuracy, regret and abstention of some rules, both decodings in one table."""
-    rows = []
-    for name in names:
-        cells = [name]
-        for how in DECODED:
-            mark = marks[how]["rules"][name]
-            cells += [f"{mark['balanced_accuracy']['estimate']:.2f}", _spread(mark["regret"], 1)]
-            cells.append(f"{mark['undecided']:.0%}")
-        rows.append(cells)
-    parts = ("accuracy", "regret", "undecided")
-    head = (f"{heat}: {part}" for heat in DECODED.values() for part in parts)
-    return (("rule", *head), rows)

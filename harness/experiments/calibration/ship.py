@@ -23,12 +23,15 @@ PUBLISHED_ERROR = 2.0
 
 
 def ladder_cells(
-    samples: Sequence[Sample], measured: Mapping[str, CellLine], how: Decoding
+    samples: Sequence[Sample],
+    measured: Mapping[str, CellLine],
+    how: Decoding,
+    words: Mapping[str, str],
 ) -> list[Cell]:
-    """The fitted cells, for showing the nearest."""
+    """The fitted cells, for showing the nearest; `words` says what each is."""
     return [
         Cell(
-            name=sample.cell,
+            name=words[sample.cell],
             domain="ladder",
             decoding=how,
             parameters=measured[sample.cell].prior["model"]["parameters"],
@@ -97,8 +100,17 @@ def calibrate(
     published: Sequence[Cell],
     *,
     records: str,
+    words: Mapping[str, str],
 ) -> Calibration:
-    """Fit every level and put the cells beside them; `records` is the hash of what was read."""
+    """Fit every level and put the cells beside them.
+
+    Args:
+        samples: to fit, by how answers are had.
+        measured: what was measured on each cell before training.
+        published: cells of published results.
+        records: hash of what was read.
+        words: name of a fitted cell -> what it is.
+    """
     levels = {how: levels_of(some) for how, some in samples.items()}
     fitted = {sample.cell for some in samples.values() for sample in some}
     sizes = [measured[name].prior["model"]["parameters"] for name in fitted]
@@ -110,7 +122,11 @@ def calibrate(
         order={how: order_of(some) for how, some in samples.items()},
         levels=levels,
         cells=[
-            *(cell for how, some in samples.items() for cell in ladder_cells(some, measured, how)),
+            *(
+                cell
+                for how, some in samples.items()
+                for cell in ladder_cells(some, measured, how, words)
+            ),
             *published,
         ],
     )

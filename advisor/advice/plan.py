@@ -1,0 +1,205 @@
+"""The plan: which few fine-tunes to run, how to choose between them, what that costs and may lose.
+
+Pure, and free of torch. Forward passes do not tell a systematic error from a new notation, scored answers do:
+so the answer to "which objective?" is a few runs and a way to choose. What a plan is expected to lose against
+trying everything comes from a replay of the measured cells (see `replayed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advisor.advice.learning_rates import learning_rate
+from advisor.advice.replayed import Decoding, PlannedRun, Replay
+
+if TYPE_CHECKING:
+    from advisor.prior.prior import Prior
+
+DEFAULT = "three"
+"""The plan that is recommended."""
+LIKELY = 0.1
+"""Chance of losing more than five points below which a plan is decided."""
+LADDER, LADDER_DOCUMENTS = "ladder:", (100, 300)
+"""How an embedded model is called, and the problems of its task: those that choose a run, and the others."""
+HELD_OUT, AT_MOST, DEVELOPMENT = 0.2, 400, 0.25
+"""Share of the rows that `confirm` keeps back, at most so many, and the share of these that chooses."""
+DRAWS, CURVE = 4, 5
+"""Answers to a document that chooses where they are sampled; temperatures at which the others are scored."""
+BACKWARD = 3.0
+"""Time of a training step over that of the forward pass of the same rows: two passes back for one forth."""
+ANSWER = 4.0
+"""Time of one answer over that of the forward pass of an example; on the ladder's 0.8M parameters.
+
+On SmolLM2-135M with 13 target tokens and a long prompt that is read once it was 0.6.
+"""
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRun:
+    """A fine-tune of the plan."""
+
+    objective: str
+    """Label in the table of objectives."""
+    targets: str
+    """Source of the targets; "demonstrations" are the dataset's own."""
+    learning_rate: float
+    """Peak of the schedule."""
+    decoding: float
+    """Temperature at which its answers are scored; 0 is greedy."""
+    below: float | None = None
+    """Made where the best run before it scores below this, points; None: in any case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """Another plan, in short."""
+
+    name: str
+    """As `advisor confirm --plan` takes it."""
+    runs: float
+    """Fine-tunes, where some are made only if they are needed."""
+    minutes: float
+    """On this machine, about."""
+    regret: float
+    """Points that it is expected to lose against trying everything."""
+    chance_over_5: float
+    """Chance that it loses more than five."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to run, and what is expected of it."""
+
+    name: str
+    """As `advisor confirm --plan` takes it."""
+    runs: tuple[ArmRun, ...]
+    """Fine-tunes, in the order in which they are made."""
+    choose_by: str
+    """How the checkpoint to keep is chosen, in words."""
+    minutes: float
+    """Training and scoring on the machine that measured the prior, estimated from the probe's own speed."""
+    disk: int
+    """Bytes of two checkpoints: the best so far and the one that is trained."""
+    regret: float
+    """Points that it is expected to lose against trying every run that was tried on the measured cells."""
+    chance_over_5: float
+    """Chance that it loses more than five points."""
+    cells: int
+    """Measured cells that this rests on."""
+    measured: bool
+    """Whether models of this size are among them; else the numbers above are those of much smaller models."""
+    alone: ArmRun
+    """The one run to take where nothing can be scored."""
+    alone_regret: float | None
+    """Points that it is expected to lose; None where nothing that was measured tells."""
+    cheaper: Alternative | None
+    """The next plan with fewer runs."""
+    dearer: Alternative | None
+    """The next plan with more."""
+    cooler: float
+    """Share of the measured cells in which NLL decoded greedily does as well as the best objective sampled.
+
+    As well: at most 2 points worse.
+    """
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is unlikely to lose more than five points by acting on it."""
+        return self.measured and self.chance_over_5 < LIKELY
+
+
+def make_plan(
+    prior: Prior,
+    replay: Replay,
+    *,
+    temperature: float,
+    decoding: Decoding,
+    measured: bool,
+    alone: PlannedRun | None,
+) -> Plan:
+    """The plan for a pair.
+
+    Args:
+        prior: what was measured; its speed says what runs cost.
+        replay: plans and what they lost.
+        temperature: of use.
+        decoding: whether that counts as sampled.
+        measured: whether models of the pair's size are among the replayed cells.
+        alone: the run to take where nothing can be scored; None: the one that loses least by itself.
+    """
+    parameters = float(prior.model["parameters"])
+
+    def run(planned: PlannedRun) -> ArmRun:
+        return ArmRun(
+            objective=planned.objective,
+            targets=planned.targets,
+            learning_rate=learning_rate(parameters, planned.rate),
+            decoding=temperature,
+            below=planned.below,
+        )
+
+    def other(found: str | None) -> Alternative | None:
+        if found is None:
+            return None
+        said = replay.expected(found, decoding)
+        return Alternative(
+            name=found,
+            runs=said.runs,
+            minutes=minutes_of(prior, said.runs, temperature),
+            regret=said.regret,
+            chance_over_5=said.chance_over_5,
+        )
+
+    runs = tuple(run(planned) for planned in replay.plans[DEFAULT])
+    before, after = neighbours(list(replay.plans), DEFAULT)
+    said = replay.expected(DEFAULT, decoding)
+    return Plan(
+        name=DEFAULT,
+        runs=runs,
+        choose_by=_choice(len(runs), prior),
+        minutes=minutes_of(prior, said.runs, temperature),
+        disk=2 * int(parameters) * BYTES.get(str(prior.model.get("dtype")), 4),
+        regret=said.regret,
+        chance_over_5=said.chance_over_5,
+        cells=said.cells,
+        measured=measured,
+        alone=run(alone or replay.alone[decoding]),
+        alone_regret=None if alone else replay.alone_regret[decoding],
+        cheaper=other(before),
+        dearer=other(after),
+        cooler=replay.cooler,
+    )
+
+
+def _choice(runs: int, prior: Prior) -> str:
+    choose, report = documents_of(prior)
+    keep = "keep it" if runs == 1 else "keep the best"
+    return f"{keep} on {choose} scored documents; {report} others, which do not choose, say what it scores"
+
+
+def documents_of(prior: Prior) -> tuple[int, int]:
+    """Documents that choose and that do not, where no `--tasks` are given: rows that are kept back."""
+    model = str(prior.model["name"])
+    if model.startswith(LADDER) and prior.dataset["name"] == f"{model.removeprefix(LADDER)}.jsonl":
+        return LADDER_DOCUMENTS
+    kept = min(AT_MOST, int(HELD_OUT * int(prior.dataset["rows"])))
+    choose = round(DEVELOPMENT * kept)
+    return choose, kept - choose
+
+
+def neighbours(names: Sequence[str], name: str) -> tuple[str | None, str | None]:
+    """The names before and after one."""
+    padded = [None, *names, None]
+    at = padded.index(name)
+    return padded[at - 1], padded[at + 1]
+
+
+def minutes_of(prior: Prior, runs: float, temperature: float) -> float:
+    """About how long some runs take here: an epoch over all rows, and the scored answers of each."""
+    forward = prior.seconds / prior.examples
+    choose, report = documents_of(prior)
+    answers = choose * DRAWS + report * CURVE if temperature > 0 else choose + 2 * report
+    return runs * forward * (BACKWARD * int(prior.dataset["rows"]) + ANSWER * answers) / 60

@@ -1,0 +1,128 @@
+"""What a person is told of a plan, a fact a line: a word that it begins with, and a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from advisor.advice.plan import LIKELY, Alternative, ArmRun, Plan
+
+if TYPE_CHECKING:
+    from advisor.advice.calibration import Cell
+    from advisor.prior.prior import Prior
+
+GAUGE = 20
+"""Characters of the gauge of mean p."""
+NUMBERS = {1: "one run", 2: "two runs", 3: "three runs"}
+ALL_LOSE = (
+    "If no run beats the untouched model, do not fine-tune on these rows: look at rows and answers."
+)
+
+
+def facts(
+    plan: Plan, prior: Prior, *, regime: str, temperature: float, published: Sequence[Cell]
+) -> list[tuple[str, str]]:
+    """Every line of the plan, in order.
+
+    Args:
+        plan: what to run, and what is expected of it.
+        prior: what was measured.
+        regime: "model-strong", "model-intermediate" or "model-weak".
+        temperature: of use.
+        published: comparisons of -p with NLL that models of this kind have.
+    """
+    rows = [
+        ("knows", _knows(prior, regime)),
+        ("decode", _decode(temperature, plan.cooler)),
+        ("plan", _plan(plan)),
+        *((f"  run {i}", _run(run)) for i, run in enumerate(plan.runs, 1)),
+        ("then", f"{plan.choose_by}."),
+        ("cost", _cost(plan)),
+        ("may lose", _loss(plan)),
+        *(("cheaper", _other(other)) for other in (plan.cheaper,) if other),
+        *(("dearer", _other(other)) for other in (plan.dearer,) if other),
+        ("no scores", _alone(plan)),
+        ("all lose", ALL_LOSE),
+    ]
+    if not plan.measured and published:
+        rows.append(("published", _published(published)))
+    return rows
+
+
+def _knows(prior: Prior, regime: str) -> str:
+    low, high = prior.mean_p_interval
+    filled = round(GAUGE * prior.mean_p)
+    gauge = "#" * filled + "." * (GAUGE - filled)
+    return (
+        f"[{gauge}] mean p of a target token {prior.mean_p:.2f} ({low:.2f} to {high:.2f}), {regime}"
+    )
+
+
+def _decode(temperature: float, cooler: float) -> str:
+    if temperature == 0:
+        return "greedily"
+    return (
+        f"at temperature {temperature:g}. Greedily where you may: in {cooler:.0%} of the measured cells nll "
+        "decoded greedily came within 2 points of the best sampled run."
+    )
+
+
+def _plan(plan: Plan) -> str:
+    sure = [run for run in plan.runs if run.below is None]
+    text = NUMBERS.get(len(sure), f"{len(sure)} runs")
+    return f"{text}, and another if they need it" if len(plan.runs) > len(sure) else text
+
+
+def _run(run: ArmRun) -> str:
+    text = f"{run.objective} at a learning rate of {run.learning_rate:g}"
+    if run.targets != "demonstrations":
+        text += f" on {run.targets}"
+    return text if run.below is None else f"{text}, if the best so far scores below {run.below:g}"
+
+
+def _cost(plan: Plan) -> str:
+    return f"about {_time(plan.minutes)} on this machine, {_bytes(plan.disk)} of disk"
+
+
+def _loss(plan: Plan) -> str:
+    text = f"{_expected(plan)} of {plan.cells} measured cells, against trying everything"
+    if not plan.measured:
+        return f"{text}; those are much smaller models, and whether it carries over is not known"
+    return f"{text}: {'decided' if plan.decided else 'not decided'} (the bound is {LIKELY:.0%})"
+
+
+def _other(other: Alternative) -> str:
+    runs = f"{other.runs:.2g} run{'s' if other.runs != 1 else ''}"
+    return f"--plan {other.name}: {runs}, about {_time(other.minutes)}, {_expected(other)}"
+
+
+def _expected(plan: Plan | Alternative) -> str:
+    return f"{plan.regret:.1f} points on average, more than 5 in {plan.chance_over_5:.0%}"
+
+
+def _alone(plan: Plan) -> str:
+    text = f"one run where no answer can be scored: {_run(plan.alone)}"
+    if plan.alone_regret is None:
+        return text
+    return f"{text}; it loses {plan.alone_regret:.1f} points on average"
+
+
+def _published(cells: Sequence[Cell]) -> str:
+    """How often leaning on the prior won where it was published."""
+    won = sum(cell.gains["neg_p"] > 0 for cell in cells)
+    return (
+        f"leaning on the prior beat nll in {won} of {len(cells)} published comparisons of this kind"
+    )
+
+
+def _time(minutes: float) -> str:
+    if minutes < 1.5:
+        return f"{max(1, round(60 * minutes))} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def _bytes(number: int) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number / 1e3:.3g} kB"

@@ -1,0 +1,150 @@
+"""What every plan lost where everything had been tried, and so what it is expected to lose elsewhere.
+
+`replayed.json`, which `harness.experiments.replay` writes, holds the plans and, for each measured cell and
+way of decoding, the points by which each plan stays below the best objective. A plan is fixed: nothing in it
+was fitted to a cell. What is expected of a pair is the mean over the cells: neither mean p nor how accurate
+the untouched model is told on which of them a plan would lose (docs/plans.md). Pure, and free of torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+from advisor.advice.learning_rates import Word
+from advisor.errors import InputError
+from advisor.files import publish
+
+SCHEMA = 1
+SHIPPED = Path(__file__).with_name("replayed.json")
+MUCH = 5.0
+"""Points whose loss is counted."""
+FACTOR = 2.0
+"""By which a model may be smaller or larger than those of the cells and count as of their size."""
+Decoding = Literal["greedy", "sampled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun:
+    """A fine-tune of a plan, before the size of the model is known."""
+
+    objective: str
+    """Label in the table of objectives."""
+    rate: Word
+    """Word for the learning rate."""
+    targets: str = "demonstrations"
+    """Source of the targets."""
+    below: float | None = None
+    """Made where the best run before it scores below this, points; None: in any case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayedCell:
+    """A measured cell at one way of decoding."""
+
+    name: str
+    """What it is, in words."""
+    decoding: Decoding
+    """How answers were had."""
+    regrets: Mapping[str, float]
+    """Plan -> points below the best objective on the test problems."""
+    runs: Mapping[str, int]
+    """Plan -> fine-tunes that it made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What acting on a plan is expected to lose against trying everything."""
+
+    regret: float
+    """Points."""
+    chance_over_5: float
+    """Of losing more than five points."""
+    runs: float
+    """Fine-tunes, where some are made only if they are needed."""
+    cells: int
+    """Measured cells that this is the mean of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """Plans, cells, and what is known of decoding."""
+
+    records: str
+    """SHA-256 of the records that were replayed."""
+    plans: Mapping[str, Sequence[PlannedRun]]
+    """Name -> runs, the cheapest plan first; each is the one before it and more."""
+    cells: Sequence[ReplayedCell]
+    """Of both ways of decoding."""
+    cooler: float
+    """Share of the cells in which NLL decoded greedily is within 2 points of the best objective sampled."""
+    sizes: tuple[float, float]
+    """Parameters of the smallest and the largest model."""
+    alone: Mapping[Decoding, PlannedRun]
+    """The run that loses least by itself."""
+    alone_regret: Mapping[Decoding, float]
+    """Points that it loses on average."""
+    arms: int = 0
+    """Runs that were tried on each cell."""
+
+    def measured(self, parameters: float) -> bool:
+        """Whether models of about a size are among those of the cells: within a factor of two."""
+        low, high = self.sizes
+        return low / FACTOR <= parameters <= high * FACTOR
+
+    def expected(self, plan: str, decoding: Decoding) -> Expected:
+        """What a plan is expected to lose where the model is decoded in one way."""
+        cells = [cell for cell in self.cells if cell.decoding == decoding]
+        regrets = [cell.regrets[plan] for cell in cells]
+        return Expected(
+            regret=fmean(regrets),
+            chance_over_5=fmean(regret > MUCH for regret in regrets),
+            runs=fmean(cell.runs[plan] for cell in cells),
+            cells=len(cells),
+        )
+
+
+def write(replay: Replay, path: Path) -> None:
+    """Write a replay, a line a cell.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    whole = {"schema": SCHEMA, **asdict(replay)}
+    cells = ",\n  ".join(json.dumps(cell) for cell in whole.pop("cells"))
+    head = json.dumps(whole, indent=1)
+    text = head.removesuffix("\n}") + ',\n "cells": [\n  ' + cells + "\n ]\n}\n"
+    publish(path, text.encode(), subject=str(path), remedy="give another path")
+
+
+@cache
+def shipped() -> Replay:
+    """The replay that comes with the package."""
+    return read(SHIPPED)
+
+
+def read(path: Path) -> Replay:
+    """Read a replay.
+
+    Raises:
+        InputError: the file is not one.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("schema") != SCHEMA:
+            raise ValueError("another schema")
+        plans = {
+            name: tuple(PlannedRun(**run) for run in runs)
+            for name, runs in found.pop("plans").items()
+        }
+        cells = tuple(ReplayedCell(**cell) for cell in found.pop("cells"))
+        alone = {how: PlannedRun(**run) for how, run in found.pop("alone").items()}
+        sizes = tuple(found.pop("sizes"))
+        return Replay(plans=plans, cells=cells, alone=alone, sizes=sizes, **found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a replay ({error}): install the package again") from error

@@ -1,0 +1,156 @@
+"""The runs of a plan that `confirm` has carried out, decided on as `advisor decide` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.compare.decide import Decision, decide
+from harness.compare.measured import Measured
+from harness.compare.scored_arm import Scored
+from harness.records.arm import Arm
+from harness.records.runs import Run, Score
+from harness.study.checkpoint_folders import best_of, folder_of
+from harness.study.failures import Failure
+from harness.study.run_study import Confirmed
+from harness.study.study import Study, board_unit
+
+PARTS = ("development", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDecision:
+    """What a plan has come to."""
+
+    decision: Decision
+    """Which run to keep, or the untouched model, and how sure that is."""
+    plan: str | None
+    """Its name."""
+    best_checkpoint: Path
+    """Where the best fine-tune lies, whether it is to be used or not."""
+    curve: Mapping[Arm, Mapping[float, float]]
+    """By run, temperature -> mean test score, points or the metric's own unit."""
+    complete: bool
+    """Whether nothing is left to run."""
+    left_out: tuple[Failure, ...]
+    """What failed."""
+
+    @property
+    def headline(self) -> str:
+        """What to do, in a sentence or two."""
+        return self.decision.text
+
+    @property
+    def fine_tune(self) -> bool:
+        """Whether to use a fine-tune rather than the untouched model."""
+        return self.decision.action == "keep"
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The fine-tune to use; None where the untouched model is better, or nothing is on the disk."""
+        return self.best_checkpoint if self.fine_tune and self.best_checkpoint.is_dir() else None
+
+    def __str__(self) -> str:
+        lines = [self.headline, *self.decision.notes, *(failure.line for failure in self.left_out)]
+        if not self.complete:
+            lines.append("Not complete: started again, it goes on where it stopped.")
+        return "\n".join([*lines, self.place])
+
+    @property
+    def place(self) -> str:
+        """Where the best fine-tune lies, in words."""
+        if not self.best_checkpoint.is_dir():
+            return f"not found on this machine: {self.best_checkpoint}"
+        name = "kept" if self.fine_tune else "the best fine-tune, all the same"
+        return f"{name}: {self.best_checkpoint}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data."""
+        labels = self.decision.labels
+        return {
+            **self.decision.to_dict(),
+            "headline": self.headline,
+            "fine_tune": self.fine_tune,
+            "plan": self.plan,
+            "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
+            "best_checkpoint": str(self.best_checkpoint),
+            "complete": self.complete,
+            "curve": {
+                labels[arm]: {f"{heat:g}": score for heat, score in found.items()}
+                for arm, found in self.curve.items()
+            },
+            "left_out": [failure.to_dict() for failure in self.left_out],
+        }
+
+
+def decision_of(
+    found: Confirmed, results: Path, *, margin: float | None = None
+) -> PlanDecision | None:
+    """The decision on the finished runs of a plan; None where no fine-tune is finished.
+
+    Args:
+        found: of a study with steps.
+        results: folder of the records.
+        margin: difference that does not matter, in the unit of the scores; None: one point for shares.
+
+    Raises:
+        InputError: the runs were scored on different documents or by different metrics.
+    """
+    best = best_of(found.study, found.runs)
+    if best is None:
+        return None
+    folder = folder_of(results, best.spec)
+    scale = board_unit([score for run in found.runs for score in run.scores])["scale"]
+    return PlanDecision(
+        decision=decide(_scored(found.study, found.runs), margin=margin),
+        plan=found.study.plan,
+        best_checkpoint=folder,
+        curve={_arm(found.study, run): _curve(run, scale) for run in found.runs},
+        complete=found.complete,
+        left_out=found.left_out,
+    )
+
+
+def failed(found: Confirmed) -> str:
+    """What is said where no fine-tune of a plan has come to an end."""
+    reasons = "; ".join(failure.line for failure in found.left_out)
+    return f"no fine-tune of the plan has come to an end{': ' if reasons else ''}{reasons}"
+
+
+def _arm(study: Study, run: Run) -> Arm:
+    return replace(run.spec.arm, decoding=study.temperature)
+
+
+def _scored(study: Study, runs: Sequence[Run]) -> list[Scored]:
+    """Scores at the temperature of use; the untouched model's without a rate."""
+    return [
+        Scored(
+            arm=_arm(study, run),
+            measured=Measured(
+                setting="", arm=run.spec.arm.label, seed=run.spec.seed, score=score, conditions={}
+            ),
+        )
+        for run in runs
+        for score in _of_use(study, run)
+    ]
+
+
+def _of_use(study: Study, run: Run) -> list[Score]:
+    return [
+        score
+        for score in run.scores
+        if score.part in PARTS
+        and score.task in study.tasks
+        and score.temperature in (study.temperature, None)
+    ]
+
+
+def _curve(run: Run, scale: float) -> dict[float, float]:
+    """Temperature -> mean over tasks of the test score."""
+    found: dict[float, list[float]] = {}
+    for score in run.scores:
+        if score.part == "test" and score.temperature is not None:
+            found.setdefault(score.temperature, []).append(scale * score.mean)
+    return {heat: sum(scores) / len(scores) for heat, scores in sorted(found.items())}

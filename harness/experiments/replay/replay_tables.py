@@ -1,0 +1,214 @@
+"""The tables of `docs/plans.md` and of the README: what plans and rules lose on the measured cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+from advisor.advice.replayed import Decoding
+from harness.experiments.calibration import study
+from harness.experiments.calibration.grid import read_grid
+from harness.experiments.calibration.judge import held_out
+from harness.experiments.calibration.ledger import read
+from harness.experiments.replay.cells import RATE_WORDS, SETS, Replayed, RunKey, calibrated, staged
+from harness.experiments.replay.policies import Lost, Plan, Policy, chosen_elsewhere, lost, race
+from harness.experiments.replay.ship import (
+    CADFT,
+    HEATS,
+    MIDDLE,
+    NEWER,
+    OLD,
+    PLANS,
+    SMOOTH,
+    THRESHOLD,
+)
+from harness.records.arm import NLL
+
+Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Head and rows of a table."""
+Cells = Mapping[Decoding, Sequence[Replayed]]
+"""By how answers are had."""
+_PAIR: tuple[RunKey, ...] = ((NLL, "high"), (CADFT, "low"))
+EARLIER: dict[str, Plan] = {
+    "nll, high": Plan(runs=_PAIR[:1]),
+    "cadft, low": Plan(runs=_PAIR[1:]),
+    "nll, high and low": Plan(runs=((NLL, "high"), (NLL, "low"))),
+    "nll high, cadft low": Plan(runs=_PAIR),
+    "the same, threshold low below 95": Plan(runs=_PAIR, more=((THRESHOLD, "low"),)),
+    "nll high and low, cadft low": Plan(runs=(*_PAIR, (NLL, "low"))),
+    "nll, -p, cadft at both rates": Plan(
+        runs=tuple((name, rate) for name in (NLL, "neg_p", CADFT) for rate in RATE_WORDS)
+    ),
+    "all": Plan(runs=OLD),
+}
+"""Of the calibration's runs."""
+LATER: dict[str, Plan] = {
+    "nll, high": EARLIER["nll, high"],
+    "nll>neg_p(at=0.5), high": Plan(runs=(("nll>neg_p(at=0.5)", "high"),)),
+    "p_anneal, high": Plan(runs=((SMOOTH, "high"),)),
+    f"**{MIDDLE}, high** (`--plan one`)": PLANS["one"],
+    "nll high, cadft low": EARLIER["nll high, cadft low"],
+    f"nll high, {MIDDLE} high": Plan(runs=((NLL, "high"), (MIDDLE, "high"))),
+    f"**{MIDDLE} high, cadft low** (`--plan two`)": PLANS["two"],
+    "**the same, nll high below 95** (`--plan three`)": PLANS["three"],
+    "the same, p_anneal high below 95": replace(PLANS["three"], more=((SMOOTH, "high"),)),
+    "**six runs** (`--plan six`)": PLANS["six"],
+    "all": Plan(runs=NEWER),
+}
+"""Of the runs of the study of staged objectives."""
+CHOSEN = ((1, False), (2, False), (2, True))
+"""Runs of the plans that are chosen on other cells, and whether there is one more below 95."""
+RACE_RUNS = 1 + len({name for name, _ in OLD}) / 8
+"""Cost of a race of every objective at an eighth, and the winner in full."""
+
+
+def replay_tables(results: Path) -> dict[str, Rows]:
+    """Every table of the page.
+
+    Args:
+        results: folder with `calibration/` and `staged/`.
+    """
+    earlier: Cells = {how: calibrated(results, OLD, heat) for how, heat in HEATS.items()}
+    later: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    found = {name: _both(earlier, plan.kept) for name, plan in EARLIER.items()}
+    found["the forecast alone, at both rates"] = _forecast(results, earlier)
+    found["a race of all at an eighth"] = {
+        how: (_with_runs(grid, RACE_RUNS), _with_runs(fresh, RACE_RUNS))
+        for how, (grid, fresh) in _both(earlier, race).items()
+    }
+    return {
+        "earlier": _rows({**found, **_elsewhere(earlier, OLD)}),
+        "later": _rows(
+            {
+                **{name: _both(later, plan.kept) for name, plan in LATER.items()},
+                **_elsewhere(later, NEWER),
+            }
+        ),
+        "counts": _counts(earlier, later),
+        "rates": _rates(earlier, later),
+    }
+
+
+def short_table(results: Path) -> Rows:
+    """Six rows for the README."""
+    later: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    plans = {
+        "nll alone": LATER["nll, high"],
+        "nll, and cadft at a third of the rate": LATER["nll high, cadft low"],
+        "`--plan one`": PLANS["one"],
+        "`--plan two`": PLANS["two"],
+        "`--plan three`, the default": PLANS["three"],
+        "`--plan six`": PLANS["six"],
+    }
+    return _rows({name: _both(later, plan.kept) for name, plan in plans.items()})
+
+
+Pair = tuple[Lost | None, Lost | None]
+"""What is lost on the grid and on the fresh cells; None where there are none."""
+
+
+def _parts(cells: Sequence[Replayed]) -> tuple[list[Replayed], list[Replayed]]:
+    return [c for c in cells if not c.fresh], [c for c in cells if c.fresh]
+
+
+def _both(cells: Cells, policy: Policy) -> dict[Decoding, Pair]:
+    found: dict[Decoding, Pair] = {}
+    for how, some in cells.items():
+        grid, fresh = (lost(part, policy) if part else None for part in _parts(some))
+        found[how] = grid, fresh
+    return found
+
+
+def _with_runs(found: Lost | None, runs: float) -> Lost | None:
+    return None if found is None else replace(found, runs=runs)
+
+
+def _forecast(results: Path, cells: Cells) -> dict[Decoding, Pair]:
+    """The forecast that saw neither the skill nor the text of a cell; NLL where it is not decided."""
+    folder = results / "calibration"
+    samples = study.both(read_grid(folder / "grid.csv"), *read(folder))
+    found: dict[Decoding, Pair] = {}
+    for how, some in cells.items():
+        judged = held_out(samples[how], study.RULES[study.SHIPPED_RULE])
+        said = {one.sample.cell: one.advice.arm for one in judged}
+        known = [cell for cell in _parts(some)[0] if cell.cell.name in said]
+        found[how] = (
+            lost(
+                known,
+                lambda cell, said=said: (  # type: ignore[misc]
+                    cell.kept([(said[cell.cell.name], rate) for rate in RATE_WORDS]),
+                    len(RATE_WORDS),
+                ),
+            ),
+            None,
+        )
+    return found
+
+
+def _elsewhere(cells: Cells, among: Sequence[RunKey]) -> dict[str, dict[Decoding, Pair]]:
+    """The best plans of a size, chosen on cells of other skills and pretraining texts."""
+    grids = {how: _parts(some)[0] for how, some in cells.items()}
+    found: dict[str, dict[Decoding, Pair]] = {}
+    for size, more in CHOSEN:
+        marks = chosen_elsewhere(list(grids.values()), size, among, more=more)
+        runs = "run" if size == 1 else "runs"
+        third = " and a third below 95" if more else ""
+        name = f"the best {size} {runs}{third} of other skills and texts"
+        found[name] = {how: (mark, None) for how, mark in zip(grids, marks, strict=True)}
+    return found
+
+
+def _rows(found: Mapping[str, Mapping[Decoding, Pair]]) -> Rows:
+    head = ["kept is the best of"]
+    for how in HEATS:
+        head += [f"{how}: runs", "regret [fresh]", "90 %", "over 5 [fresh]", "worst"]
+    return head, [
+        [name, *(text for how in HEATS for text in _cells(*marks[how]))]
+        for name, marks in found.items()
+    ]
+
+
+def _cells(grid: Lost | None, fresh: Lost | None) -> list[str]:
+    if grid is None:
+        return [""] * 5
+    return [
+        f"{grid.runs:.3g}",
+        f"{grid.mean:.1f}" + (f" [{fresh.mean:.1f}]" if fresh else ""),
+        f"{grid.nine_tenths:.0f}",
+        f"{grid.over:.0%}" + (f" [{fresh.over:.0%}]" if fresh else ""),
+        f"{grid.worst:.0f}",
+    ]
+
+
+def _counts(earlier: Cells, later: Cells) -> Rows:
+    """How many cells each table rests on."""
+    head = ("records", "runs of a cell", *(f"{name} cells" for name in SETS))
+    rows = []
+    for name, cells, runs in (
+        ("calibration", earlier, OLD),
+        ("staged objectives", later, NEWER),
+    ):
+        grid, fresh = _parts(cells["sampled"])
+        rows.append((name, str(len(runs)), str(len(grid)), str(len(fresh))))
+    return head, rows
+
+
+def _rates(earlier: Cells, later: Cells) -> Rows:
+    """What an objective loses on average at one rate, against the better of its two on the test problems."""
+    head = ("objective", *(f"{how}: {rate}" for how in HEATS for rate in RATE_WORDS))
+    rows = []
+    for cells, names in (
+        (earlier, dict.fromkeys(name for name, _ in OLD)),
+        (later, (SMOOTH, MIDDLE)),
+    ):
+        for name in names:
+            losses = [
+                fmean(max(cell.test[name, word] for word in RATE_WORDS) - cell.test[name, rate]
+                      for cell in cells[how])
+                for how in HEATS
+                for rate in RATE_WORDS
+            ]  # fmt: skip
+            rows.append((f"`{name}`", *(f"{loss:.1f}" for loss in losses)))
+    return head, rows
