@@ -6,10 +6,12 @@ Answers, records, figures and pages are written through `publish`.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from advisor.errors import InputError
 
@@ -95,6 +97,14 @@ def _is_in(path: Path, source: Path) -> bool:
     target, name = path.resolve(), path.parent.resolve() / path.name
     places = (target, *target.parents, *name.parents)
     return any(place.exists() and place.samefile(source) for place in places)
+
+
+def cells_in_lines(whole: dict[str, Any]) -> bytes:
+    """JSON of an object whose list `cells` has a line an entry, so that a change of one is a line's."""
+    cells = ",\n  ".join(json.dumps(cell) for cell in whole["cells"])
+    rest = {key: value for key, value in whole.items() if key != "cells"}
+    head = json.dumps(rest, indent=1).removesuffix("\n}")
+    return (head + ',\n "cells": [\n  ' + cells + "\n ]\n}\n").encode()
 
 
 def publish(path: Path, content: bytes, *, subject: str, remedy: str) -> None:

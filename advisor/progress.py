@@ -11,6 +11,13 @@ Stages = Callable[[str], Progress]
 """Told the name of a stage as it begins; its answer is told how far that stage is."""
 
 
+def span(seconds: float) -> str:
+    """A duration as it is told: `40 s`, `12 min` or `1.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def untold(done: int, total: int) -> None:
     """Tells nobody."""
 

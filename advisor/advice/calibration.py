@@ -29,7 +29,7 @@ import numpy as np
 from advisor.advice.features import expit
 from advisor.advice.forecast import SAMPLED, Array, Forecast, Level, Line, forecast_of, root
 from advisor.errors import InputError
-from advisor.files import publish
+from advisor.files import cells_in_lines, publish
 
 Decoding = Literal["greedy", "sampled", "unknown"]
 Domain = Literal["ladder", "published", "user"]
@@ -254,11 +254,8 @@ def write(calibration: Calibration, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    whole = {"schema": SCHEMA, **asdict(calibration)}
-    cells = ",\n  ".join(json.dumps(cell) for cell in _rounded(whole.pop("cells")))
-    head = json.dumps(_rounded(whole), indent=1)
-    text = head.removesuffix("\n}") + ',\n "cells": [\n  ' + cells + "\n ]\n}\n"
-    publish(path, text.encode(), subject=f"--output_path {path}", remedy="give another path")
+    content = cells_in_lines(_rounded({"schema": SCHEMA, **asdict(calibration)}))
+    publish(path, content, subject=f"--output_path {path}", remedy="give another path")
 
 
 def _rounded(value: Any) -> Any:

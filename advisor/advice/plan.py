@@ -159,7 +159,7 @@ def make_plan(
     return Plan(
         name=DEFAULT,
         runs=runs,
-        choose_by=_choice(len(runs), prior),
+        choose_by=_choice(prior),
         minutes=minutes_of(prior, said.runs, temperature),
         disk=2 * int(parameters) * BYTES.get(str(prior.model.get("dtype")), 4),
         regret=said.regret,
@@ -174,10 +174,10 @@ def make_plan(
     )
 
 
-def _choice(runs: int, prior: Prior) -> str:
+def _choice(prior: Prior) -> str:
     choose, report = documents_of(prior)
-    keep = "keep it" if runs == 1 else "keep the best"
-    return f"{keep} on {choose} scored documents; {report} others, which do not choose, say what it scores"
+    others = f"{report} others, which do not choose, say what it scores"
+    return f"keep the best on {choose} scored documents; {others}"
 
 
 def documents_of(prior: Prior) -> tuple[int, int]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from advisor.advice.plan import LIKELY, Alternative, ArmRun, Plan
+from advisor.progress import span
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Cell
@@ -116,9 +117,7 @@ def _published(cells: Sequence[Cell]) -> str:
 
 
 def _time(minutes: float) -> str:
-    if minutes < 1.5:
-        return f"{max(1, round(60 * minutes))} s"
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+    return span(max(1.0, 60 * minutes))
 
 
 def _bytes(number: int) -> str:

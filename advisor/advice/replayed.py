@@ -18,7 +18,7 @@ from typing import Literal
 
 from advisor.advice.learning_rates import Word
 from advisor.errors import InputError
-from advisor.files import publish
+from advisor.files import cells_in_lines, publish
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("replayed.json")
@@ -115,11 +115,8 @@ def write(replay: Replay, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    whole = {"schema": SCHEMA, **asdict(replay)}
-    cells = ",\n  ".join(json.dumps(cell) for cell in whole.pop("cells"))
-    head = json.dumps(whole, indent=1)
-    text = head.removesuffix("\n}") + ',\n "cells": [\n  ' + cells + "\n ]\n}\n"
-    publish(path, text.encode(), subject=str(path), remedy="give another path")
+    content = cells_in_lines({"schema": SCHEMA, **asdict(replay)})
+    publish(path, content, subject=str(path), remedy="give another path")
 
 
 @cache

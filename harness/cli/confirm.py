@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> None:
     Results(study_options.results).prepare()
 
     from advisor.advice.recommend import recommend
-    from harness.cli import display, plan_table
+    from harness.cli import display
     from harness.cli.live import reporting
-    from harness.cli.verdict_table import show_plan
+    from harness.cli.plan_table import show_planned
     from harness.evaluate.scoring import described
     from harness.study.plan_study import Request, plan_study
     from harness.study.run_study import run_study
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> None:
     display.err.print("scoring the untouched model, timing a few steps ...")
 
     def on_plan(plan: Plan, base: Run) -> None:
-        (plan_table.show_plan if study.steps else show_plan)(study, plan)
+        show_planned(study, plan)
         if scoring.tasks:
             display.err.print(described(study.evaluation, base), markup=False)
 

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from advisor.advice.forecast import NLL
 from advisor.errors import printable
+from advisor.progress import span
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Cell
@@ -123,13 +124,7 @@ class Shown:
         if done <= before:
             return ""
         seconds = (self.clock() - since) / (done - before) * (total - done)
-        return f", about {_span(seconds)} left"
-
-
-def _span(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f", about {span(seconds)} left"
 
 
 def tokenise(dataset: SFTDataset, rows: Sequence[int]) -> None:

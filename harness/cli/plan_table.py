@@ -9,13 +9,19 @@ from rich.text import Text
 from advisor.errors import printable
 from harness.cli.decide_table import render
 from harness.cli.display import arm_width, err, out
+from harness.cli.verdict_table import show_plan
 from harness.compare.plan_decision import PlanDecision
 from harness.study.confirm import Plan
 from harness.study.study import Study
 
 
-def show_plan(study: Study, plan: Plan) -> None:
-    """Which runs, how long, and what chooses; on stderr."""
+def show_planned(study: Study, plan: Plan) -> None:
+    """What will be run, of a plan or of a study of arms; on stderr."""
+    (_show_steps if study.steps else show_plan)(study, plan)
+
+
+def _show_steps(study: Study, plan: Plan) -> None:
+    """Which runs, how long, and what chooses."""
     texts = [
         f"{step.method} at {step.learning_rate:g}"
         + (f" if the best so far scores below {step.below:g}" if step.below is not None else "")

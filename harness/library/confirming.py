@@ -17,8 +17,7 @@ from advisor.model.loaded import LoadedModel
 from advisor.options import DataOptions, ModelOptions, PriorOptions
 from harness.cli.display import err
 from harness.cli.live import reporting
-from harness.cli.plan_table import show_plan as show_steps
-from harness.cli.verdict_table import show_plan
+from harness.cli.plan_table import show_planned
 from harness.compare.plan_decision import PlanDecision, decision_of, failed
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.user_scorer import scorer_of
@@ -168,6 +167,6 @@ def _confirmed(
         problem,
         request.study,
         margin=request.scoring.margin,
-        on_plan=lambda plan, _: (show_steps if study.steps else show_plan)(study, plan),
+        on_plan=lambda plan, _: show_planned(study, plan),
         watching=lambda study, finished: reporting(study, finished, err),
     )

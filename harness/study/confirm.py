@@ -22,7 +22,7 @@ from harness.study.executors import Executor, one_by_one, sharing
 from harness.study.failures import Failure, failure_of, is_out, known_failures, without
 from harness.study.from_records import belongs
 from harness.study.problem import Problem
-from harness.study.study import Study, board_unit, next_runs, part_values, steps_of
+from harness.study.study import Study, in_points, next_runs, part_values, steps_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,17 +100,13 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
         finished=len(done),
         seconds=left * _seconds_of_a_run(study, problem, documents) if left else 0.0,
         documents=documents,
-        detectable=100 * _detectable(study, documents) if _in_points(base) else None,
+        detectable=100 * _detectable(study, documents) if in_points(base) else None,
     )
 
 
 def _of_seeds(study: Study) -> int:
     """Runs on further seeds, at most, and those of NLL at a tenth."""
     return len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
-
-
-def _in_points(run: Run) -> bool:
-    return bool(board_unit(run.scores)["unit"] == "points")
 
 
 def _detectable(study: Study, documents: int) -> float:

@@ -102,9 +102,10 @@ def run_study(
     if study.steps:
         _refuse_few(base)
     on_plan(plan, base)
+    finished = finished_runs(study, results)
     with ExitStack() as stack:
         stack.callback(forget, study, folder_in(results.folder))
-        watcher = stack.enter_context(watching(study, finished_runs(study, results)))
+        watcher = stack.enter_context(watching(study, tuple(finished)))
         outcome = confirm(
             study,
             problem,
@@ -113,7 +114,7 @@ def run_study(
             executor=EXECUTORS[options.executor],
             budget=options.seconds,
             on_start=watcher.start,
-            on_run=lambda event: _reported(event, study, problem, results, watcher),
+            on_run=lambda event: _reported(event, study, finished, results, watcher),
         )
     plain = not study.steps
     if not plain and outcome.complete:
@@ -139,13 +140,23 @@ def _refuse_few(base: Run) -> None:
 
 
 def _reported(
-    event: Event, study: Study, problem: Problem, results: Results, watcher: Watcher
+    event: Event, study: Study, finished: list[Run], results: Results, watcher: Watcher
 ) -> None:
-    """Tell of a run that has ended; of a plan, no checkpoint stays that cannot win any more."""
-    if problem.checkpoints is not None:
-        prune(results.folder, study, finished_runs(study, results))
-        if event.refused:
-            drop(results.folder, event.run.spec)
+    """Tell of a run that has ended; of a plan, no checkpoint stays that cannot win any more.
+
+    Args:
+        event: what has ended.
+        study: that it is of.
+        finished: the runs so far; a run that has ended well is added.
+        results: where checkpoints lie.
+        watcher: who is told.
+    """
+    if event.refused is None:
+        finished.append(event.run)
+    elif study.steps:
+        drop(results.folder, event.run.spec)
+    if study.steps:
+        prune(results.folder, study, finished)
     watcher.report(event)
 
 

@@ -207,12 +207,13 @@ def _best_of(study: Study, done: Mapping[str, Run]) -> float:
     """The best run of a plan so far on development documents, points; below all where it is no share."""
     found = [done[spec.id] for spec in (*study.grid(), *(spec for spec, _ in study.needed()))
              if spec.id in done]  # fmt: skip
-    if any(not _in_points(run) for run in found):
+    if any(not in_points(run) for run in found):
         return float("-inf")
     return max((100 * part_mean(study, run, "development") for run in found), default=float("-inf"))
 
 
-def _in_points(run: Run) -> bool:
+def in_points(run: Run) -> bool:
+    """Whether a run's scores are shares, which are shown as points."""
     return bool(board_unit(run.scores)["unit"] == "points")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.advice.calibration import SHIPPED
 from advisor.errors import InputError
+from harness.experiments.steps import run_step
 
 if TYPE_CHECKING:
     from harness.experiments.calibration.run import Progress
@@ -21,18 +21,9 @@ MODELS = Path("outputs/calibration")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    arguments = _parser().parse_args()
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M"
+    run_step(
+        _parser(), {"grid": _grid, "models": _models, "run": _run, "fit": _fit, "fresh": _fresh}
     )
-    logging.getLogger("harness").setLevel(logging.INFO)
-    try:
-        {"grid": _grid, "models": _models, "run": _run, "fit": _fit, "fresh": _fresh}[
-            arguments.step
-        ](arguments)
-    except InputError as error:
-        sys.stderr.write(f"harness.experiments.calibration: error: {error}\n")
-        sys.exit(2)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import isclose
 from pathlib import Path
 
@@ -141,16 +142,22 @@ def _points(run: RunLine, part: str, temperature: float) -> float:
     return POINTS * float(run.right(part, temperature).mean())
 
 
+@cache
+def _ledger(folder: Path) -> tuple[dict[str, CellLine], list[RunLine]]:
+    """What a folder of ledgers holds: both temperatures, and every table, read the same runs."""
+    return read(folder)
+
+
 def calibrated(results: Path, wanted: Sequence[RunKey], temperature: float) -> list[Replayed]:
     """Of the calibration; `results` holds `calibration/`."""
     folder = results / "calibration"
     cells = {name: read_grid(folder / f"{name}.csv") for name in SETS}
-    (measured, runs), (fresh, more) = read(folder), read(folder / "fresh")
+    (measured, runs), (fresh, more) = _ledger(folder), _ledger(folder / "fresh")
     return replayed(cells, {**measured, **fresh}, [*runs, *more], wanted, temperature)
 
 
 def staged(results: Path, wanted: Sequence[RunKey], temperature: float) -> list[Replayed]:
     """Of the study of staged objectives; `results` holds `calibration/` (its cells) and `staged/`."""
     cells = {name: read_grid(results / "calibration" / f"{name}.csv") for name in SETS}
-    measured, runs = read(results / "staged")
+    measured, runs = _ledger(results / "staged")
     return replayed(cells, measured, runs, wanted, temperature)

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from advisor.advice.replayed import MUCH
 from harness.experiments.replay.cells import Replayed, RunKey
 from harness.records.arm import NLL
-
-MUCH = 5.0
-"""Points whose loss is counted."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,10 @@ real model.
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advisor.errors import InputError
+from harness.experiments.steps import run_step
 
 if TYPE_CHECKING:
     from harness.experiments.calibration.run import Progress
@@ -26,12 +25,8 @@ logger = logging.getLogger("harness.experiments.staged")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    arguments = _parser().parse_args()
-    logging.basicConfig(
-        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M"
-    )
-    logging.getLogger("harness").setLevel(logging.INFO)
-    try:
+    run_step(
+        _parser(),
         {
             "plan": _plan,
             "run": _run,
@@ -39,10 +34,8 @@ def main() -> None:
             "real_model": _real_model,
             "real_plan": _real_plan,
             "real": _real,
-        }[arguments.step](arguments)
-    except InputError as error:
-        sys.stderr.write(f"harness.experiments.staged: error: {error}\n")
-        sys.exit(2)
+        },
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from advisor.advice.replayed import MUCH
 from harness.experiments.calibration.findings import kind_of, mean
 from harness.experiments.calibration.grid import RATES, Cell
 from harness.experiments.calibration.judge import Interval
@@ -22,8 +23,6 @@ from harness.experiments.staged.plan import ADDED, EACH, HIGH, LOW, OLD, STAGED,
 from harness.records.arm import NLL
 
 POINTS = 100.0
-MUCH = 5.0
-"""Points of regret that a plan should seldom lose."""
 RunKey = tuple[str, int]
 """What the ledger calls an arm, and the place of its rate."""
 KEY: tuple[RunKey, ...] = (*OLD, *STAGED, *ADDED)
