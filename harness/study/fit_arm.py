@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,14 @@ from harness.study.problem import Problem
 from harness.study.study import steps_of
 from harness.study.target_effects import EFFECTS, Training, refuse_lacking
 from harness.train.kept_beginning import Beginning, BeginningLost, train_from
+from harness.train.looks import LooksAt
 from harness.train.saving import carry_template
 from harness.train.trl_settings import configured, typed
 
+SHARES = (1 / 8, 1 / 4, 1 / 2)
+"""Of the steps of a run, after which its curve has a point."""
+LookAtModel = Callable[[float, LoadedModel], None]
+"""Told the share of the steps that lie behind, and the model as it is."""
 STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
           "effective_sample_size", "share_p_below_0.1", "p_eos", "rewards/margins",
@@ -56,10 +61,17 @@ class Fitted:
     """What came of the targets beside the training, by name, such as "own_answers": see `Effects`."""
 
 
-def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
+def fit(
+    spec: RunSpec, problem: Problem, *, look: LookAtModel | None = None
+) -> tuple[LoadedModel, Fitted]:
     """The model of a run, fine-tuned in the largest micro-batches that fit into memory.
 
     An optimiser step has the same rows in all of them, and every attempt begins with fresh weights.
+
+    Args:
+        spec: of the run.
+        problem: what it trains on.
+        look: shown the model, with its tokenizer, at `SHARES` of the steps of every attempt.
 
     Raises:
         ArmRefused: the problem has not what the arm trains on.
@@ -77,11 +89,11 @@ def fit(spec: RunSpec, problem: Problem) -> tuple[LoadedModel, Fitted]:
         shared = problem.beginnings
         begin = shared.of(spec, sized.training, loaded) if shared else None
         try:
-            return loaded, _train(sized, problem, loaded, begin, keep)
+            return loaded, _train(sized, problem, loaded, begin, keep, look)
         except BeginningLost:
             del loaded
         loaded = _ready(problem)
-        return loaded, _train(sized, problem, loaded, None, keep)
+        return loaded, _train(sized, problem, loaded, None, keep, look)
 
     return largest_that_fits(attempt, whole)
 
@@ -106,6 +118,7 @@ def _train(
     loaded: LoadedModel,
     begin: Beginning | None,
     keep: Path | None = None,
+    look: LookAtModel | None = None,
 ) -> Fitted:
     """Fine-tune the loaded model in place, and save it where it is to be kept.
 
@@ -123,6 +136,9 @@ def _train(
     with tempfile.TemporaryDirectory() as folder:
         trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
+        if look is not None:
+            shown = look  # mypy: a lambda does not see that it is not None
+            trainer.add_callback(LooksAt(SHARES, lambda share, model: shown(share, loaded)))
         taken = train_from(trainer, begin)
         if keep is not None:
             save_whole(trainer, keep)

@@ -57,6 +57,8 @@ class RunLine:
     """Of training and scoring."""
     share: float = 1.0
     """Of the steps of a whole run; below 1 in a race, which answers development problems alone."""
+    curve: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Share of the steps, as text -> `answers` of the development part at that time; empty without a look."""
 
     @property
     def key(self) -> tuple[str, str, float | None, int, float]:

@@ -134,6 +134,7 @@ def carry_out(
     results: Path,
     shard: tuple[int, int],
     deep: bool = True,
+    curves: bool = False,
     on_run: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Do what is missing of this process's share of some runs, in order; shares are whole cells.
@@ -144,6 +145,7 @@ def carry_out(
         results: folder of the ledger.
         shard: (i, n), from 1.
         deep: whether a cell is measured with the deep probe too.
+        curves: whether runs are scored along the training as well.
         on_run: told after every run.
 
     Raises:
@@ -156,7 +158,7 @@ def carry_out(
         raise InputError(f"no models in {models}: pretrain them first, with `models`")
     do_missing(
         [(cell, run) for cell, run in planned if cell in mine],
-        lambda cell: LadderBench(cell, checkpoint(models, cell), deep=deep),
+        lambda cell: LadderBench(cell, checkpoint(models, cell), deep=deep, curves=curves),
         ledger=results / f"ledger-{shard[0]}-of-{shard[1]}.jsonl",
         on_run=on_run,
     )
@@ -223,6 +225,8 @@ class Bench(ABC, Generic[AnyCell]):
     """Folder of its checkpoint."""
     deep: bool = True
     """Whether it is measured with the deep probe too."""
+    curves: bool = False
+    """Whether the development problems are answered along the training as well."""
 
     @property
     @abstractmethod
@@ -282,8 +286,13 @@ class Bench(ABC, Generic[AnyCell]):
 
     def run(self, run: Wanted) -> RunLine:
         """Train, unless it is the base, and answer the development and test problems."""
-        began = time.monotonic()
-        loaded, fitted = fit(self._spec(run), self._problem)
+        began, curve = time.monotonic(), dict[str, dict[str, str]]()
+
+        def look(share: float, model: LoadedModel) -> None:
+            curve[f"{share:g}"] = dict(self.answers(model, run.seed, PARTS[:1]))
+
+        looked = look if self.curves and run.share == 1 else None
+        loaded, fitted = fit(self._spec(run), self._problem, look=looked)
         answers = dict(self.answers(loaded, run.seed, PARTS if run.share == 1 else PARTS[:1]))
         return RunLine(
             cell=self.cell.name,
@@ -294,6 +303,7 @@ class Bench(ABC, Generic[AnyCell]):
             last=dict(fitted.steps[-1]) if fitted.steps else {},
             seconds=round(time.monotonic() - began, 2),
             share=run.share,
+            curve=curve,
         )
 
     def _measured_deep(self) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+"""`python -m harness.experiments.race STEP`: runs with curves, on the calibration's models."""
+
+import argparse
+from pathlib import Path
+
+from harness.experiments.steps import run_step
+
+RESULTS = Path("results/race")
+CELLS = Path("results/calibration")
+STAGED = Path("results/staged")
+MODELS = Path("outputs/calibration")
+
+
+def main() -> None:
+    """Parses the command line and runs one step of the study."""
+    run_step(_parser(), {"plan": _plan, "run": _run})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness.experiments.race", description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of plan and ledger")
+    parser.add_argument("--models", type=Path, default=MODELS, help="of `calibration models`")
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("plan", help="write cells and runs; commit them before the first run")
+    run = steps.add_parser("run", help="do what is missing")
+    run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
+    return parser
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from harness.experiments.calibration.grid import read_grid, write_grid
+    from harness.experiments.calibration.ledger import read
+    from harness.experiments.race.curve_plan import curve_plan, more_cells
+    from harness.experiments.staged.plan import write_plan
+
+    grid = [*read_grid(CELLS / "fresh.csv"), *read_grid(CELLS / "grid.csv")]
+    more = more_cells(grid)
+    write_grid(more, arguments.results / "more.csv")
+    staged, _ = read(STAGED)
+    write_plan(curve_plan(grid, more, staged.keys()), arguments.results / "plan.csv")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from harness.experiments.calibration.__main__ import shard, tell
+    from harness.experiments.calibration.grid import read_grid
+    from harness.experiments.calibration.run import carry_out
+    from harness.experiments.staged.plan import read_plan
+    from harness.runtime.quiet import quiet
+
+    torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
+    files = (CELLS / "fresh.csv", CELLS / "grid.csv", arguments.results / "more.csv")
+    cells = [cell for file in files for cell in read_grid(file)]
+    with quiet():
+        carry_out(
+            read_plan(arguments.results / "plan.csv", cells),
+            models=arguments.models,
+            results=arguments.results,
+            shard=shard(arguments.shard),
+            deep=False,
+            curves=True,
+            on_run=tell,
+        )
+
+
+if __name__ == "__main__":
+    main()
