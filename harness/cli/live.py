@@ -22,6 +22,8 @@ from advisor.errors import printable
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of
 from harness.records.runs import Run, RunSpec
 from harness.study.confirm import Event
+from harness.study.race_words import told_in_words
+from harness.study.run_race import Told
 from harness.study.study import Study, board_unit
 
 EVERY = 30.0
@@ -45,6 +47,8 @@ class Line:
     """Why it cannot be run."""
     failed: bool = False
     """Whether that is so at this rate alone."""
+    reached: float = 0.0
+    """Share of its steps after which a race has left it."""
 
     @property
     def state(self) -> str:
@@ -53,7 +57,9 @@ class Line:
             return "failed" if self.failed else "refused"
         if self.running:
             return "seed " + ", ".join(map(str, self.running))
-        return "done" if self.seeds else "waiting"
+        if self.seeds:
+            return "done"
+        return f"at {self.reached:.3g} of its steps" if self.reached else "waiting"
 
 
 def score_of(run: Run) -> float:
@@ -91,6 +97,8 @@ class Board:
             line.running.remove(event.run.spec.seed)
         if event.refused:
             line.refused, line.failed = event.refused, not event.whole
+        elif not event.run.scores:
+            line.reached, line.seconds = event.run.curve[-1].share, event.run.seconds
         else:
             self._add(event.run)
         self.caption = f"{event.done} of at most {event.at_most} runs"
@@ -100,7 +108,7 @@ class Board:
         line = self._line(run.spec)
         line.seeds.append(run.spec.seed)
         line.scores.append(score_of(run))
-        line.seconds += run.seconds
+        line.seconds = run.seconds if line.reached else line.seconds + run.seconds
 
     def _line(self, spec: RunSpec) -> Line:
         arm = spec.arm.trained
@@ -143,6 +151,10 @@ class Reporter:
         self.board.start(spec)
         self.running[spec.id] = (_name(spec), time.monotonic())
 
+    def stand(self, told: Told) -> None:
+        """Where a race stands."""
+        self.console.print(Text(printable(told_in_words(told))))
+
     def tell(self) -> None:
         """Say what is running, and since when."""
         now = time.monotonic()
@@ -164,6 +176,8 @@ class Reporter:
         if event.refused:
             name = spec.arm.method if event.whole else _name(spec)
             text = f"{name} is left out: {event.refused}"
+        elif not event.run.scores:
+            return  # a piece: `stand` says what came of it
         elif self.lines:
             text = (
                 f"{event.done}/{event.at_most} {_name(spec)}: {score_of(event.run):.1f} "

@@ -10,6 +10,7 @@ from harness.plots.differences import forest
 from harness.plots.evidence import (
     Curve,
     Estimate,
+    along_training,
     benchmarks,
     learning_rates,
     ranks,
@@ -23,6 +24,7 @@ __all__ = [
     "Curve",
     "Estimate",
     "Gain",
+    "along_training",
     "arm_style",
     "benchmarks",
     "continuum",

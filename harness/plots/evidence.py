@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -227,6 +228,27 @@ def temperatures(
     legend(axes, [*map(arm_handle, curves), *([use] if of_use is not None else [])])
     sizes = _sizes(_by_place(curves))
     return dress(axes, "Score by decoding temperature", sizes, "bands: 95 % intervals")
+
+
+def along_training(
+    axes: Axes, curves: Mapping[str, Mapping[float, Estimate]], *, unit: str = "points"
+) -> Axes:
+    """Score on the development documents against the share of the steps, one line per arm as far as it went.
+
+    Args:
+        axes: to draw on.
+        curves: arm's label -> share of its steps -> score.
+        unit: of the scores.
+    """
+    for arm, curve in curves.items():
+        _line(axes, arm, curve)
+    shares = sorted({share for curve in curves.values() for share in curve})
+    axes.set_xticks(shares, labels=[str(Fraction(share).limit_denominator(64)) for share in shares])
+    axes.set(xlabel="share of the steps, 1 is a whole run", ylabel=f"score, {unit}")
+    legend(axes, list(map(arm_handle, curves)))
+    whole = sum(1 in curve for curve in curves.values())
+    note = f"{count([whole], 'run')} of {len(curves)} to the end"
+    return dress(axes, "Development score along the training", _sizes(_by_place(curves)), note)
 
 
 def training_curves(axes: Axes, curves: Sequence[Curve], measure: str) -> Axes:

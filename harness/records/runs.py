@@ -150,6 +150,18 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a run scored before its end."""
+
+    share: float
+    """Of its optimiser steps that lay behind."""
+    scores: tuple[Score, ...]
+    """Of development documents, at the temperature of use."""
+    seconds: float = 0.0
+    """Of the training since the look before it, and of its scores."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A specification and what came of it."""
 
@@ -180,12 +192,17 @@ class Run:
     `step`, the optimiser steps, and `tokens`; None: it trained all of its steps."""
     planned: Mapping[str, Any] | None = None
     """What the study that it was run for meant to run, see `Study.planned`; None: not known."""
+    curve: tuple[Look, ...] = ()
+    """What it scored along the way, by share."""
     schema: int = field(default=SCHEMA)
     """Version of the format."""
 
 
 class Results:
-    """A folder of records: finished runs in `runs/`, the last failure of a specification in `failed/`."""
+    """A folder of records: finished runs in `runs/`, the last failure of a specification in `failed/`.
+
+    What was scored of runs that a race has not taken to their end is in `parts/`.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
@@ -233,6 +250,21 @@ class Results:
         self._publish(path, _encode(run))
         return path
 
+    def write_part(self, run: Run) -> None:
+        """Write what a run that is not at its end has scored so far, over what was known before."""
+        self._publish(self.folder / "parts" / f"{run.spec.id}.json", _encode(run))
+
+    def parts(self) -> list[Run]:
+        """The runs that are not at their end: they have a curve and no scores."""
+        found = []
+        for path in self._files("parts"):
+            try:
+                found.append(read_run(path))
+            except InputError:
+                if path.exists():  # else another process has just taken the run to its end
+                    raise
+        return found
+
     def _publish(self, path: Path, text: str) -> None:
         remedy = "make room or give another --results folder"
         publish(path, text.encode(), subject=str(path.parent), remedy=remedy)
@@ -276,7 +308,8 @@ def read_run(path: Path) -> Run:
 
 def _encode(run: Run) -> str:
     """JSON, a line per field: documents once per distinct set, values flat, steps by column."""
-    sets = list(dict.fromkeys(score.documents for score in run.scores))
+    looked = [score for look in run.curve for score in look.scores]
+    sets = list(dict.fromkeys(score.documents for score in (*run.scores, *looked)))
     columns = list(dict.fromkeys(name for step in run.steps for name in step))
     content = {
         "schema": run.schema,
@@ -288,26 +321,33 @@ def _encode(run: Run) -> str:
         "steps": {name: [_compact(step.get(name)) for step in run.steps] for name in columns},
         "held_out": _compact(run.held_out),
         "documents": sets,
-        "scores": [
-            {
-                **{name: getattr(score, name) for name in SCORE_FIELDS},
-                "documents": sets.index(score.documents),
-                "values": _compact([value for row in score.values for value in row]),
-            }
-            for score in run.scores
-        ],
+        "scores": [_of_score(score, sets) for score in run.scores],
         "seconds": _compact(run.seconds),
         "tokens": run.tokens,
         "peak_memory_bytes": run.peak_memory_bytes,
         "error": run.error,
         "planned": run.planned,
         **({"began": run.began} if run.began else {}),
+        **({"curve": [_of_look(look, sets) for look in run.curve]} if run.curve else {}),
     }  # fmt: skip
     lines = (
         f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"
         for name, value in content.items()
     )
     return "{" + ",\n".join(lines) + "}\n"
+
+
+def _of_score(score: Score, sets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {
+        **{name: getattr(score, name) for name in SCORE_FIELDS},
+        "documents": sets.index(score.documents),
+        "values": _compact([value for row in score.values for value in row]),
+    }
+
+
+def _of_look(look: Look, sets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    scores = [_of_score(score, sets) for score in look.scores]
+    return {"share": look.share, "seconds": _compact(look.seconds), "scores": scores}
 
 
 def _compact(value: Any) -> Any:
@@ -343,8 +383,14 @@ def _decode(content: Mapping[str, Any]) -> Run:
             name: value for name, value in content["held_out"].items() if value is not None
         },
         "scores": tuple(_score(score, content["documents"]) for score in content["scores"]),
+        "curve": tuple(_look(look, content["documents"]) for look in content.get("curve", ())),
     }
     return _known(Run, {**content, **decoded})
+
+
+def _look(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Look:
+    scores = tuple(_score(score, sets) for score in content["scores"])
+    return _known(Look, {**content, "scores": scores})
 
 
 def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Score:

@@ -85,7 +85,7 @@ class Beginnings:
             return None
         others = {share for taker, share in takers.items() if taker != spec.id}
         return Beginning(
-            place=self.folder / begin.id / _as_trained(training, loaded),
+            place=self.folder / begin.id / as_trained(training, loaded),
             label=begin.arm.method,
             until=until,
             wanted=tuple(sorted(share for share in others if share <= until)),
@@ -107,7 +107,7 @@ def forget(study: Study, folder: Path) -> None:
         folder.rmdir()
 
 
-def _as_trained(training: Mapping[str, Any], loaded: LoadedModel) -> str:
+def as_trained(training: Mapping[str, Any], loaded: LoadedModel) -> str:
     """16 hex digits of all that a specification leaves open and that may move a bit of the weights."""
     here = Environment.here(device=loaded.device, dtype=loaded.dtype)
     cuda = loaded.device.startswith("cuda")

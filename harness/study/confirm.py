@@ -82,7 +82,7 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
     if (found := results.find(spec)) is not None:
         return found
     run = replace(execute(spec, problem), planned=study.planned(round(time.time(), 3)))
-    _keep(run, results)
+    keep(run, results)
     return run
 
 
@@ -90,7 +90,7 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     """Count the runs, time three steps and a few documents, and say what the size can show."""
     base = score_base(study, problem, results)
     before = {run.spec.id: run for run in finished_runs(study, results)}
-    study = without(study, _known(study, results, before).values())
+    study = without(study, known(study, results, before).values())
     documents = sum(len(values) for values in part_values(study, base, "test").values())
     runs = 1 + len(study.grid()) + (len(study.needed()) if study.steps else _of_seeds(study))
     done = list(before.values())
@@ -137,7 +137,7 @@ def confirm(
     done = {run.spec.id: run for run in finished_runs(study, results)}
     found, longest, spent = len(done), 0.0, False
     planned = study.planned(round(time.time(), 3))
-    failures = _known(study, results, done)
+    failures = known(study, results, done)
     rest = without(study, failures.values())
 
     def due(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
@@ -153,7 +153,7 @@ def confirm(
     while not spent and (specs := next_runs(rest, list(done.values()))):
         for ended in sharing(executor, specs, folder_in(results.folder))(due(specs), problem):
             run = replace(ended, planned=planned)
-            failure = _keep(run, results)
+            failure = keep(run, results)
             if failure is None:
                 done[run.spec.id] = run
             else:
@@ -169,7 +169,7 @@ def confirm(
     return Outcome(study=rest, runs=runs, complete=not spent, left_out=left_out)
 
 
-def _keep(run: Run, results: Results) -> Failure | None:
+def keep(run: Run, results: Results) -> Failure | None:
     """Write a run; what is out because of it, if it failed; InputError where that ends the study."""
     path = results.write(run)
     try:
@@ -178,7 +178,7 @@ def _keep(run: Run, results: Results) -> Failure | None:
         raise InputError(f"{error}; its record is {path}") from None
 
 
-def _known(study: Study, results: Results, done: Mapping[str, Run]) -> dict[str, Failure]:
+def known(study: Study, results: Results, done: Mapping[str, Run]) -> dict[str, Failure]:
     """Runs of a study that failed before and would only fail again, by id."""
     return {
         spec.id: replace(
@@ -215,6 +215,16 @@ def _enough(study: Study, done: Mapping[str, Run]) -> bool:
     if study.steps:
         return study.base().id in done and len(done) > 1
     return all(spec.id in done for spec in (study.base(), *study.grid()))
+
+
+def seconds_of_parts(study: Study, problem: Problem) -> tuple[float, float]:
+    """Seconds of loading and all steps of a run, and of one answer, from a trial of a plan's first arm.
+
+    Raises:
+        InputError: it cannot be tried.
+    """
+    found = trial(study.run_of(study.steps[0]), problem)
+    return found.loading + found.step * steps_of(study.training, len(problem.train)), found.answer
 
 
 def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:

@@ -16,7 +16,8 @@ from advisor.model.load import LoadedModel, load_model
 from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import arguments_of
 from harness.evaluate.user_scorer import ScorerFailed
-from harness.records.runs import Run, RunSpec, Score
+from harness.records.arm import BASE
+from harness.records.runs import Look, Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits
 from harness.study.failures import NotScored
@@ -26,17 +27,29 @@ from harness.study.problem import Problem
 DOCUMENTS_AT_A_TIME = 64
 
 
-def execute(spec: RunSpec, problem: Problem) -> Run:
-    """Run one specification; whatever goes wrong becomes the record's error, so that a study goes on."""
+def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
+    """Run one specification; whatever goes wrong becomes the record's error, so that a study goes on.
+
+    Args:
+        spec: of the run.
+        problem: what it trains on and is scored by.
+        until: of a piece: share of the steps to train to, from where it was left; below 1 the run has no
+            scores but those of its last look.
+    """
     start = time.monotonic()
     environment = Environment.here()
     scores: list[Score] = []
+    looks = _Looks(spec, problem)
     found = Fitted()
     error = None
     try:
-        loaded, found = fit(spec, problem)
+        along = problem.looks and until is None and spec.arm.objective != BASE
+        loaded, found = fit(spec, problem, look=looks.take if along else None, until=until)
         environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
-        scores = _scored(spec, problem, loaded)
+        if until is None or until == 1:
+            scores = _scored(spec, problem, loaded)
+        else:
+            looks.take(until, loaded)
     except Exception as failure:  # of a model, a trainer or a task: anything
         error = in_one_line(failure)
     return replace(
@@ -48,9 +61,31 @@ def execute(spec: RunSpec, problem: Problem) -> Run:
         seconds=time.monotonic() - start,
         tokens=found.tokens,
         began=found.began,
+        curve=looks.curve,
         peak_memory_bytes=_peak_memory(),
         error=error,
     )
+
+
+class _Looks:
+    """What a run scores before its end."""
+
+    def __init__(self, spec: RunSpec, problem: Problem) -> None:
+        self.spec, self.problem = spec, problem
+        self.start = time.monotonic()
+        self.found: dict[float, Look] = {}
+
+    @property
+    def curve(self) -> tuple[Look, ...]:
+        """Of the last attempt, where memory took several."""
+        return tuple(self.found[share] for share in sorted(self.found))
+
+    def take(self, share: float, loaded: LoadedModel) -> None:
+        """Score the development documents, once each."""
+        scores = _guarded(lambda: _score(self.spec, self.problem, loaded, looking=True))
+        now = time.monotonic()
+        self.found[share] = Look(share=share, scores=tuple(scores), seconds=now - self.start)
+        self.start = now
 
 
 def failed(
@@ -122,8 +157,13 @@ def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]
         NotScored: a score is no number, or a task fails on what the model says.
         ScorerFailed: the user's scorer does, whatever the model.
     """
+    return _guarded(lambda: _score(spec, problem, loaded))
+
+
+def _guarded(score: Callable[[], list[Score]]) -> list[Score]:
+    """Scores, where whatever goes wrong with them says whose fault it is."""
     try:
-        return _score(spec, problem, loaded)
+        return score()
     except Exception as error:
         of_machine = isinstance(error, OSError) or should_reduce_batch_size(error)
         if of_machine or isinstance(error, ScorerFailed):  # not the arm's fault
@@ -131,16 +171,22 @@ def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]
         raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
 
 
-def _score(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
+def _score(
+    spec: RunSpec, problem: Problem, loaded: LoadedModel, *, looking: bool = False
+) -> list[Score]:
     """Development documents at the temperature of use; test documents at every temperature.
 
-    Answers sampled at the temperature of use are several, to documents of either part.
+    Answers sampled at the temperature of use are several, to documents of either part. `looking`, it is the
+    development documents alone, one answer to each.
     """
     settings = spec.evaluation
     of_use = settings["temperature"]
     repeats = {"development": settings.get("development_repeats", 1), "test": settings["repeats"]}
+    parts = [("development", (of_use,)), ("test", settings["temperatures"])]
+    if looking:
+        repeats, parts = {"development": 1}, parts[:1]
     scores = []
-    for part, temperatures in (("development", (of_use,)), ("test", settings["temperatures"])):
+    for part, temperatures in parts:
         for temperature in temperatures:
             several = repeats[part] if temperature == of_use and of_use > 0 else 1
             score = partial(

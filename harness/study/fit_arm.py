@@ -21,6 +21,7 @@ from harness.records.arm import BASE
 from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet
+from harness.study.beginnings import as_trained
 from harness.study.failures import NotScored
 from harness.study.methods import Method, read_method
 from harness.study.problem import Problem
@@ -28,6 +29,7 @@ from harness.study.study import steps_of
 from harness.study.target_effects import EFFECTS, Training, refuse_lacking
 from harness.train.kept_beginning import Beginning, BeginningLost, train_from
 from harness.train.looks import LooksAt
+from harness.train.pieces import Piece, train_piece
 from harness.train.saving import carry_template
 from harness.train.trl_settings import configured, typed
 
@@ -62,7 +64,11 @@ class Fitted:
 
 
 def fit(
-    spec: RunSpec, problem: Problem, *, look: LookAtModel | None = None
+    spec: RunSpec,
+    problem: Problem,
+    *,
+    look: LookAtModel | None = None,
+    until: float | None = None,
 ) -> tuple[LoadedModel, Fitted]:
     """The model of a run, fine-tuned in the largest micro-batches that fit into memory.
 
@@ -72,6 +78,7 @@ def fit(
         spec: of the run.
         problem: what it trains on.
         look: shown the model, with its tokenizer, at `SHARES` of the steps of every attempt.
+        until: share of the steps to train to, from where the same training was left; None: all at once.
 
     Raises:
         ArmRefused: the problem has not what the arm trains on.
@@ -87,13 +94,18 @@ def fit(
         steps = int(spec.training.get(ACCUMULATION, 1)) * (whole // size)
         sized = replace(spec, training={**spec.training, BATCH: size, ACCUMULATION: steps})
         shared = problem.beginnings
-        begin = shared.of(spec, sized.training, loaded) if shared else None
+        begin: Beginning | Piece | None
+        if until is None:
+            begin = shared.of(spec, sized.training, loaded) if shared else None
+        else:
+            begin = Piece(place=_place(sized, problem, loaded), until=until)
         try:
             return loaded, _train(sized, problem, loaded, begin, keep, look)
         except BeginningLost:
             del loaded
         loaded = _ready(problem)
-        return loaded, _train(sized, problem, loaded, None, keep, look)
+        again = begin if isinstance(begin, Piece) else None
+        return loaded, _train(sized, problem, loaded, again, keep, look)
 
     return largest_that_fits(attempt, whole)
 
@@ -116,7 +128,7 @@ def _train(
     spec: RunSpec,
     problem: Problem,
     loaded: LoadedModel,
-    begin: Beginning | None,
+    begin: Beginning | Piece | None,
     keep: Path | None = None,
     look: LookAtModel | None = None,
 ) -> Fitted:
@@ -133,19 +145,22 @@ def _train(
         steps = steps_of(spec.training, rows)
         spec = replace(spec, training={**spec.training, "max_steps": steps})
     problem, facts = effects.prepare(method, spec, problem, loaded)
-    with tempfile.TemporaryDirectory() as folder:
+    piece = begin if isinstance(begin, Piece) else None
+    within = None if piece is None else _made(piece.place)
+    with tempfile.TemporaryDirectory(dir=within) as folder:
         trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
         if look is not None:
             shown = look  # mypy: a lambda does not see that it is not None
             trainer.add_callback(LooksAt(SHARES, lambda share, model: shown(share, loaded)))
-        taken = train_from(trainer, begin)
-        if keep is not None:
+        began = None
+        if isinstance(begin, Piece):
+            train_piece(trainer, begin)
+        elif (taken := train_from(trainer, begin)) and begin:
+            began = {"as": begin.label, "step": taken[0], "tokens": round(tokens * taken[1])}
+        if keep is not None and (piece is None or piece.until == 1):
             save_whole(trainer, keep)
     loaded.model.eval()
-    began = None
-    if begin and taken:
-        began = {"as": begin.label, "step": taken[0], "tokens": round(tokens * taken[1])}
     return Fitted(
         steps=_thinned(trainer.state.log_history),
         held_out=_held_out(problem, loaded),
@@ -154,6 +169,17 @@ def _train(
         began=began,
         of_targets={**facts, **effects.found(trainer)},
     )
+
+
+def _place(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Path:
+    """Where the pieces of a run leave their checkpoints; one that is trained otherwise has another place."""
+    assert problem.pieces is not None
+    return problem.pieces / spec.id / as_trained(spec.training, loaded)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def save_whole(trainer: Trainer, folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.advice.learning_rates import Trained, learning_rate
+from advisor.advice.learnt_belief import shipped as learnt
 from advisor.advice.recommend import Recommendation
 from advisor.advice.replayed import shipped
 from advisor.data.dataset import SFTDataset
@@ -32,10 +33,12 @@ from harness.records.training_texts import texts_of
 from harness.study.checkpoint_folders import FOLDER
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available
+from harness.study.run_race import pieces_in
 from harness.study.study import Step, Study
-from harness.study.study_options import SEEDS, StudyOptions
+from harness.study.study_options import RACE, SEEDS, StudyOptions
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.dpo import rejected_side
+from harness.train.kept_beginning import is_exact
 
 DEVELOPMENT_REPEATS = 4
 """Sampled answers to a development document: with one, the standard error of a difference between two
@@ -103,6 +106,8 @@ def _problem(
         held_out=held_out,
         tasks=tasks,
         checkpoints=_checkpoints(request.study),
+        pieces=pieces_in(request.study.results) if request.study.of_plan == RACE else None,
+        looks=request.study.of_plan is not None,
         domain="ladder" if ladder else "user",
         prior=advice.prior.to_dict(),
         include_path=scoring.include_path,
@@ -164,6 +169,7 @@ def _study(
         seeds=tuple(range(1 if steps else options.seeds or SEEDS)),
         steps=steps,
         plan=options.of_plan,
+        first_share=1 if scoring.tasks else 0,
         tasks=tuple(
             name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
         ),
@@ -182,6 +188,17 @@ def _steps(name: str | None, loaded: LoadedModel, training: Mapping[str, Any]) -
     if name is None:
         return ()
     trained = _trained(training)
+    if name == RACE:
+        if not is_exact(training):
+            odd = next(setting for setting in training if not is_exact([setting]))
+            raise InputError(
+                f"--{odd}: a race trains in pieces, and with that no training goes on as if it had never "
+                "stopped: leave it out, or give --plan three"
+            )
+        return tuple(
+            Step(method=label, learning_rate=learning_rate(loaded.parameters, word, trained))
+            for label, word in learnt().racers
+        )
     return tuple(
         Step(
             method=run.objective,

@@ -43,6 +43,10 @@ class Problem:
     """Of the arms that learn from a teacher; None where there is none."""
     checkpoints: Path | None = None
     """Folder in which every run leaves its checkpoint; None: no model is kept."""
+    pieces: Path | None = None
+    """Folder of the checkpoints between the pieces of a race; None: no run is trained in pieces."""
+    looks: bool = False
+    """Whether the development documents are answered along every training as well."""
     beginnings: Beginnings | None = None
     """What runs take over from each other; None: each trains all of its steps."""
 

@@ -26,8 +26,9 @@ from harness.study.execute import execute
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
 from harness.study.problem import Problem
-from harness.study.study import Study
-from harness.study.study_options import StudyOptions
+from harness.study.run_race import Told, forget_all, plan_of_race, race
+from harness.study.study import Study, in_points
+from harness.study.study_options import RACE, StudyOptions
 from harness.study.verdict import Verdict, settle
 
 FEWEST = 2
@@ -41,7 +42,10 @@ class Watcher(Protocol):
         """A run has begun."""
 
     def report(self, event: Event) -> None:
-        """A run has ended."""
+        """A run has ended, or a piece of one."""
+
+    def stand(self, told: Told) -> None:
+        """Where a race stands."""
 
 
 class Silent:
@@ -51,7 +55,10 @@ class Silent:
         """A run has begun."""
 
     def report(self, event: Event) -> None:
-        """A run has ended."""
+        """A run has ended, or a piece of one."""
+
+    def stand(self, told: Told) -> None:
+        """Where a race stands."""
 
 
 Watching = Callable[[Study, Sequence[Run]], AbstractContextManager[Watcher]]
@@ -97,28 +104,42 @@ def run_study(
         InputError: as `confirm`.
     """
     results = Results(options.results)
-    plan = make_plan(study, problem, results)
     base = score_base(study, problem, results)
     if study.steps:
         _refuse_few(base)
+    racing = study.plan == RACE
+    if racing and not in_points(base):
+        raise InputError("--plan race: the scores are no shares of documents: give --plan three")
+    plan = (
+        plan_of_race(study, problem, results, base)
+        if racing
+        else make_plan(study, problem, results)
+    )
     on_plan(plan, base)
     finished = finished_runs(study, results)
     with ExitStack() as stack:
         stack.callback(forget, study, folder_in(results.folder))
         watcher = stack.enter_context(watching(study, tuple(finished)))
-        outcome = confirm(
-            study,
-            problem,
-            results,
-            plan,
-            executor=EXECUTORS[options.executor],
-            budget=options.seconds,
-            on_start=watcher.start,
-            on_run=lambda event: _reported(event, study, finished, results, watcher),
-        )
+
+        def on_run(event: Event) -> None:
+            _reported(event, study, finished, results, watcher)
+
+        if racing:
+            outcome = race(
+                study, problem, results, base,
+                point_cost=options.point_cost, until_decided=options.until == "decided",
+                budget=options.seconds, on_start=watcher.start, on_run=on_run, on_state=watcher.stand,
+            )  # fmt: skip
+        else:
+            outcome = confirm(
+                study, problem, results, plan,
+                executor=EXECUTORS[options.executor], budget=options.seconds,
+                on_start=watcher.start, on_run=on_run,
+            )  # fmt: skip
     plain = not study.steps
     if not plain and outcome.complete:
         _keep_the_best(study, problem, results, outcome.runs)
+        forget_all(study, results)
     return Confirmed(
         verdict=settle(outcome.study, outcome.runs, margin=margin) if plain else None,
         study=outcome.study,
@@ -151,9 +172,9 @@ def _reported(
         results: where checkpoints lie.
         watcher: who is told.
     """
-    if event.refused is None:
+    if event.refused is None and event.run.scores:
         finished.append(event.run)
-    elif study.steps:
+    elif event.refused is not None and study.steps:
         drop(results.folder, event.run.spec)
     if study.steps:
         prune(results.folder, study, finished)

@@ -86,6 +86,9 @@ class Study:
     """The runs of a plan, in place of every objective at every rate."""
     plan: str | None = None
     """Name of the plan; None where there are no steps."""
+    first_share: int = 0
+    """Of a race, place of the first share whose score may end an arm: short runs mislead where the task is
+    not that of the demonstrations (arXiv:2604.06628)."""
     out: frozenset[tuple[str, float]] = frozenset()
     """Method and learning rate whose run failed: neither planned nor chosen (see `failures`)."""
     left_out: tuple[str, ...] = ()

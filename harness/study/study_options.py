@@ -22,8 +22,8 @@ OURS = {
 }
 """Settings of a training that a study decides, with how."""
 EXECUTOR_NAMES = ("local", "ray")
-FULL = "full"
-PLAN_NAMES = (*shipped().plans, FULL)
+FULL, RACE = "full", "race"
+PLAN_NAMES = (*shipped().plans, RACE, FULL)
 SEEDS = 3
 """Of each arm of a study that is no plan."""
 
@@ -50,8 +50,9 @@ class StudyOptions(Options):
     )
     plan: str | None = option(
         None, choices=PLAN_NAMES,
-        help="one to six fine-tunes of which the best is kept, or full: every arm with seeds and a race "
-        "(default: three; full where arms, rates, seeds or a teacher are given)",
+        help="one to six fine-tunes of which the best is kept; race: eight, piece by piece, each as far as "
+        "it is worth its price; full: every arm with seeds (default: three; full where arms, rates, seeds "
+        "or a teacher are given)",
     )  # fmt: skip
     seeds: int | None = option(None, low=1, help="train each arm with so many seeds (default: 3)")
     full: bool = option(False, help="run every arm on every seed: no racing")
@@ -60,6 +61,14 @@ class StudyOptions(Options):
         help="start no more runs after this long, for example 30m; the untouched model and one run of a "
         "plan, or the grid of learning rates, are always finished",
     )
+    point_cost: float = option(
+        1.0, low=0.01,
+        help="of a race: what a point is worth, in full runs (default: {default})",
+    )  # fmt: skip
+    until: str | None = option(
+        None, choices=("decided",),
+        help="of a race: go on, whatever it costs, until losing more than 5 points is unlikely",
+    )  # fmt: skip
     executor: str = option(
         "local", choices=EXECUTOR_NAMES,
         help="where runs are executed: here, or in parallel on Ray (default: {default})",
@@ -84,6 +93,11 @@ class StudyOptions(Options):
             raise InputError(
                 f"--plan {self.plan}: a plan has its own arms, rates and seed: leave out "
                 f"{' and '.join(given)}, or give --plan {FULL}"
+            )
+        if self.plan == RACE and self.executor != "local":
+            raise InputError(
+                f"--executor {self.executor}: a race runs here; start the same command several times on one "
+                "folder of records, and they share the work"
             )
         return self.plan
 

@@ -3,7 +3,8 @@
     python -m tests.helpers.killed_study FOLDER WORDS...
 
 Forks, so that torch is imported once. Writes FOLDER/journal: `begin ID` before a run is executed, `kept ID`
-after its record is written, `kill` after each kill; and FOLDER/seconds: how long runs take undisturbed.
+after its record is written, `kill` after each kill; of a piece of a race the share of its steps is
+part of the ID.
 """
 
 import gc
@@ -23,7 +24,7 @@ import harness.study.plan_study
 import harness.study.run_study
 from harness.cli import main as cli
 from harness.records.runs import Results
-from harness.study import confirm
+from harness.study import confirm, run_race
 from harness.study import executors as executor
 from harness.study.execute import Trial, execute
 
@@ -39,20 +40,25 @@ def note(path: Path, line: str) -> None:
 def watch(journal: Path) -> None:
     """Make this process note what it executes and keeps."""
 
-    def executed(spec: Any, problem: Any) -> Any:
-        note(journal, f"begin {spec.id}")
-        return execute(spec, problem)
+    def executed(spec: Any, problem: Any, until: float | None = None) -> Any:
+        note(journal, f"begin {spec.id}" if until is None else f"begin {spec.id} {until:g}")
+        return execute(spec, problem, until)
 
-    write = Results.write
+    write, write_part = Results.write, Results.write_part
 
     def written(self: Results, run: Any) -> Path:
         path = write(self, run)
-        note(journal, f"kept {run.spec.id}")
+        note(journal, f"kept {run.spec.id} 1" if run.curve else f"kept {run.spec.id}")
         return path
 
-    confirm.execute = executor.execute = executed
-    confirm.trial = lambda *rest: Trial(loading=0.0, step=0.0, answer=0.0)
+    def part_written(self: Results, run: Any) -> None:
+        write_part(self, run)
+        note(journal, f"kept {run.spec.id} {run.curve[-1].share:g}")
+
+    confirm.execute = executor.execute = run_race.execute = executed
+    confirm.trial = lambda *rest: Trial(loading=0.1, step=0.1, answer=0.01)
     Results.write = written  # type: ignore[method-assign]
+    Results.write_part = part_written  # type: ignore[method-assign]
 
 
 def start(folder: Path, words: list[str]) -> int:
@@ -89,7 +95,7 @@ def main() -> None:
     journal.touch()
     begun = time.monotonic()
     assert os.waitstatus_to_exitcode(os.waitpid(start(folder / "whole", words), 0)[1]) == 0
-    runs = len(list((folder / "whole" / "runs").glob("*.json")))
+    runs = (folder / "whole" / "journal").read_text().count("kept ")
     for wait, delay in moments((time.monotonic() - begun) / runs):
         before = journal.stat().st_size
         child = start(folder / "killed", words)

@@ -157,6 +157,19 @@ def test_ranks_are_ordered_with_their_intervals() -> None:
     assert "6 tasks, 3 seeds" in title(axes)
 
 
+def test_runs_are_drawn_as_far_as_they_went() -> None:
+    _, axes = plots.make_figure()
+    curves = {
+        "nll": {1 / 8: estimate(10), 1 / 4: estimate(20)},
+        "neg_p": {1 / 8: estimate(15), 1 / 4: estimate(30), 1.0: estimate(60)},
+    }
+    plots.along_training(axes, curves)
+    assert lines_at(axes, arm_style("nll").colour) == [([1 / 8, 1 / 4], [10, 20])]
+    assert lines_at(axes, arm_style("neg_p").colour) == [([1 / 8, 1 / 4, 1], [15, 30, 60])]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1/8", "1/4", "1"]
+    assert "1 run of 2 to the end" in title(axes)
+
+
 def test_learning_rates_are_logarithmic_one_line_per_objective() -> None:
     _, axes = plots.make_figure()
     curves = {
@@ -430,6 +443,7 @@ def test_a_glyph_that_the_font_lacks_does_not_warn(tmp_path: Path) -> None:
 def test_nothing_to_draw_is_no_error() -> None:
     for draw in (
         lambda axes: plots.benchmarks(axes, {}),
+        lambda axes: plots.along_training(axes, {"nll": {}}),
         lambda axes: plots.learning_rates(axes, {"nll": {}}),
         lambda axes: plots.temperatures(axes, {"nll": {}}),
         lambda axes: plots.training_curves(axes, [], "nll"),

@@ -125,10 +125,19 @@ def test_distillation_is_an_arm_that_repeats_no_run_of_the_others(
     )
 
 
+STUDY = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
+RACE = [
+    *("ladder:strong", "--plan", "race", "--point_cost", "20", "--max_steps", "8"),
+    *("--limit", "40", "--temperature", "0"),
+]
+
+
 @pytest.mark.slow
-def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
-    """Protects hours of work: wherever a study is killed, records are whole and no run is made again."""
-    words = [*QUICK, "--learning_rates", "1e-3", "5e-4", "--seeds", "3", "--full"]
+@pytest.mark.parametrize("words", [STUDY, RACE], ids=["study", "race"])
+def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
+    words: list[str], tmp_path: Path
+) -> None:
+    """Protects hours of work: wherever a study is killed, records are whole and nothing is made again."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     script = ["-m", "tests.helpers.killed_study"]
     done = subprocess.run(
@@ -140,7 +149,8 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Pa
         {run.spec.id: run for run in Results(tmp_path / name).runs()}
         for name in ("killed", "whole")
     )  # reading refuses a broken record
-    assert killed.keys() == whole.keys() and len(whole) == 12
+    assert killed.keys() == whole.keys()
+    assert len(whole) == 12 if words is STUDY else 2 <= len(whole) < 10
     assert all(killed[key].scores == whole[key].scores for key in whole)
     journal = (tmp_path / "killed" / "journal").read_text().splitlines()
     assert journal.count("kill") == 10
@@ -152,7 +162,9 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(tmp_path: Pa
         assert not (word == "begin" and key in kept), "a finished run was executed again"
         (kept if word == "kept" else begun if word == "begin" else set()).add(key)
         interrupted += word == "begin" and after == "kill"
-    assert begun == whole.keys() and kept <= whole.keys() and interrupted >= 5
+    undisturbed = (tmp_path / "whole" / "journal").read_text().splitlines()
+    expected = {line.partition(" ")[2] for line in undisturbed}
+    assert begun == expected and kept <= expected and interrupted >= 5
 
 
 def test_a_users_own_data_become_a_task(

@@ -13,7 +13,7 @@ MODELS = Path("outputs/calibration")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"plan": _plan, "run": _run})
+    run_step(_parser(), {"plan": _plan, "run": _run, "fit": _fit})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,6 +24,9 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_parser("plan", help="write cells and runs; commit them before the first run")
     run = steps.add_parser("run", help="do what is missing")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
+    steps.add_parser(
+        "fit", help="what is believed before a race, and what races come to on the cells"
+    )
     return parser
 
 
@@ -62,6 +65,21 @@ def _run(arguments: argparse.Namespace) -> None:
             curves=True,
             on_run=tell,
         )
+
+
+def _fit(arguments: argparse.Namespace) -> None:
+    import json
+
+    from advisor.advice.learnt_belief import SHIPPED, write
+    from advisor.files import publish
+    from harness.experiments.race.replay_race import replay
+    from harness.experiments.race.ship_belief import learnt_beliefs
+
+    studies = arguments.results.parent
+    write(learnt_beliefs(studies), SHIPPED)
+    path = arguments.results / "replay.json"
+    text = json.dumps(replay(studies), indent=1) + "\n"
+    publish(path, text.encode(), subject=str(path), remedy="give another --results")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import isclose
 from pathlib import Path
@@ -70,6 +70,29 @@ class Replayed:
             if run[1] in RATE_WORDS:
                 rates[run[0]].append(run)
         return max(self.test[self.kept(runs)] for runs in rates.values())
+
+
+def either(sampled: Iterable[Replayed], greedy: Iterable[Replayed]) -> list[Replayed]:
+    """Cells whose runs may be decoded either way: a run that is decoded greedily has a label of its own."""
+    cooled = {cell.cell.name: cell for cell in greedy}
+    return [
+        replace(
+            cell,
+            development={**cell.development, **_greedily(cooled[cell.cell.name].development)},
+            test={**cell.test, **_greedily(cooled[cell.cell.name].test)},
+        )
+        for cell in sampled
+        if cell.cell.name in cooled
+    ]
+
+
+def greedily(run: RunKey) -> RunKey:
+    """The same run, decoded greedily."""
+    return f"{run[0]} greedily", run[1]
+
+
+def _greedily(points: Mapping[RunKey, float]) -> dict[RunKey, float]:
+    return {greedily(run): score for run, score in points.items()}
 
 
 def replayed(

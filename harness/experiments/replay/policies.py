@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from advisor.advice.replayed import MUCH
-from harness.experiments.replay.cells import Replayed, RunKey
+from harness.experiments.replay.cells import Replayed, RunKey, greedily
 from harness.records.arm import NLL
 
 
@@ -34,6 +34,14 @@ class Plan:
         if not self.more or cell.development[first] >= self.below:
             return first, len(self.runs)
         return cell.kept((first, *self.more)), len(self.runs) + len(self.more)
+
+    def either_way(self) -> Plan:
+        """The same runs, each decoded as suits it; of cells as `either` makes them."""
+        return replace(
+            self,
+            runs=(*self.runs, *map(greedily, self.runs)),
+            more=(*self.more, *map(greedily, self.more)),
+        )
 
 
 Policy = Callable[[Replayed], tuple[RunKey, int]]

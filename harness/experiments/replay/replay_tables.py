@@ -12,7 +12,16 @@ from harness.experiments.calibration import study
 from harness.experiments.calibration.grid import read_grid
 from harness.experiments.calibration.judge import held_out
 from harness.experiments.calibration.ledger import read
-from harness.experiments.replay.cells import RATE_WORDS, SETS, Replayed, RunKey, calibrated, staged
+from harness.experiments.replay.cells import (
+    RATE_WORDS,
+    SETS,
+    TENTH,
+    Replayed,
+    RunKey,
+    calibrated,
+    either,
+    staged,
+)
 from harness.experiments.replay.policies import Lost, Plan, Policy, chosen_elsewhere, lost, race
 from harness.experiments.replay.ship import (
     CADFT,
@@ -41,6 +50,7 @@ EARLIER: dict[str, Plan] = {
     "nll, -p, cadft at both rates": Plan(
         runs=tuple((name, rate) for name in (NLL, "neg_p", CADFT) for rate in RATE_WORDS)
     ),
+    "nll, high, low and a tenth": Plan(runs=((NLL, "high"), (NLL, "low"), TENTH)),
     "all": Plan(runs=OLD),
 }
 """Of the calibration's runs."""
@@ -58,6 +68,8 @@ LATER: dict[str, Plan] = {
     "all": Plan(runs=NEWER),
 }
 """Of the runs of the study of staged objectives."""
+EITHER = "either"
+"""Column of the regret over objective and decoding together."""
 CHOSEN = ((1, False), (2, False), (2, True))
 """Runs of the plans that are chosen on other cells, and whether there is one more below 95."""
 RACE_RUNS = 1 + len({name for name, _ in OLD}) / 8
@@ -72,7 +84,7 @@ def replay_tables(results: Path) -> dict[str, Rows]:
     """
     earlier: Cells = {how: calibrated(results, OLD, heat) for how, heat in HEATS.items()}
     later: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
-    found = {name: _both(earlier, plan.kept) for name, plan in EARLIER.items()}
+    found: dict[str, Marks] = {name: _planned(earlier, plan) for name, plan in EARLIER.items()}
     found["the forecast alone, at both rates"] = _forecast(results, earlier)
     found["a race of all at an eighth"] = {
         how: (_with_runs(grid, RACE_RUNS), _with_runs(fresh, RACE_RUNS))
@@ -82,7 +94,7 @@ def replay_tables(results: Path) -> dict[str, Rows]:
         "earlier": _rows({**found, **_elsewhere(earlier, OLD)}),
         "later": _rows(
             {
-                **{name: _both(later, plan.kept) for name, plan in LATER.items()},
+                **{name: _planned(later, plan) for name, plan in LATER.items()},
                 **_elsewhere(later, NEWER),
             }
         ),
@@ -105,6 +117,8 @@ def short_table(results: Path) -> Rows:
     return _rows({name: _both(later, plan.kept) for name, plan in plans.items()})
 
 
+Marks = Mapping[str, "Pair"]
+"""What is lost, by how answers are had, or either way."""
 Pair = tuple[Lost | None, Lost | None]
 """What is lost on the grid and on the fresh cells; None where there are none."""
 
@@ -113,8 +127,16 @@ def _parts(cells: Sequence[Replayed]) -> tuple[list[Replayed], list[Replayed]]:
     return [c for c in cells if not c.fresh], [c for c in cells if c.fresh]
 
 
-def _both(cells: Cells, policy: Policy) -> dict[Decoding, Pair]:
-    found: dict[Decoding, Pair] = {}
+def _planned(cells: Cells, plan: Plan) -> Marks:
+    """What a plan loses at each way of decoding, and where it may choose that too."""
+    grid, fresh = _parts(either(cells["sampled"], cells["greedy"]))
+    chosen = plan.either_way()
+    together = lost(grid, chosen.kept), lost(fresh, chosen.kept) if fresh else None
+    return {**_both(cells, plan.kept), EITHER: together}
+
+
+def _both(cells: Cells, policy: Policy) -> dict[str, Pair]:
+    found: dict[str, Pair] = {}
     for how, some in cells.items():
         grid, fresh = (lost(part, policy) if part else None for part in _parts(some))
         found[how] = grid, fresh
@@ -125,11 +147,11 @@ def _with_runs(found: Lost | None, runs: float) -> Lost | None:
     return None if found is None else replace(found, runs=runs)
 
 
-def _forecast(results: Path, cells: Cells) -> dict[Decoding, Pair]:
+def _forecast(results: Path, cells: Cells) -> dict[str, Pair]:
     """The forecast that saw neither the skill nor the text of a cell; NLL where it is not decided."""
     folder = results / "calibration"
     samples = study.both(read_grid(folder / "grid.csv"), *read(folder))
-    found: dict[Decoding, Pair] = {}
+    found: dict[str, Pair] = {}
     for how, some in cells.items():
         judged = held_out(samples[how], study.RULES[study.SHIPPED_RULE])
         said = {one.sample.cell: one.advice.arm for one in judged}
@@ -147,10 +169,10 @@ def _forecast(results: Path, cells: Cells) -> dict[Decoding, Pair]:
     return found
 
 
-def _elsewhere(cells: Cells, among: Sequence[RunKey]) -> dict[str, dict[Decoding, Pair]]:
+def _elsewhere(cells: Cells, among: Sequence[RunKey]) -> dict[str, Marks]:
     """The best plans of a size, chosen on cells of other skills and pretraining texts."""
     grids = {how: _parts(some)[0] for how, some in cells.items()}
-    found: dict[str, dict[Decoding, Pair]] = {}
+    found: dict[str, Marks] = {}
     for size, more in CHOSEN:
         marks = chosen_elsewhere(list(grids.values()), size, among, more=more)
         runs = "run" if size == 1 else "runs"
@@ -160,12 +182,18 @@ def _elsewhere(cells: Cells, among: Sequence[RunKey]) -> dict[str, dict[Decoding
     return found
 
 
-def _rows(found: Mapping[str, Mapping[Decoding, Pair]]) -> Rows:
+def _rows(found: Mapping[str, Marks]) -> Rows:
     head = ["kept is the best of"]
     for how in HEATS:
         head += [f"{how}: runs", "regret [fresh]", "90 %", "over 5 [fresh]", "worst"]
+    together = any(EITHER in marks for marks in found.values())
+    head += [f"{EITHER}: regret [fresh]"] if together else []
     return head, [
-        [name, *(text for how in HEATS for text in _cells(*marks[how]))]
+        [
+            name,
+            *(text for how in HEATS for text in _cells(*marks[how])),
+            *([_cells(*marks.get(EITHER, (None, None)))[1]] if together else []),
+        ]
         for name, marks in found.items()
     ]
 

@@ -1,0 +1,121 @@
+"""The cells of the race study as its replay needs them: every run's answers along its training."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from pathlib import Path
+
+import numpy as np
+
+from advisor.advice.belief import Array
+from advisor.advice.learning_rates import Word
+from advisor.advice.learnt_belief import Racer, known_of
+from harness.experiments.calibration.gains import POINTS
+from harness.experiments.calibration.grid import RATES, Cell, read_grid
+from harness.experiments.calibration.ledger import CellLine, RunLine, read, unpack
+from harness.experiments.race.curve_plan import ARMS, HIGH
+from harness.records.arm import BASE, NLL
+from harness.study.fit_arm import SHARES
+
+RACERS: tuple[Racer, ...] = (
+    *((name, "high" if place == HIGH else "low") for name, place in ARMS),
+    (NLL, "tenth"),
+)
+"""Every arm of the study, in the order of its runs."""
+STAGES = (*SHARES, 1.0)
+"""Shares of the steps at which a run has answers."""
+FILES = ("calibration/fresh.csv", "calibration/grid.csv", "race/more.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveCell:
+    """A cell at one temperature whose runs have all been made."""
+
+    cell: Cell
+    """Which one."""
+    fresh: bool
+    """Whether its pretraining run was not in the grid."""
+    known: Array
+    """[features] what is known before any training: a one, logits of base accuracy and of mean p."""
+    development: Mapping[tuple[int, int], Array]
+    """Arm and stage -> [documents] whether each was answered rightly."""
+    test: Array
+    """[arms] points on the test problems."""
+    seconds: Array
+    """[arms] of training and all scoring."""
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """Skill and pretraining text: cells that share either are left out together."""
+        return self.cell.skill, self.cell.seed
+
+
+def curve_cells(results: Path, temperature: float) -> list[CurveCell]:
+    """The cells of which every run was made; `results` holds `calibration/` and `race/`."""
+    measured, runs = read(results / "race")
+    table: dict[str, list[RunLine]] = defaultdict(list)
+    for run in runs:
+        table[run.cell].append(run)
+    found = []
+    for name in FILES:
+        for cell in read_grid(results / name):
+            made = _made(cell, table[cell.name])
+            if made is not None:
+                base, racers = made
+                fresh = name == FILES[0]
+                found.append(
+                    _curve_cell(cell, fresh, measured[cell.name], base, racers, temperature)
+                )
+    return found
+
+
+def _made(cell: Cell, runs: Sequence[RunLine]) -> tuple[RunLine, list[RunLine]] | None:
+    """The base and every arm's run in order; None where one is missing."""
+    low, high = RATES[cell.size]
+    rates: dict[Word, float] = {"low": low, "high": high, "tenth": high / 10}
+    base = next((run for run in runs if run.objective == BASE), None)
+    racers = [_first(runs, name, rates[word]) for name, word in RACERS]
+    if base is None or any(run is None for run in racers):
+        return None
+    return base, [run for run in racers if run is not None]
+
+
+def _first(runs: Iterable[RunLine], objective: str, rate: float) -> RunLine | None:
+    for run in runs:
+        rated = run.learning_rate is not None and isclose(run.learning_rate, rate)
+        if run.objective == objective and rated and run.curve:
+            return run
+    return None
+
+
+def _curve_cell(
+    cell: Cell,
+    fresh: bool,
+    line: CellLine,
+    base: RunLine,
+    racers: Sequence[RunLine],
+    temperature: float,
+) -> CurveCell:
+    right = base.right("development", temperature)
+    key = f"development@{temperature:g}"
+    development = {
+        (arm, stage): _stage(run, f"{share:g}", key)
+        for arm, run in enumerate(racers)
+        for stage, share in enumerate(STAGES)
+    }
+    return CurveCell(
+        cell=cell,
+        fresh=fresh,
+        known=known_of(float(right.mean()), line.prior["mean_p"]),
+        development=development,
+        test=np.array([POINTS * run.right("test", temperature).mean() for run in racers]),
+        seconds=np.array([run.seconds for run in racers]),
+    )
+
+
+def _stage(run: RunLine, share: str, key: str) -> Array:
+    found = unpack(run.answers[key] if share == "1" else run.curve[share][key])
+    return found.astype(np.float64)

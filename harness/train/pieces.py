@@ -1,0 +1,84 @@
+"""A training in pieces: each goes on from the checkpoint of the one before, as if it had never stopped."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from advisor.errors import InputError
+from harness.runtime.quiet import quiet
+from harness.train.checkpoints import newest_checkpoint
+from harness.train.kept_beginning import BeginningLost, remove
+from harness.train.looks import steps_at
+from harness.train.whole_checkpoint import check_whole
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """How far a training is to go, and where it goes on from."""
+
+    place: Path
+    """Folder of the checkpoints of this training and of no other."""
+    until: float
+    """Share of the steps after which it stops; 1: its end, of which no checkpoint is kept."""
+
+
+class StopsAfter(TrainerCallback):
+    """Stops after a share of the steps, with a checkpoint and an entry in the log."""
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """The schedule of learning rates stays that of the whole training."""
+        if state.global_step >= steps_at(self.share, state.max_steps):
+            control.should_log = control.should_save = control.should_training_stop = True
+
+
+def train_piece(trainer: Any, piece: Piece) -> None:
+    """Train on from the newest checkpoint of a place, or from the first step; the older one stays.
+
+    Args:
+        trainer: whose output folder is in the place, so that its checkpoint moves as a whole.
+        piece: how far.
+
+    Raises:
+        BeginningLost: a checkpoint that cannot be read is removed, and the model is of no more use.
+    """
+    checkpoint = newest_checkpoint(str(piece.place))
+    if piece.until < 1:
+        trainer.add_callback(StopsAfter(piece.until))
+    try:
+        check_whole(checkpoint)
+        with quiet():
+            trainer.train(resume_from_checkpoint=checkpoint)
+    except InputError as error:
+        if checkpoint is None:
+            raise
+        logger.warning("%s: the training begins anew.", error)
+        remove(Path(checkpoint))
+        raise BeginningLost(checkpoint) from error
+    if piece.until < 1:
+        made = newest_checkpoint(trainer.args.output_dir)
+        assert made is not None
+        Path(made).rename(piece.place / Path(made).name)
+
+
+def only_newest(place: Path) -> None:
+    """Remove the checkpoints of a place but the newest, once what it was scored is known."""
+    newest = newest_checkpoint(str(place))
+    for path in place.glob("checkpoint-*"):
+        if str(path) != newest:
+            remove(path)
+
+
+def step_of(place: Path) -> int:
+    """Steps of the newest checkpoint of a place; 0 without one."""
+    newest = newest_checkpoint(str(place))
+    return int(newest.rpartition("-")[2]) if newest else 0

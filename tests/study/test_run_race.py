@@ -1,0 +1,159 @@
+"""A race carried out on made-up runs: nothing is repeated, whatever is killed, and several share the work."""
+
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from advisor.advice.learnt_belief import shipped
+from harness.records.runs import Look, Results, Run, RunSpec
+from harness.study import run_race
+from harness.study.run_race import COSTS, Told, lease, race
+from harness.study.run_study import Silent
+from harness.study.study import Step, Study
+from tests.helpers.studies import flat, run_of, study_of
+
+PROBLEM: Any = SimpleNamespace(prior={"mean_p": 0.6, "model": {"parameters": shipped().sizes[1]}})
+TRUTH = {"cadft(1)": 0.8, "neg_p": 0.75, "nll": 0.5}
+Done = list[tuple[str, float | None, float | None]]
+
+
+def racing(**changes: Any) -> Study:
+    """A race of the shipped arms."""
+    steps = tuple(
+        Step(method=name, learning_rate={"high": 1e-3, "low": 3e-4, "tenth": 1e-4}[word])
+        for name, word in shipped().racers
+    )
+    names = tuple(dict.fromkeys(step.method for step in steps))
+    rates = tuple(dict.fromkeys(step.learning_rate for step in steps))
+    return study_of(
+        objectives=names, learning_rates=rates, seeds=(0,), steps=steps, plan="race", **changes
+    )
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    """A folder whose pieces have been timed."""
+    (tmp_path / COSTS).write_text(json.dumps({"training": 60.0, "look": 2.0, "last": 10.0}))
+    return Results(tmp_path)
+
+
+def base_of(study: Study, results: Results) -> Run:
+    run = run_of(study.base(), flat(0.3))
+    results.write(run)
+    return run
+
+
+def executing(done: Done, dies_at: int | None = None) -> Any:
+    """What is executed in place of a training: notes every piece, and may die in one of them."""
+
+    def execute(spec: RunSpec, problem: Any, until: float | None = None) -> Run:
+        if dies_at is not None and len(done) == dies_at:
+            raise KeyboardInterrupt
+        done.append((spec.arm.method, spec.arm.learning_rate, until))
+        run = run_of(spec, flat(TRUTH.get(spec.arm.method, 0.6)))
+        if until == 1:
+            return run
+        assert until is not None
+        looked = tuple(score for score in run.scores if score.part == "development")
+        return replace(run, scores=(), curve=(Look(share=until, scores=looked, seconds=1.0),))
+
+    return execute
+
+
+def test_a_race_ends_with_its_leader_whole_and_repeats_nothing_after_kills(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, whole, told = racing(), Done(), list[Told]()
+    base = base_of(study, results)
+    monkeypatch.setattr(run_race, "execute", executing(whole))
+    outcome = race(study, PROBLEM, results, base, on_state=told.append)
+    assert outcome.complete
+    assert max(Counter(whole).values()) == 1
+    leader = told[-1].arms[told[-1].state.leader]
+    kept = results.find(leader)
+    assert kept is not None
+    shares = [look.share for look in kept.curve]
+    assert shares == sorted(shares)
+    assert (leader.arm.method, leader.arm.learning_rate, 1.0) in whole
+    ended = {spec for spec, _, until in whole if until == 1}
+    assert len(ended) < len(whole)  # not every arm was taken to its end
+
+    again = Results(tmp_path / "again")
+    (tmp_path / "again").mkdir()
+    (again.folder / COSTS).write_text((results.folder / COSTS).read_text())
+    base_of(study, again)
+    pieces = Done()
+    for dies_at in (1, 2, 4, 5, None):
+        monkeypatch.setattr(run_race, "execute", executing(pieces, dies_at))
+        try:
+            race(study, PROBLEM, again, base)
+        except KeyboardInterrupt:
+            assert dies_at is not None
+    assert pieces == whole
+    assert [run.spec.id for run in again.runs()] == [run.spec.id for run in results.runs()]
+    race(study, PROBLEM, again, base)
+    assert pieces == whole  # nothing is left to do
+
+
+def test_two_at_once_share_the_work(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, done = racing(), Done()
+    base = base_of(study, results)
+    monkeypatch.setattr(run_race, "execute", executing(done))
+    monkeypatch.setattr(run_race, "WAIT", 0.01)
+    threads = [
+        threading.Thread(target=race, args=(study, PROBLEM, Results(results.folder), base))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert max(Counter(done).values()) == 1
+
+
+def test_a_lease_is_one_process_s_until_it_lets_go(results: Results) -> None:
+    spec = racing().run_of(racing().steps[0])
+    with lease(results, spec) as first, lease(Results(results.folder), spec) as second:
+        assert (first, second) == (True, False)
+    with lease(results, spec) as third:
+        assert third
+
+
+def test_an_arm_that_fails_is_out_and_the_others_race_on(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, done = racing(), Done()
+    base = base_of(study, results)
+    execute = executing(done)
+
+    def failing(spec: RunSpec, problem: Any, until: float | None = None) -> Run:
+        run: Run = execute(spec, problem, until)
+        diverged = replace(run, scores=(), curve=(), error="TrainingDiverged: at step 3")
+        return diverged if spec.arm.method == "cadft(1)" else run
+
+    monkeypatch.setattr(run_race, "execute", failing)
+    outcome = race(study, PROBLEM, results, base)
+    assert [failure.method for failure in outcome.left_out] == ["cadft(1)"]
+    assert sum(method == "cadft(1)" for method, _, _ in done) == 1
+    assert outcome.complete
+    assert len(outcome.runs) > 1
+
+
+def test_a_budget_ends_it_once_a_run_is_whole(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, done = racing(), Done()
+    base = base_of(study, results)
+    monkeypatch.setattr(run_race, "execute", executing(done))
+    outcome = race(study, PROBLEM, results, base, budget=0.0)
+    assert [until for _, _, until in done].count(1.0) == 1
+    assert done[-1][2] == 1.0
+    assert len(outcome.runs) == 2
+    assert Silent().stand(None) is None  # type: ignore[arg-type]

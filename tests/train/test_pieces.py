@@ -1,0 +1,56 @@
+"""A training in pieces is the training at once, to the last bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.train.kept_beginning import BeginningLost
+from harness.train.objective_trainer import ObjectiveTrainer
+from harness.train.pieces import Piece, only_newest, step_of, train_piece
+from tests.helpers.training import build, curve, weights
+
+OBJECTIVES = ("nll", "cadft(1)", "p_anneal(0, 1, 0, 1)")
+
+
+def piece(place: Path, objective: str, until: float) -> ObjectiveTrainer:
+    """A trainer of its own for every piece, as a process has after a kill."""
+    folder = place / f"tmp-{until:g}"
+    folder.mkdir(parents=True)
+    settings = {
+        "max_steps": 8,
+        "warmup_steps": 2,
+        "lr_scheduler_type": "cosine",
+        "logging_steps": 3,
+    }
+    trainer = build(folder, objective, **settings)
+    train_piece(trainer, Piece(place=place, until=until))
+    return trainer
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_pieces_make_the_same_steps_as_one_training(objective: str, tmp_path: Path) -> None:
+    whole = piece(tmp_path / "whole", objective, 1.0)
+    place = tmp_path / "pieces"
+    for until, step in ((1 / 8, 1), (1 / 4, 2), (1 / 2, 4)):
+        part = piece(place, objective, until)
+        assert (part.state.global_step, step_of(place)) == (step, step)
+        assert len(list(place.glob("checkpoint-*"))) <= 2  # the one before stays until it is scored
+        only_newest(place)
+    last = piece(place, objective, 1.0)
+    assert torch.equal(weights(last), weights(whole))
+    assert curve(last, "learning_rate")[-1] == curve(whole, "learning_rate")[-1]
+    assert step_of(place) == 4  # of the end no checkpoint is kept
+
+
+def test_a_checkpoint_that_cannot_be_read_is_removed_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    piece(tmp_path, "nll", 1 / 4)
+    (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(b"cut")
+    with pytest.raises(BeginningLost):
+        piece(tmp_path, "nll", 1 / 2)
+    assert step_of(tmp_path) == 0
+    assert "optimizer.pt" in caplog.text
+    whole, again = piece(tmp_path / "whole", "nll", 1.0), piece(tmp_path, "nll", 1.0)
+    assert torch.equal(weights(again), weights(whole))
