@@ -284,6 +284,11 @@ def _acted(found: Decision, edge: str | None, planned: int) -> Decision:
     return replace(found, action=action, keep=keep, text=text)
 
 
+def undecided(found: Decision, text: str) -> Decision:
+    """The decision where the task cannot tell the arms apart, as a text says."""
+    return replace(found, action="undecided", keep=_base(found), text=text)
+
+
 def _base(found: Decision) -> Arm | None:
     """The untouched model at its best."""
     arms = (one.arm for one in found.chosen_on.standings)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.compare.decide import Decision, decide
+from harness.compare.decide import Decision, decide, undecided
 from harness.compare.measured import Measured
 from harness.compare.scored_arm import Scored
+from harness.compare.untold import untold
 from harness.records.arm import Arm
 from harness.records.runs import Run, Score
 from harness.study.checkpoint_folders import best_of, folder_of
@@ -28,8 +29,8 @@ class PlanDecision:
     """Which run to keep, or the untouched model, and how sure that is."""
     plan: str | None
     """Its name."""
-    best_checkpoint: Path
-    """Where the best fine-tune lies, whether it is to be used or not."""
+    best_checkpoint: Path | None
+    """Where the best fine-tune lies, whether it is to be used or not; None where none was made."""
     curve: Mapping[Arm, Mapping[float, float]]
     """By run, temperature -> mean test score, points or the metric's own unit."""
     complete: bool
@@ -50,7 +51,8 @@ class PlanDecision:
     @property
     def checkpoint(self) -> Path | None:
         """The fine-tune to use; None where the untouched model is better, or nothing is on the disk."""
-        return self.best_checkpoint if self.fine_tune and self.best_checkpoint.is_dir() else None
+        best = self.best_checkpoint
+        return best if best is not None and self.fine_tune and best.is_dir() else None
 
     def __str__(self) -> str:
         lines = [self.headline, *self.decision.notes, *(failure.line for failure in self.left_out)]
@@ -61,6 +63,8 @@ class PlanDecision:
     @property
     def place(self) -> str:
         """Where the best fine-tune lies, in words."""
+        if self.best_checkpoint is None:
+            return "no fine-tune was made"
         if not self.best_checkpoint.is_dir():
             return f"not found on this machine: {self.best_checkpoint}"
         name = "kept" if self.fine_tune else "the best fine-tune, all the same"
@@ -75,7 +79,7 @@ class PlanDecision:
             "fine_tune": self.fine_tune,
             "plan": self.plan,
             "checkpoint": None if self.checkpoint is None else str(self.checkpoint),
-            "best_checkpoint": str(self.best_checkpoint),
+            "best_checkpoint": None if self.best_checkpoint is None else str(self.best_checkpoint),
             "complete": self.complete,
             "curve": {
                 labels[arm]: {f"{heat:g}": score for heat, score in found.items()}
@@ -88,7 +92,9 @@ class PlanDecision:
 def decision_of(
     found: Confirmed, results: Path, *, margin: float | None = None
 ) -> PlanDecision | None:
-    """The decision on the finished runs of a plan; None where no fine-tune is finished.
+    """The decision on the finished runs of a plan; None where no fine-tune is finished, but was due.
+
+    Where the task cannot tell the runs apart, the decision is that: nothing is kept.
 
     Args:
         found: of a study with steps.
@@ -98,15 +104,15 @@ def decision_of(
     Raises:
         InputError: the runs were scored on different documents or by different metrics.
     """
-    best = best_of(found.study, found.runs)
-    if best is None:
+    best, reason = best_of(found.study, found.runs), untold(found.study, found.runs)
+    if best is None and reason is None:
         return None
-    folder = folder_of(results, best.spec)
+    decision = decide(_scored(found.study, found.runs), margin=margin)
     scale = board_unit([score for run in found.runs for score in run.scores])["scale"]
     return PlanDecision(
-        decision=decide(_scored(found.study, found.runs), margin=margin),
+        decision=decision if reason is None else undecided(decision, reason),
         plan=found.study.plan,
-        best_checkpoint=folder,
+        best_checkpoint=None if best is None else folder_of(results, best.spec),
         curve={_arm(found.study, run): _curve(run, scale) for run in found.runs},
         complete=found.complete,
         left_out=found.left_out,

@@ -146,7 +146,7 @@ def confirm(
             late = budget is not None and time.monotonic() - start + longest > budget
             if spent := late and _enough(rest, done):
                 return
-            if not is_out(spec, failures):
+            if not is_out(spec, failures) and _still_due(rest, spec, done):
                 on_start(spec)
                 yield spec
 
@@ -167,6 +167,11 @@ def confirm(
         rest = without(study, failures.values())
     runs, left_out = list(done.values()), tuple(failures.values())
     return Outcome(study=rest, runs=runs, complete=not spent, left_out=left_out)
+
+
+def _still_due(study: Study, spec: RunSpec, done: Mapping[str, Run]) -> bool:
+    """Whether a run is still asked for: of a plan the runs before it may have made it needless."""
+    return not study.steps or spec in next_runs(study, list(done.values()))
 
 
 def keep(run: Run, results: Results) -> Failure | None:

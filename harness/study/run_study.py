@@ -27,7 +27,7 @@ from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
 from harness.study.problem import Problem
 from harness.study.run_race import Told, forget_all, plan_of_race, race
-from harness.study.study import Study, in_points
+from harness.study.study import Study, ending_of, in_points
 from harness.study.study_options import RACE, StudyOptions
 from harness.study.verdict import Verdict, settle
 
@@ -97,7 +97,7 @@ def run_study(
         problem: what its runs have in common.
         options: the budget, the executor and the folder of the records are read.
         margin: difference that does not matter, in the unit of the scores; None: one point for shares.
-        on_plan: told the plan and the run of the untouched model, before any arm runs.
+        on_plan: told the plan and the run of the untouched model, before any arm runs, if one is to be run.
         watching: opened around the runs.
 
     Raises:
@@ -115,7 +115,8 @@ def run_study(
         if racing
         else make_plan(study, problem, results)
     )
-    on_plan(plan, base)
+    if ending_of(study, [base]) is None:
+        on_plan(plan, base)
     finished = finished_runs(study, results)
     with ExitStack() as stack:
         stack.callback(forget, study, folder_in(results.folder))

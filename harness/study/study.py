@@ -11,7 +11,7 @@ A rate that failed (`Study.out`) is not planned again: its arm goes on at the ot
    does what another objective is credited with. Arms clearly behind after a seed get no more.
 
 A study that has `steps` is a plan instead: exactly those runs, on one seed, some of them only where the best
-before them scores too little.
+before them scores too little. It ends early where the task cannot tell its runs apart (`ending_of`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of, needs_teacher
 from harness.records.metrics import SHARE
 from harness.records.runs import Run, RunSpec, Score
 from harness.statistics.paired import paired_difference, survivors
+from harness.statistics.telling import Ending, at_floor, ending
 from harness.study.contrasts import Sheet
 
 SEED_SD = 0.1
@@ -169,6 +170,10 @@ class Study:
             if step.below is not None and self._is_in(step)
         ]
 
+    def of_steps(self) -> list[RunSpec]:
+        """All runs of a plan, those that may not be needed last."""
+        return [*self.grid(), *(spec for spec, _ in self.needed())]
+
     def _is_in(self, step: Step) -> bool:
         return step.method in self.objectives and (step.method, step.learning_rate) not in self.out
 
@@ -185,6 +190,11 @@ class Study:
 def next_runs(study: Study, runs: Sequence[Run]) -> list[RunSpec]:
     """The specifications to run next; empty when the study is done."""
     done = {run.spec.id: run for run in runs}
+    if study.steps and study.base().id in done:
+        if ending_of(study, runs) is not None:
+            return []
+        if _nothing_right(study, done):
+            return [s for s in study.of_steps() if s.arm.method == NLL and s.id not in done][:1]
     if missing := [spec for spec in (study.base(), *study.grid()) if spec.id not in done]:
         return _in_order(missing)
     if study.steps:
@@ -208,8 +218,7 @@ def _if_needed(study: Study, done: Mapping[str, Run]) -> list[RunSpec]:
 
 def _best_of(study: Study, done: Mapping[str, Run]) -> float:
     """The best run of a plan so far on development documents, points; below all where it is no share."""
-    found = [done[spec.id] for spec in (*study.grid(), *(spec for spec, _ in study.needed()))
-             if spec.id in done]  # fmt: skip
+    found = [done[spec.id] for spec in study.of_steps() if spec.id in done]
     if any(not in_points(run) for run in found):
         return float("-inf")
     return max((100 * part_mean(study, run, "development") for run in found), default=float("-inf"))
@@ -218,6 +227,48 @@ def _best_of(study: Study, done: Mapping[str, Run]) -> float:
 def in_points(run: Run) -> bool:
     """Whether a run's scores are shares, which are shown as points."""
     return bool(board_unit(run.scores)["unit"] == "points")
+
+
+def ending_of(study: Study, runs: Sequence[Run]) -> Ending | None:
+    """Why no further run of a plan would be told from those so far; None where one may be.
+
+    Where scores are no shares, or smaller ones are better, nothing is known before.
+    """
+    done = {run.spec.id: run for run in runs}
+    if not study.steps or study.base().id not in done:
+        return None
+    values = _values_so_far(study, done)
+    if not values:
+        return None
+    return ending(
+        values[0],
+        values[1:],
+        generated=any(s.temperature is not None for s in done[study.base().id].scores),
+        learnt=not any(s.arm.method == NLL and s.id not in done for s in study.of_steps()),
+    )
+
+
+def _nothing_right(study: Study, done: Mapping[str, Run]) -> bool:
+    """Whether base and fine-tunes of a plan, of which there is one at least, are all at the floor."""
+    values = _values_so_far(study, done)
+    return len(values) > 1 and at_floor(values)
+
+
+def _values_so_far(study: Study, done: Mapping[str, Run]) -> list[NDArray[np.float64]]:
+    """[development and test documents] of the base and of every fine-tune of a plan; empty if no shares."""
+    runs = [done[spec.id] for spec in (study.base(), *study.of_steps()) if spec.id in done]
+    units = board_unit([score for run in runs for score in run.scores])
+    values = [all_values(study, run) for run in runs]
+    alike = len({found.size for found in values}) == 1
+    return values if alike and units["unit"] == "points" and units["higher_is_better"] else []
+
+
+def all_values(study: Study, run: Run) -> NDArray[np.float64]:
+    """[development and test documents of all tasks] scores at the temperature of use; larger is better."""
+    parts = [part_scores(study, run, part) for part in ("development", "test")]
+    return np.concatenate(
+        [np.array(found[task].oriented) for found in parts for task in study.tasks if task in found]
+    )
 
 
 def _in_order(specs: list[RunSpec]) -> list[RunSpec]:

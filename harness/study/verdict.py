@@ -22,14 +22,13 @@ from typing import Any
 from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle, spread
+from harness.statistics.telling import EDGE
 from harness.study.contrasts import Array, Board, Race, Row, contrasts, paired
 from harness.study.from_records import Evidence
 from harness.study.study import Study, in_the_race, open_rates, part_mean, same_documents
 
 CLOSED = ("worse", "equivalent")
 """Verdicts on the winner against NLL at a lower temperature that make its gain sharpening."""
-EDGE = 0.02
-"""Within this of 0 or 1 on average, a share is at the floor or the ceiling of its task."""
 ASSUMED_SEED_SD = 0.07
 """Standard deviation over seeds of a paired mean where there is one seed: 5 points for each arm."""
 UNTOUCHED = "the untouched model"

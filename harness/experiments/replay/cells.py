@@ -13,6 +13,9 @@ from functools import cache
 from math import isclose
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from advisor.advice.features import features
 from advisor.advice.learning_rates import Word
 from harness.experiments.calibration.findings import kind_of
@@ -46,6 +49,12 @@ class Replayed:
     """Points on the development problems."""
     test: Mapping[RunKey, float]
     """Points on the test problems."""
+    right: Mapping[RunKey, NDArray[np.bool_]] = field(default_factory=dict)
+    """[development and test problems] whether each was answered rightly."""
+    right_of_base: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    """The same of the untouched model."""
+    test_of_base: float = 0.0
+    """Share of the test problems that the untouched model solves."""
     race: Mapping[str, float] = field(default_factory=dict)
     """Label of an objective -> development points after an eighth of the steps; empty without a race."""
 
@@ -134,6 +143,9 @@ def replayed(
                         k: _points(r, "development", temperature) for k, r in known.items()
                     },
                     test={k: _points(r, "test", temperature) for k, r in known.items()},
+                    right={k: _right(r, temperature) for k, r in known.items()},
+                    right_of_base=_right(base, temperature),
+                    test_of_base=float(base.right("test", temperature).mean()),
                     race={
                         run.objective: _points(run, "development", temperature)
                         for run in table[cell.name]
@@ -163,6 +175,10 @@ def _same(run: RunLine, rate: float) -> bool:
 
 def _points(run: RunLine, part: str, temperature: float) -> float:
     return POINTS * float(run.right(part, temperature).mean())
+
+
+def _right(run: RunLine, temperature: float) -> NDArray[np.bool_]:
+    return np.concatenate([run.right(part, temperature) for part in ("development", "test")])
 
 
 @cache

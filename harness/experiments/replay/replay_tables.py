@@ -22,6 +22,7 @@ from harness.experiments.replay.cells import (
     either,
     staged,
 )
+from harness.experiments.replay.ended_early import ended_table
 from harness.experiments.replay.policies import Lost, Plan, Policy, chosen_elsewhere, lost, race
 from harness.experiments.replay.ship import (
     CADFT,
@@ -100,6 +101,7 @@ def replay_tables(results: Path) -> dict[str, Rows]:
         ),
         "counts": _counts(earlier, later),
         "rates": _rates(earlier, later),
+        "ended": ended_table(later),
     }
 
 
