@@ -190,6 +190,10 @@ class AdviceOptions(Options):
         None, metavar="FILE",
         help="what an earlier `advisor recommend ... -o FILE` wrote: decide from its prior and load no model",
     )  # fmt: skip
+    machine: str | None = option(
+        None, metavar="NAME",
+        help="say also what the plan takes there, about: h100, h100x8, a100, l4, rtx4090, cpu2, ...",
+    )  # fmt: skip
     depth: str = option(
         "quick", choices=("quick", "deep"),
         help="deep adds a short NLL run on up to 480 rows, gradients and sampled answers "

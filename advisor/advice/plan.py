@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advisor.advice.learning_rates import learning_rate
+from advisor.advice.machines import BYTES, Elsewhere, Machine, elsewhere
 from advisor.advice.replayed import Decoding, PlannedRun, Replay
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ ANSWER = 4.0
 
 On SmolLM2-135M with 13 target tokens and a long prompt that is read once it was 0.6.
 """
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,8 @@ class Plan:
     """The next plan with fewer runs."""
     dearer: Alternative | None
     """The next plan with more."""
+    elsewhere: Elsewhere | None
+    """What it takes on the machine that was asked for; None where none was."""
     cooler: float
     """Share of the measured cells in which NLL decoded greedily does as well as the best objective sampled.
 
@@ -119,6 +121,7 @@ def make_plan(
     decoding: Decoding,
     measured: bool,
     alone: PlannedRun | None,
+    machine: Machine | None = None,
 ) -> Plan:
     """The plan for a pair.
 
@@ -129,6 +132,10 @@ def make_plan(
         decoding: whether that counts as sampled.
         measured: whether models of the pair's size are among the replayed cells.
         alone: the run to take where nothing can be scored; None: the one that loses least by itself.
+        machine: another one on which to say what the plan takes.
+
+    Raises:
+        InputError: as of `machines.elsewhere`.
     """
     parameters = float(prior.model["parameters"])
 
@@ -156,6 +163,10 @@ def make_plan(
     runs = tuple(run(planned) for planned in replay.plans[DEFAULT])
     before, after = neighbours(list(replay.plans), DEFAULT)
     said = replay.expected(DEFAULT, decoding)
+    there = None
+    if machine is not None:
+        answers = answers_of(prior, temperature)
+        there = elsewhere(machine, prior, runs=said.runs, answers=answers)
     return Plan(
         name=DEFAULT,
         runs=runs,
@@ -170,6 +181,7 @@ def make_plan(
         alone_regret=None if alone else replay.alone_regret[decoding],
         cheaper=other(before),
         dearer=other(after),
+        elsewhere=there,
         cooler=replay.cooler,
     )
 
@@ -197,9 +209,14 @@ def neighbours(names: Sequence[str], name: str) -> tuple[str | None, str | None]
     return padded[at - 1], padded[at + 1]
 
 
+def answers_of(prior: Prior, temperature: float) -> int:
+    """Answers that a run is scored on, over all temperatures."""
+    choose, report = documents_of(prior)
+    return choose * DRAWS + report * CURVE if temperature > 0 else choose + 2 * report
+
+
 def minutes_of(prior: Prior, runs: float, temperature: float) -> float:
     """About how long some runs take here: an epoch over all rows, and the scored answers of each."""
     forward = prior.seconds / prior.examples
-    choose, report = documents_of(prior)
-    answers = choose * DRAWS + report * CURVE if temperature > 0 else choose + 2 * report
+    answers = answers_of(prior, temperature)
     return runs * forward * (BACKWARD * int(prior.dataset["rows"]) + ANSWER * answers) / 60

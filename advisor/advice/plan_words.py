@@ -10,6 +10,7 @@ from advisor.progress import span
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Cell
+    from advisor.advice.machines import Elsewhere
     from advisor.prior.prior import Prior
 
 GAUGE = 20
@@ -82,7 +83,17 @@ def _run(run: ArmRun) -> str:
 
 
 def _cost(plan: Plan) -> str:
-    return f"about {_time(plan.minutes)} on this machine, {_bytes(plan.disk)} of disk"
+    text = f"about {_time(plan.minutes)} on this machine, {_bytes(plan.disk)} of disk"
+    return text if plan.elsewhere is None else f"{text}; {_elsewhere(plan.elsewhere)}"
+
+
+def _elsewhere(found: Elsewhere) -> str:
+    if found.minutes is None:
+        return (
+            f"it does not fit on {found.machine}: weights, gradients and Adam's moments take "
+            f"{_bytes(found.needed)} of {_bytes(found.memory)}, so train an adapter there (--use_peft)"
+        )
+    return f"about {_time(found.minutes)} on {found.machine}, by its data sheet, within a factor of two or so"
 
 
 def _loss(plan: Plan) -> str:
@@ -120,7 +131,7 @@ def _time(minutes: float) -> str:
     return span(max(1.0, 60 * minutes))
 
 
-def _bytes(number: int) -> str:
+def _bytes(number: float) -> str:
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if number >= size:
             return f"{number / size:.3g} {unit}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from advisor.advice.calibration import Calibration, Cell, Decoding, Domain, Pair, decoding, shipped
 from advisor.advice.features import features
 from advisor.advice.forecast import BOUND, NLL, Forecast
+from advisor.advice.machines import Machine
 from advisor.advice.plan import Plan, make_plan
 from advisor.advice.plan_words import facts
 from advisor.advice.published_rule import (
@@ -178,7 +179,7 @@ def _doubts(choice: Choice, forecast: Forecast) -> bool:
 
 def recommend(
     prior: Prior, deep: Deep | None = None, *, temperature: float, kind: str | None = None,
-    calibration: Calibration | None = None, replay: Replay | None = None,
+    calibration: Calibration | None = None, replay: Replay | None = None, machine: Machine | None = None,
 ) -> Recommendation:  # fmt: skip
     """The plan for a measured prior, and what is expected of each objective.
 
@@ -189,6 +190,10 @@ def recommend(
         kind: "base" or "instruct"; by default what the model's files say.
         calibration: cells and fits; by default the shipped ones.
         replay: plans and what they lost; by default the shipped one.
+        machine: another one on which to say what the plan takes.
+
+    Raises:
+        InputError: a machine, and a prior of an earlier version, which does not know how long rows are.
     """
     kind = kind or prior.model["kind"]
     known = calibration or shipped()
@@ -220,6 +225,7 @@ def recommend(
         decoding="sampled" if pair.decoding == "sampled" else "greedy",
         measured=plans.measured(pair.parameters) and basis != "published",
         alone=None if basis == "ladder" else _run_of(_unscored(choice, basis, pair.decoding)),
+        machine=machine,
     )
     return Recommendation(
         plan=plan,

@@ -103,6 +103,8 @@ class Prior:
     """Seed of the order in which examples were drawn."""
     seconds: float
     """Wall time of the measurement."""
+    tokens: int | None = None
+    """Tokens of the measured examples, prompts included; None in what an earlier version measured."""
     notes: Sequence[str] = field(default_factory=tuple)
     """What was assumed on the way, a sentence each."""
     intervals: Mapping[str, Interval] = field(default_factory=dict)
@@ -148,12 +150,14 @@ class _Sample:
     def __init__(self, special: NDArray[np.int64]) -> None:
         self.special = special
         self.rows: list[list[float]] = []
+        self.tokens = 0
         self.fine = np.zeros(1000, dtype=np.int64)
         self.joint = np.zeros((BINS, len(ENTROPY_EDGES) - 1), dtype=np.int64)
 
     def add(self, scored: Scored) -> None:
         """Take in one example, in the order of drawing: bets rest on the examples before."""
         p, entropy = scored.p, scored.entropy
+        self.tokens += len(scored.example.input_ids)
         improbable, sure = p < LOW_P, entropy < SURE_NATS
         eos = np.isin(scored.positions, scored.example.terminators)
         ids = np.asarray(scored.example.input_ids)[scored.positions]
@@ -259,6 +263,7 @@ def _summarise(sample: _Sample, *, anytime: bool, **provenance: Any) -> Prior:
     return Prior(
         examples=len(example_p),
         target_tokens=int(tokens),
+        tokens=sample.tokens,
         mean_p=share["p"],
         mean_p_interval=ratio_interval(c["p"], c["tokens"], alpha=0.05, anytime=anytime),
         anytime=anytime,

@@ -65,7 +65,8 @@ def _adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
         "intervals": object_of("intervals", dict.fromkeys(CUT, interval), "forbid", total=False),
     }
     by_annotation = {
-        "int": int, "float": number, "float | None": number | None, "bool": bool, "Interval": interval,
+        "int": int, "int | None": int | None, "float": number, "float | None": number | None,
+        "bool": bool, "Interval": interval,
         "Mapping[str, float]": dict[str, number], "Sequence[int]": list[int],
         "Sequence[Sequence[int]]": list[list[int]], "Sequence[str]": list[str],
     }  # fmt: skip

@@ -18,6 +18,7 @@ from harness.cli.record import record_path, write_record
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Calibration
+    from advisor.advice.machines import Machine
     from advisor.advice.recommend import Recommendation
     from advisor.data.dataset import SFTDataset
     from advisor.model.load import LoadedModel
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
             "MODEL is missing: give MODEL DATASET, or the --prior of an earlier answer"
         )
     pair, model, data = given_pair(args)
+    machine = _machine(read(AdviceOptions, args))
     check_pair(pair, data)
     path = record_path(args.output_path) if args.output_path else None
 
@@ -81,7 +83,9 @@ def run(args: argparse.Namespace) -> None:
     prior = measure(loaded, dataset, kind, prior_options)
     display.notes(dataset.losses())
     deep = _deep(loaded, dataset, advice, prior_options) if advice.depth == "deep" else None
-    found = recommend(prior, deep, temperature=temperature, kind=kind, calibration=calibration)
+    found = recommend(
+        prior, deep, temperature=temperature, kind=kind, calibration=calibration, machine=machine
+    )
     options = (model, data, advice, prior_options)
     chosen = {name: value for one in options for name, value in one.flags().items()}
     _tell(
@@ -110,6 +114,7 @@ def _from_kept(args: argparse.Namespace) -> None:
         temperature=temperature,
         kind=advice.model_kind or kind,
         calibration=read_calibration(advice.calibration),
+        machine=_machine(advice),
     )
     _tell(
         found, names=(kept.model, kept.dataset), words=words, path=path,
@@ -151,6 +156,13 @@ def _tell(
         print(json.dumps(answer, ensure_ascii=False))
     else:
         display.recommendation(found, settings if args.details else None, pair=words)
+
+
+def _machine(advice: AdviceOptions) -> Machine | None:
+    """The machine that was asked for; refused where there is none of its name."""
+    from advisor.advice.machines import machine_of
+
+    return machine_of(advice.machine) if advice.machine is not None else None
 
 
 def read_calibration(path: str | None) -> Calibration:

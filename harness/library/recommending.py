@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from advisor.advice.calibration import Calibration, read
 from advisor.advice.features import ANSWERED_AT
+from advisor.advice.machines import Machine, machine_of
 from advisor.advice.published_rule import is_settled
 from advisor.advice.recommend import Recommendation
 from advisor.advice.recommend import recommend as decide
@@ -116,6 +117,7 @@ def recommend(
     depth: Literal["quick", "deep"] = "quick",
     deep_steps: int = 60,
     calibration: Calibration | str | Path | None = None,
+    machine: str | None = None,
     limit: int | None = None,
     exact: bool = False,
     seed: int = 0,
@@ -144,6 +146,7 @@ def recommend(
             the global random states are left as they were.
         deep_steps: optimiser steps of that run, 8 rows each.
         calibration: what `advisor calibrate` wrote; by default what comes with the package.
+        machine: say also what the plan takes there, about: "h100", "h100x8", "cpu2", ...
         limit: measure exactly this many examples.
         exact: measure every example.
         seed: of the order of examples, and of the deep probe.
@@ -165,11 +168,13 @@ def recommend(
             "model_kind": model_kind,
             "depth": depth,
             "deep_steps": deep_steps,
+            "machine": machine,
         },
     )
+    there = machine_of(machine) if machine is not None else None
     known = read(Path(calibration)) if isinstance(calibration, str | Path) else calibration
     if isinstance(model, Prior):
-        return _decided(model, dataset, advice, known)
+        return _decided(model, dataset, advice, known, there)
     told = Told(quiet=quiet)
     chosen = {"limit": limit, "exact": exact, "seed": seed, "batch_tokens": batch_tokens}
     options = made(PriorOptions, chosen)
@@ -193,7 +198,7 @@ def recommend(
                 steps=advice.deep_steps,
                 stages=told.stages,
             )
-    return decide(prior, deep, temperature=heat, kind=kind, calibration=known)
+    return decide(prior, deep, temperature=heat, kind=kind, calibration=known, machine=there)
 
 
 def use_of(loaded: LoadedModel, temperature: float | None, told: Told) -> float:
@@ -206,11 +211,21 @@ def use_of(loaded: LoadedModel, temperature: float | None, told: Told) -> float:
 
 
 def _decided(
-    prior: Prior, dataset: object, advice: AdviceOptions, known: Calibration | None
+    prior: Prior,
+    dataset: object,
+    advice: AdviceOptions,
+    known: Calibration | None,
+    machine: Machine | None,
 ) -> Recommendation:
     """From a prior alone."""
     if dataset is not None or advice.depth == "deep":
         raise InputError("a prior was measured on a dataset already: give it by itself")
     if advice.temperature is None:
         raise InputError("temperature is missing: a prior does not know how the model decodes")
-    return decide(prior, temperature=advice.temperature, kind=advice.model_kind, calibration=known)
+    return decide(
+        prior,
+        temperature=advice.temperature,
+        kind=advice.model_kind,
+        calibration=known,
+        machine=machine,
+    )
