@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,6 +43,9 @@ from harness.study.run_study import Confirmed, run_study
 from harness.study.study_options import StudyOptions, refuse_ours
 from harness.study.verdict import Verdict
 from harness.train.run_training import ignore_renames
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+"""`owner/name`, or a name alone."""
 
 
 def confirm(
@@ -118,12 +122,17 @@ def confirm(
         loaded = as_it_is(model, parts[3])
         rows = opened(dataset, loaded, parts[2], told)
         options = ModelOptions(**parts[3])
+        origin = None
         if not isinstance(model, str | Path):
+            origin = origin_of(loaded)
+            if training.get("use_peft") and study.of_plan:
+                told.notes((_named_base(origin),))
             pair, options = _saved(loaded, pair, folder)
         advice = _advice(loaded, rows, scoring, told)
         told.tokenise(rows, range(len(rows)))
         request = Request(
             pair=pair,
+            origin=origin,
             model=options,
             data=rows.options,
             study=study,
@@ -135,6 +144,30 @@ def confirm(
         if answer is None:
             raise InputError(failed(found))
         return answer
+
+
+def origin_of(loaded: LoadedModel) -> str | None:
+    """The folder or hub id that a model in memory came from; None where it came from none that is there."""
+    name = str(loaded.model.name_or_path or "")
+    return name if HUB_ID.fullmatch(name) or (name and Path(name).is_dir()) else None
+
+
+def _named_base(origin: str | None) -> str:
+    """What is said of an adapter's base, which its config names.
+
+    Raises:
+        InputError: there is nothing to name.
+    """
+    if origin is None:
+        raise InputError(
+            "use_peft: the model in memory comes from no folder or hub id that is still there, so that an "
+            "adapter which is kept could not be put on it again: save it with model.save_pretrained(FOLDER) "
+            "and give the folder"
+        )
+    return (
+        f"The adapter that is kept names {origin} as its base: if the model was changed since it was loaded, "
+        "save it and give that folder."
+    )
 
 
 def _saved(loaded: LoadedModel, pair: Pair, folder: str) -> tuple[Pair, ModelOptions]:

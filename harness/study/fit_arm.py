@@ -120,6 +120,8 @@ def _ready(problem: Problem) -> LoadedModel:
 def _loaded(problem: Problem) -> LoadedModel:
     """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
     loaded = load_model(problem.model, **problem.loading)
+    if problem.origin is not None:
+        loaded.model.name_or_path = problem.origin  # PEFT writes it into an adapter's config
     stop_where_turns_end(loaded, problem.train)
     return loaded
 

@@ -53,6 +53,8 @@ class Request:
 
     pair: Pair
     """Names of model and dataset, and where they lie."""
+    origin: str | None = None
+    """As of `Problem`."""
     model: ModelOptions = field(default_factory=ModelOptions)
     """How every run loads the model."""
     data: DataOptions = field(default_factory=DataOptions)
@@ -101,6 +103,7 @@ def _problem(
         tasks = [own_task(held_out, scoring.answer_regex, scorer)]
     return Problem(
         model=request.pair.model,
+        origin=request.origin,
         loading={name: getattr(request.model, name) for name in ("revision", *LOADING)},
         train=train,
         held_out=held_out,

@@ -83,6 +83,33 @@ def test_a_model_in_memory_is_confirmed_and_left_as_it_was(
     assert facts(again) == facts(verdict)
 
 
+ADAPTER: dict[str, Any] = {
+    "plan": "one", "use_peft": True, "lora_target_modules": "all-linear", "max_steps": 2, "limit": 20,
+    "temperature": 0.0, "quiet": True,
+}  # fmt: skip
+
+
+def test_a_kept_adapter_names_where_its_base_came_from(tmp_path: Path) -> None:
+    """Breaks where it names the copy of the model in memory, which is deleted with the call."""
+    folder, rows = resolve("strong")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    found: Any = advisor.confirm((model, tokenizer), rows, results=tmp_path, **ADAPTER)
+    config = json.loads((found.best_checkpoint / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(folder)
+    assert advisor.load_model(folder).parameters == model.num_parameters()
+
+
+@pytest.mark.parametrize("name", ["", "/tmp/gone/model"])
+def test_an_adapter_without_a_base_to_name_is_refused(tmp_path: Path, name: str) -> None:
+    folder, rows = resolve("strong")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.name_or_path = name
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with pytest.raises(InputError, match="save it with model"):
+        advisor.confirm((model, tokenizer), rows, results=tmp_path, **ADAPTER)
+
+
 def test_a_verdict_reads_well(finished: tuple[Path, Any]) -> None:
     verdict = finished[1]
     lines = str(verdict).splitlines()
