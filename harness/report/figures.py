@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from advisor.errors import InputError
 from harness import plots
 from harness.compare.compare import Comparison
+from harness.compare.plan_decision import PlanDecision
 from harness.plots import Curve, Estimate, Gain
 from harness.plots.style import objective_of
 from harness.records.arm import BASE, DEMONSTRATIONS, NLL, Arm, labels
@@ -107,6 +108,25 @@ def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list
         )
     )
     return figures
+
+
+def plan_figures(evidence: Evidence, found: PlanDecision | None) -> list[Figure]:
+    """Scores of a plan's runs by temperature; nothing where answers have one temperature, or none."""
+    if found is None or all(len(curve) < 2 for curve in found.curve.values()):
+        return []
+    curves = {
+        found.decision.labels[arm]: {
+            t: _estimate(evidence, arm.trained, temperature=t) for t in curve
+        }
+        for arm, curve in found.curve.items()
+    }
+    of_use = evidence.study.temperature
+    return [
+        Figure(
+            svg=_draw(plots.temperatures, curves, of_use=of_use, unit=found.decision.unit),
+            caption="Test documents. If a run scores more at a lower temperature, lowering it costs nothing.",
+        )
+    ]
 
 
 def _training(evidence: Evidence) -> list[Figure]:

@@ -14,10 +14,12 @@ from advisor import __version__
 from advisor.errors import InputError, printable
 from advisor.files import publish
 from harness.compare.compare import Comparison, compare
+from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain, arm_style
 from harness.records.arm import LOGGED
 from harness.records.runs import Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
+from harness.report.plan_view import carried_out
 from harness.report.section import Section, comparison_section, study_section, titles_of
 from harness.study.contrasts import Row
 from harness.study.from_records import Evidence, belongs, evidence_of, studies_of
@@ -61,6 +63,8 @@ class _Case:
     verdict: Verdict | None
     comparison: Comparison | None
     """In place of a verdict."""
+    decision: PlanDecision | None = None
+    """In place of both, of a plan."""
     failed: tuple[Run, ...]
 
     def gains(self, domain: str | None = None) -> list[Gain]:
@@ -192,12 +196,21 @@ def _cases(found: _Found, margin: float | None) -> list[_Case]:
 
 def _judge(evidence: Evidence, found: _Found, margin: float | None) -> _Case:
     settled = evidence.obstacle() is None
+    decision = carried_out(evidence, _folder_of(evidence, found), margin)
+    compared = None if settled or decision else _compare(evidence, found, margin)
     return _Case(
         evidence=evidence,
         verdict=settle(evidence.study, evidence.runs, margin=margin) if settled else None,
-        comparison=None if settled else _compare(evidence, found, margin),
+        comparison=compared,
+        decision=decision,
         failed=tuple(run for run in found.failed if belongs(run.spec, evidence.study)),
     )
+
+
+def _folder_of(evidence: Evidence, found: _Found) -> Path:
+    """Where the runs of a study lie, beside its checkpoints: `confirm` keeps them in one folder."""
+    own = evidence.done
+    return next(path.parent.parent for path, run in found.runs.items() if run.spec.id in own)
 
 
 def _compare(evidence: Evidence, found: _Found, margin: float | None) -> Comparison | None:
@@ -231,6 +244,7 @@ def _sections(
             ],
             title=title,
             margin=margin,
+            decision=case.decision,
         )
         for case, title in zip(cases, titles_of([case.evidence for case in cases]), strict=True)
     ]

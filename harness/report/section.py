@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.compare.compare import Comparison
+from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Run
 from harness.report import facts
-from harness.report.figures import Figure, comparison_figures, study_figures
+from harness.report.figures import Figure, comparison_figures, plan_figures, study_figures
+from harness.report.plan_view import plan_curve, plan_tables
 from harness.report.tables import (
     Table,
     comparison_table,
@@ -25,6 +27,9 @@ from harness.report.tables import (
 )
 from harness.study.from_records import Evidence, settings_of
 from harness.study.verdict import UNTOUCHED, Verdict
+
+UNFINISHED = "Not complete"
+"""How the headline of a plan begins that is not at its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,28 +99,43 @@ def study_section(
     *,
     title: str,
     margin: float | None,
+    decision: PlanDecision | None = None,
 ) -> Section:
-    """All of a study; where it cannot be settled yet, what `advisor compare` makes of its runs instead."""
+    """All of a study or a plan; what cannot be settled yet, as `advisor compare` makes it of the runs."""
     tables: tuple[Table, ...] = ()
-    if verdict is not None:
+    if decision is not None:
+        tables = plan_tables(decision)
+    elif verdict is not None:
         tables = (verdict_table(verdict),)
     elif comparison is not None:
         tables = (comparison_table(comparison),)
     shown = (*evidence.runs, *failed)
     return Section(
         title=title,
-        headline=headline(evidence, verdict),
+        headline=headline(evidence, verdict, decision),
         scores=() if verdict is None else _scores(verdict),
-        notes=tuple(_notes(evidence, verdict, failed)),
+        notes=tuple(_notes(evidence, verdict, failed, decision)),
         tables=tables,
-        figures=tuple(study_figures(evidence, verdict, elsewhere, margin)),
-        numbers=() if verdict is None else tuple(numbers(evidence, verdict)),
+        figures=(
+            *plan_figures(evidence, decision),
+            *study_figures(evidence, verdict, elsewhere, margin),
+        ),
+        numbers=_numbers(evidence, verdict, decision),
         facts=tuple(facts.measured(evidence)),
         command=facts.command(evidence) if evidence.study.objectives else "",
         overview=run_table(evidence) if evidence.runs else None,
         runs=tuple(_view(run) for run in in_order(shown)),
         failures=tuple(_failure(run, evidence) for run in failed),
     )
+
+
+def _numbers(
+    evidence: Evidence, verdict: Verdict | None, decision: PlanDecision | None
+) -> tuple[Table, ...]:
+    """The figures as tables."""
+    if decision is not None:
+        return plan_curve(decision)
+    return () if verdict is None else tuple(numbers(evidence, verdict))
 
 
 def comparison_section(comparison: Comparison, *, margin: float | None) -> Section:
@@ -153,8 +173,13 @@ def title_of(evidence: Evidence) -> str:
     return f"{pair} · {', '.join(study.tasks)} · {facts.decoding(study.temperature)}"
 
 
-def headline(evidence: Evidence, verdict: Verdict | None) -> str:
-    """The verdict, or why there is none."""
+def headline(
+    evidence: Evidence, verdict: Verdict | None, decision: PlanDecision | None = None
+) -> str:
+    """The verdict, the decision of a plan, or why there is none."""
+    if decision is not None:
+        begin = "" if decision.complete else f"{UNFINISHED}: "
+        return f"{begin}{decision.headline}"
     return f"Not settled: {evidence.obstacle()}." if verdict is None else verdict.headline
 
 
@@ -175,13 +200,20 @@ def _scores(verdict: Verdict) -> tuple[tuple[str, str, bool], ...]:
     )
 
 
-def _notes(evidence: Evidence, verdict: Verdict | None, failed: Sequence[Run]) -> list[str]:
+def _notes(
+    evidence: Evidence,
+    verdict: Verdict | None,
+    failed: Sequence[Run],
+    decision: PlanDecision | None,
+) -> list[str]:
     notes = []
+    if decision is not None:
+        notes += [decision.place, *decision.decision.notes, *evidence.study.left_out]
     if verdict is not None and verdict.incomplete:
         notes.append(
             f"{verdict.incomplete}: the verdict may still change. The command below goes on where it stopped."
         )
-    if verdict is None and evidence.runs:
+    if verdict is None and evidence.runs and not (decision and decision.complete):
         notes.append("The command below goes on where it stopped.")
     if verdict is not None and all(row.difference.seeds == 1 for row in verdict.rows):
         notes.append(
