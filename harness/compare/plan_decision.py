@@ -11,7 +11,7 @@ from harness.compare.decide import Decision, decide, undecided
 from harness.compare.measured import Measured
 from harness.compare.scored_arm import Scored
 from harness.compare.untold import untold
-from harness.records.arm import Arm
+from harness.records.arm import Arm, labels
 from harness.records.runs import Run, Score
 from harness.study.checkpoint_folders import best_of, folder_of
 from harness.study.failures import Failure
@@ -33,6 +33,8 @@ class PlanDecision:
     """Where the best fine-tune lies, whether it is to be used or not; None where none was made."""
     curve: Mapping[Arm, Mapping[float, float]]
     """By run, temperature -> mean test score, points or the metric's own unit."""
+    along: Mapping[Arm, Mapping[float, float]]
+    """By run, share of its steps -> mean development score; those of a race as far as they went."""
     complete: bool
     """Whether nothing is left to run."""
     left_out: tuple[Failure, ...]
@@ -70,6 +72,10 @@ class PlanDecision:
         name = "kept" if self.fine_tune else "the best fine-tune, all the same"
         return f"{name}: {self.best_checkpoint}"
 
+    def progress(self) -> dict[str, Mapping[float, float]]:
+        """`along`, by the texts of all its arms side by side."""
+        return {text: self.along[arm] for arm, text in labels(self.along).items()}
+
     def to_dict(self) -> dict[str, Any]:
         """As plain data."""
         labels = self.decision.labels
@@ -84,6 +90,10 @@ class PlanDecision:
             "curve": {
                 labels[arm]: {f"{heat:g}": score for heat, score in found.items()}
                 for arm, found in self.curve.items()
+            },
+            "along": {
+                text: {f"{share:g}": score for share, score in found.items()}
+                for text, found in self.progress().items()
             },
             "left_out": [failure.to_dict() for failure in self.left_out],
         }
@@ -114,6 +124,7 @@ def decision_of(
         plan=found.study.plan,
         best_checkpoint=None if best is None else folder_of(results, best.spec),
         curve={_arm(found.study, run): _curve(run, scale) for run in found.runs},
+        along=_along(found, scale),
         complete=found.complete,
         left_out=found.left_out,
     )
@@ -151,6 +162,22 @@ def _of_use(study: Study, run: Run) -> list[Score]:
         and score.task in study.tasks
         and score.temperature in (study.temperature, None)
     ]
+
+
+def _along(found: Confirmed, scale: float) -> dict[Arm, dict[float, float]]:
+    """Only runs that were scored along the way."""
+    curves: dict[Arm, dict[float, float]] = {}
+    for run in (*found.runs, *found.parts):
+        if run.curve:
+            curve = {look.share: scale * _mean(look.scores) for look in run.curve}
+            if own := [s for s in _of_use(found.study, run) if s.part == PARTS[0]]:
+                curve[1.0] = scale * _mean(own)
+            curves[run.spec.arm] = curve
+    return curves
+
+
+def _mean(scores: Sequence[Score]) -> float:
+    return sum(score.mean for score in scores) / len(scores)
 
 
 def _curve(run: Run, scale: float) -> dict[float, float]:

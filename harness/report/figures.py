@@ -111,8 +111,36 @@ def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list
 
 
 def plan_figures(evidence: Evidence, found: PlanDecision | None) -> list[Figure]:
-    """Scores of a plan's runs by temperature; nothing where answers have one temperature, or none."""
-    if found is None or all(len(curve) < 2 for curve in found.curve.values()):
+    """Scores of a plan's runs by temperature, where answers have several, and along the training."""
+    if found is None:
+        return []
+    return [*_by_temperature(evidence, found), *_along_training(found)]
+
+
+def _along_training(found: PlanDecision) -> list[Figure]:
+    """Nothing of runs that were scored at their ends alone."""
+    documents = found.decision.chosen_on.documents
+
+    def one(score: float) -> Estimate:
+        return Estimate(value=score, interval=None, seeds=1, documents=documents)
+
+    curves = {
+        text: {share: one(score) for share, score in curve.items()}
+        for text, curve in found.progress().items()
+    }
+    if not curves:
+        return []
+    return [
+        Figure(
+            svg=_draw(plots.along_training, curves, unit=found.decision.unit),
+            caption="Development documents, one answer to each before the end. A race leaves a run where "
+            "going on was not worth its price; an early score is no verdict.",
+        )
+    ]
+
+
+def _by_temperature(evidence: Evidence, found: PlanDecision) -> list[Figure]:
+    if all(len(curve) < 2 for curve in found.curve.values()):
         return []
     curves = {
         found.decision.labels[arm]: {

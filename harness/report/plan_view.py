@@ -1,4 +1,4 @@
-"""A plan that was carried out, as the page shows it: its decision from the records, and its tables. Pure."""
+"""A plan that was carried out, as the page shows it: its decision from the records, and its tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from pathlib import Path
 
 from harness.compare.decide import Part
 from harness.compare.plan_decision import PlanDecision, decision_of
+from harness.records.runs import Results
 from harness.report.tables import Table, interval, signed
 from harness.statistics.paired import probability
 from harness.study.from_records import Evidence
+from harness.study.run_race import parts_of
 from harness.study.run_study import Confirmed
 
 
@@ -26,7 +28,10 @@ def carried_out(evidence: Evidence, results: Path, margin: float | None) -> Plan
     study = evidence.study
     if not study.steps or study.base().id not in evidence.done:
         return None
-    found = Confirmed(verdict=None, study=study, runs=evidence.runs, complete=not evidence.left())
+    found = Confirmed(
+        verdict=None, study=study, runs=evidence.runs, complete=not evidence.left(),
+        parts=parts_of(study, Results(results)),
+    )  # fmt: skip
     return decision_of(found, results, margin=margin)
 
 

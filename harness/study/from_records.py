@@ -33,6 +33,7 @@ from harness.study.study import (
     same_documents,
     sheet_of,
 )
+from harness.study.study_options import RACE
 
 T = TypeVar("T")
 
@@ -64,7 +65,9 @@ class Evidence:
         return {run.spec.id: run for run in self.runs}
 
     def left(self) -> list[RunSpec]:
-        """What `advisor confirm` would run next."""
+        """What `advisor confirm` would run next; nothing of a race that has taken a run to its end."""
+        if self.study.plan == RACE and any(run.spec.arm.objective != BASE for run in self.runs):
+            return []
         return next_runs(self.study, self.runs)
 
     @property

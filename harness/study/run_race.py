@@ -24,10 +24,10 @@ from advisor.files import publish
 from harness.records.runs import Results, Run, RunSpec, Score
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
-from harness.study.failures import Failure
+from harness.study.failures import Failure, is_out
 from harness.study.problem import Problem
 from harness.study.race import Costs, Place, State, stands
-from harness.study.study import Study, part_mean, part_scores
+from harness.study.study import Study, ending_of, part_mean, part_scores
 from harness.train.pieces import only_newest
 
 PIECES, LEASES, COSTS = "pieces", "leases", "race-costs.json"
@@ -94,7 +94,7 @@ def race(
         done = {run.spec.id: run for run in finished_runs(study, results)}
         parts = {run.spec.id: run for run in results.parts()}
         failures |= known(study, results, done)
-        out = [i for i, spec in enumerate(arms) if spec.id in failures]
+        out = [i for i, spec in enumerate(arms) if is_out(spec, failures)]
         right = _right(study, arms, done, parts, shares)
         state = stands(prior, shares, right, costs, documents=documents,
                        first=study.first_share, out=out, busy=busy,
@@ -102,7 +102,8 @@ def race(
         told = Told(arms=arms, shares=shares, state=state, spent=time.monotonic() - start,
                     run_seconds=seconds.whole)  # fmt: skip
         late = budget is not None and told.spent > budget and len(done) > 1
-        if len(out) == len(arms) or late or (state.piece is None and not busy):
+        over = len(out) == len(arms) or ending_of(study, list(done.values())) is not None
+        if over or late or (state.piece is None and not busy):
             on_state(told)
             return Outcome(study=study, runs=list(done.values()), complete=not late,
                            left_out=tuple(failures.values()))  # fmt: skip
@@ -205,6 +206,12 @@ def forget_all(study: Study, results: Results) -> None:
     """Remove the checkpoints between the pieces of a race that has ended; what was scored stays."""
     for step in study.steps:
         shutil.rmtree(results.folder / PIECES / study.run_of(step).id, ignore_errors=True)
+
+
+def parts_of(study: Study, results: Results) -> tuple[Run, ...]:
+    """The runs of a race that were not taken to their ends."""
+    arms = {study.run_of(step).id for step in study.steps}
+    return tuple(run for run in results.parts() if run.spec.id in arms)
 
 
 def _reached(spec: RunSpec, results: Results, shares: Sequence[float]) -> int:

@@ -26,7 +26,7 @@ from harness.study.execute import execute
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
 from harness.study.problem import Problem
-from harness.study.run_race import Told, forget_all, plan_of_race, race
+from harness.study.run_race import Told, forget_all, parts_of, plan_of_race, race
 from harness.study.study import Study, ending_of, in_points
 from harness.study.study_options import RACE, StudyOptions
 from harness.study.verdict import Verdict, settle
@@ -79,6 +79,8 @@ class Confirmed:
     """Whether nothing is left to run."""
     left_out: tuple[Failure, ...] = ()
     """What failed, and is neither run again nor compared."""
+    parts: tuple[Run, ...] = ()
+    """Of a race, the runs that were not taken to their ends."""
 
 
 def run_study(
@@ -147,6 +149,7 @@ def run_study(
         runs=tuple(outcome.runs),
         complete=outcome.complete,
         left_out=outcome.left_out,
+        parts=parts_of(study, results) if racing else (),
     )
 
 

@@ -12,7 +12,10 @@ import pytest
 
 from advisor.advice.learnt_belief import shipped
 from harness.records.runs import Look, Results, Run, RunSpec
+from harness.report.figures import plan_figures
+from harness.report.plan_view import carried_out
 from harness.study import run_race
+from harness.study.from_records import evidence_of
 from harness.study.run_race import COSTS, Told, lease, race
 from harness.study.run_study import Silent
 from harness.study.study import Step, Study
@@ -101,6 +104,40 @@ def test_a_race_ends_with_its_leader_whole_and_repeats_nothing_after_kills(
     assert pieces == whole  # nothing is left to do
 
 
+def test_what_a_race_left_on_the_way_is_shown_as_far_as_it_went(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = racing()
+    base = base_of(study, results)
+    monkeypatch.setattr(run_race, "execute", executing([]))
+    outcome = race(study, PROBLEM, results, base)
+    [evidence] = evidence_of(results.runs())
+    assert evidence.left() == []  # a race that has taken a run to its end is over
+    found = carried_out(evidence, results.folder, None)
+    assert found is not None
+    assert found.complete
+    whole = {run.spec.arm.method for run in outcome.runs} - {"base"}
+    curves = found.progress()
+    assert {name.partition(" @")[0] for name, curve in curves.items() if 1.0 in curve} == whole
+    assert any(1.0 not in curve for curve in curves.values())
+    assert all(0 <= score <= 100 for curve in curves.values() for score in curve.values())
+    assert found.to_dict()["along"].keys() == curves.keys()
+    assert any("along the training" in figure.svg for figure in plan_figures(evidence, found))
+
+
+def test_a_task_that_leaves_no_room_is_not_raced_on(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, done = racing(), Done()
+    base = run_of(study.base(), flat(0.5))
+    right = tuple(replace(score, values=((1.0,),) * len(score.documents)) for score in base.scores)
+    base = replace(base, scores=right)
+    results.write(base)
+    monkeypatch.setattr(run_race, "execute", executing(done))
+    assert race(study, PROBLEM, results, base).complete
+    assert done == []
+
+
 def test_two_at_once_share_the_work(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     study, done = racing(), Done()
     base = base_of(study, results)
@@ -136,12 +173,12 @@ def test_an_arm_that_fails_is_out_and_the_others_race_on(
     def failing(spec: RunSpec, problem: Any, until: float | None = None) -> Run:
         run: Run = execute(spec, problem, until)
         diverged = replace(run, scores=(), curve=(), error="TrainingDiverged: at step 3")
-        return diverged if spec.arm.method == "cadft(1)" else run
+        return diverged if (spec.arm.method, spec.arm.learning_rate) == done[0][:2] else run
 
     monkeypatch.setattr(run_race, "execute", failing)
     outcome = race(study, PROBLEM, results, base)
-    assert [failure.method for failure in outcome.left_out] == ["cadft(1)"]
-    assert sum(method == "cadft(1)" for method, _, _ in done) == 1
+    assert [(one.method, one.learning_rate) for one in outcome.left_out] == [done[0][:2]]
+    assert sum(one[:2] == done[0][:2] for one in done) == 1
     assert outcome.complete
     assert len(outcome.runs) > 1
 
