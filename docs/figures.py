@@ -33,7 +33,9 @@ PANELS = {
         "log_one_minus_p(0.001)", "focal(1)", "huber(0.5)", "floored_dft(0.1)",
     ),
     "with the entropy": ("idft_phi(5)", "idft(1, 0.1, 2)", "eaft(1)"),
-    "with the concentration, or the step": ("deft_cayley", "deft"),
+    "with the concentration, the step or the prior": (
+        "deft_cayley", "deft", "prift_prob", "prift_mass(0.5)",
+    ),
 }  # fmt: skip
 """What is drawn of the weights: title to objectives."""
 COLOURS = (VERMILLION, BLUE, GREEN, PURPLE)

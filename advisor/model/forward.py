@@ -10,8 +10,8 @@ import contextlib
 import functools
 import logging
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -148,7 +148,13 @@ def scored_positions(labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor
 
 @torch.no_grad()
 def score_batch(
-    model: PreTrainedModel, head: Head | None, input_ids: Tensor, labels: Tensor, mask: Tensor
+    model: PreTrainedModel,
+    head: Head | None,
+    input_ids: Tensor,
+    labels: Tensor,
+    mask: Tensor,
+    *,
+    needs: Collection[str] = (),
 ) -> TokenStats:
     """Statistics of every target token of a batch, row by row, left to right.
 
@@ -158,6 +164,7 @@ def score_batch(
         input_ids: [batch, sequence] int64, padded on either side.
         labels: [batch, sequence] int64, -100 outside the targets, not shifted.
         mask: [batch, sequence], 1 on real tokens, 0 on padding.
+        needs: statistics beyond logp, entropy and top1, as of `token_stats`.
 
     Returns:
         TokenStats of [targets]; `example` is the row in the batch. A target at the first real position
@@ -169,11 +176,12 @@ def score_batch(
         logits = model(
             input_ids=input_ids, attention_mask=mask, **_extra_inputs(model, mask)
         ).logits
-        stats = logit_stats(logits[rows.to(logits.device), columns.to(logits.device)], targets)
+        at = rows.to(logits.device), columns.to(logits.device)
+        stats = logit_stats(logits[at], targets, needs=needs)
     else:
         hidden = last_hidden(model, input_ids, mask)
         stats = token_stats(
-            head, hidden[rows.to(hidden.device), columns.to(hidden.device)], targets
+            head, hidden[rows.to(hidden.device), columns.to(hidden.device)], targets, needs=needs
         )
     return replace(stats, example=rows.to(stats.logp.device))
 
@@ -186,8 +194,10 @@ class HeadCall:
     """Gives the weights, unless they are given."""
     weights: Tensor | None = None
     """[batch, sequence] weights of the targets, where they stand in the labels."""
-    reference_logp: Tensor | None = None
-    """[batch, sequence] log-probabilities under the model before training, likewise."""
+    given: Mapping[str, Tensor] = field(default_factory=dict)
+    """[batch, sequence] statistics of the model before training, likewise, by their names in TokenStats."""
+    measures: tuple[str, ...] = ()
+    """Statistics to give back beside those that the weights need: fields of `ObjectiveOutput.more`."""
     anchor_head: Head | None = None
     """Head of the frozen reference, for an objective with an anchor."""
     anchor_hidden: Tensor | None = None
@@ -208,6 +218,8 @@ class ObjectiveOutput(ModelOutput):
     """[targets] whether the target is the most probable token."""
     weights: Tensor | None = None
     """[targets]."""
+    more: dict[str, Tensor] | None = None
+    """[targets] each, the statistics that were asked for besides."""
     aux_loss: Tensor | None = None
     """Router loss of a mixture of experts, where the model gives one."""
 
@@ -302,9 +314,8 @@ class _LossAtTheHead:
 
     def run(self, hidden: Tensor) -> None:
         call, objective = self.call, self.call.objective
-        given = {}
-        if call.reference_logp is not None:
-            given["reference_logp"] = self.at_targets(call.reference_logp)
+        given = {name: self.at_targets(table) for name, table in call.given.items()}
+        needs = () if call.weights is not None else objective.head_statistics
         anchor = None
         if call.anchor_head is not None and call.anchor_hidden is not None:
             states = call.anchor_hidden[self.rows, self.columns]
@@ -317,7 +328,7 @@ class _LossAtTheHead:
             self.at_targets(self.labels),
             objective.weight if call.weights is None else self.at_targets(call.weights),
             given=given,
-            needs=objective.head_statistics if call.weights is None else (),
+            needs=tuple(dict.fromkeys((*needs, *call.measures))),
             sparse=objective.sparse,
             anchor=anchor,
         )
@@ -330,5 +341,6 @@ class _LossAtTheHead:
             entropy=stats.entropy,
             top1=stats.top1,
             weights=self.result.weights,
+            more={name: getattr(stats, name) for name in self.call.measures} or None,
             aux_loss=aux_loss,
         )

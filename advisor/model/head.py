@@ -96,7 +96,7 @@ def token_stats(
         head: the model's head.
         hidden: [tokens, hidden], the states that predict the targets.
         targets: [tokens] int64, target token ids.
-        needs: what is wanted beyond logp, entropy and top1: "topk_entropy", "collision".
+        needs: what is wanted beyond logp, entropy and top1: "topk_entropy", "collision", "mass".
         tile_rows: rows of logits alive at a time; changes memory, not the result.
 
     Returns:
@@ -112,9 +112,9 @@ def token_stats(
     return columns.stats()
 
 
-def logit_stats(logits: Tensor, targets: Tensor) -> TokenStats:
-    """Statistics of target tokens from finished logits, [tokens, vocabulary]."""
-    columns = _Columns(len(targets), like=logits, needs=())
+def logit_stats(logits: Tensor, targets: Tensor, *, needs: Collection[str] = ()) -> TokenStats:
+    """Statistics of target tokens from finished logits, [tokens, vocabulary]; `needs` as of `token_stats`."""
+    columns = _Columns(len(targets), like=logits, needs=needs)
     columns.fill(Head(weight=logits), logits, targets.to(logits.device), 0)
     return columns.stats()
 
@@ -139,7 +139,7 @@ def weighted_nll(
         targets: [tokens] int64, target token ids.
         weight: [tokens] weights, or a function from the statistics of some tokens to theirs.
         given: more [tokens] fields of TokenStats for that function, such as `reference_logp`.
-        needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision".
+        needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision", "mass".
         sparse: whether weights of exactly 0 are common: their rows then skip two of three products.
         anchor: adds `coefficient * KL(reference || model)`.
         tile_rows: rows of logits alive at a time, by default 256 in float32 and 512 in bfloat16, on
@@ -230,6 +230,9 @@ class _Columns:
             self.columns["topk_entropy"][place] = -torch.linalg.vecdot(log_k.exp(), log_k)
         if "collision" in self.columns:
             self.columns["collision"][place] = torch.linalg.vecdot(q, q)
+        if "mass" in self.columns:
+            lower = torch.where(z < z_y, q, 0.0).sum(-1)
+            self.columns["mass"][place] = lower + q.gather(1, y)[:, 0]
 
     def stats(
         self, rows: slice = slice(None), given: Mapping[str, Tensor] | None = None

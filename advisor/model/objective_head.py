@@ -32,11 +32,13 @@ from advisor.model.objective_step import (
     weight_tables,
 )
 from advisor.objectives.table import Objective, TokenStats, get_objective
+from advisor.objectives.weights import FROM_DISTRIBUTION, REFERENCE, REFERENCE_COLUMNS
 
 Batch: TypeAlias = Mapping[str, Any]
 """One micro-batch: `input_ids` and `labels`, [batch, sequence] int64, on the model's device. Labels are not
 shifted and are -100 outside the targets. Beside them what the model takes: `attention_mask`, or
-`position_ids` for rows without padding; and `reference_logp` (see `ObjectiveHead.log_p`)."""
+`position_ids` for rows without padding; and `reference_logp` and the like (see
+`ObjectiveHead.before_training`)."""
 Reference: TypeAlias = PreTrainedModel | Literal["batches"] | None
 
 
@@ -92,13 +94,24 @@ class ObjectiveHead:
     def log_p(self, batch: Batch) -> Tensor:
         """Log-probabilities under the model as it is now, without gradient and in evaluation mode.
 
-        Taken of every micro-batch before training and kept in it as `reference_logp`, they are what
-        `add_objective_head(..., reference="batches")` compares with, and no second model is held.
-
         Returns:
             [batch, sequence] float32, natural log, where the labels stand; 0 elsewhere.
         """
-        return _log_p(self.model, batch)
+        return _seen(self.model, batch, ("logp",))["logp"]
+
+    def before_training(self, batch: Batch) -> dict[str, Tensor]:
+        """What the objective reads of the model before training, from the model as it is now.
+
+            micro_batches = [{**batch, **head.before_training(batch)} for batch in micro_batches]
+
+        Taken of every micro-batch before training and kept in it, they are what
+        `add_objective_head(..., reference="batches")` compares with, and no second model is held.
+
+        Returns:
+            [batch, sequence] float32 each, where the labels stand and 0 elsewhere, by name:
+            `reference_logp` (natural log), ... Empty for an objective that reads none.
+        """
+        return _before(self.model, batch, self.objective)
 
     def _check(self, micro_batches: Sequence[Batch]) -> None:
         if isinstance(micro_batches, Mapping) or not isinstance(micro_batches, Sequence):
@@ -134,7 +147,7 @@ class ObjectiveHead:
 
     def _calls(self, micro_batches: Sequence[Batch], objective: Objective) -> list[HeadCall]:
         """What to compute for every micro-batch."""
-        references = [self._reference_logp(batch, objective) for batch in micro_batches]
+        references = [self._given(batch, objective) for batch in micro_batches]
         if "step" not in objective.needs or not micro_batches:
             tables: Sequence[Tensor | None] = [None] * len(micro_batches)
         else:
@@ -144,43 +157,40 @@ class ObjectiveHead:
                 objective,
                 _padded(batch, objective) if "anchor" in objective.needs else batch,
                 weights=weights,
-                reference_logp=reference_logp,
+                given=given,
                 reference=self.reference,
             )
-            for batch, weights, reference_logp in zip(
-                micro_batches, tables, references, strict=True
-            )
+            for batch, weights, given in zip(micro_batches, tables, references, strict=True)
         ]
 
     def _step_weights(
         self,
         micro_batches: Sequence[Batch],
-        references: Sequence[Tensor | None],
+        references: Sequence[Mapping[str, Tensor]],
         objective: Objective,
     ) -> list[Tensor]:
         """[batch, sequence] weights of every micro-batch, from the statistics of all of them."""
         with evaluating(self.model):
             seen = [
-                first_pass(self.model, objective, _inputs(batch), reference_logp)
-                for batch, reference_logp in zip(micro_batches, references, strict=True)
+                first_pass(self.model, objective, _inputs(batch), given)
+                for batch, given in zip(micro_batches, references, strict=True)
             ]
         columns, _ = joined(seen)
         stats = TokenStats(**columns, top1=columns["logp"] > 0)
         return weight_tables(objective.weight(stats), seen)
 
-    def _reference_logp(self, batch: Batch, objective: Objective) -> Tensor | None:
-        """[batch, sequence] log p before training, where the objective reads it."""
-        if "reference_logp" not in objective.needs:
-            return None
-        if "reference_logp" in batch:
-            given: Tensor = batch["reference_logp"]
-            return given
+    def _given(self, batch: Batch, objective: Objective) -> dict[str, Tensor]:
+        """[batch, sequence] each, what the objective reads of the model before training."""
+        names = [REFERENCE + name for name in objective.before_training]
+        missing = [name for name in names if name not in batch]
+        if not missing:
+            return {name: batch[name] for name in names}
         if self.reference is None:
             raise InputError(
-                f"objective {objective.label}: a micro-batch has no reference_logp: before training, "
-                "batch['reference_logp'] = head.log_p(batch) for all of them"
+                f"objective {objective.label}: a micro-batch has no {' and no '.join(missing)}: before "
+                "training, batch.update(head.before_training(batch)) for all of them"
             )
-        return _log_p(self.reference, batch)
+        return _before(self.reference, batch, objective)
 
     def _losses(
         self, micro_batches: Sequence[Batch], calls: Sequence[HeadCall], targets: int
@@ -217,9 +227,10 @@ def add_objective_head(
         model: a causal language model, with the weights from which training begins.
         objective: name, `name(value)` or an Objective of `OBJECTIVES`; the default is the command line's.
         reference: the model before training, for the objectives that compare with it (`asft`, `iw_sft`,
-            `iw_sft_token`, `psft`); it is frozen. By default a copy of `model` as it is now, which takes as
-            much memory again; "batches" where every micro-batch has a column `reference_logp` (see
-            `ObjectiveHead.log_p`), which `asft` cannot use: it needs the whole distribution.
+            `iw_sft_token`, `psft`) or take their weight from it (`prift_prob`, `prior=frozen`); it is
+            frozen. By default a copy of `model` as it is now, which takes as much memory again; "batches"
+            where every micro-batch has `reference_logp` and what else is read (see
+            `ObjectiveHead.before_training`), which `asft` cannot use: it needs the whole distribution.
         training_set: micro-batches of the whole training set, read once, for a threshold that is a
             percentage, `threshold(10%)`: that quantile of p before training.
 
@@ -241,7 +252,7 @@ def add_objective_head(
     if before is not None:
         extend_forward(before)
     if chosen.by_quantile and training_set is not None:
-        tables = ((_log_p(model, batch), batch) for batch in training_set)
+        tables = ((_seen(model, batch, ("logp",))["logp"], batch) for batch in training_set)
         seen = [table[_places(batch)] for table, batch in tables]
         chosen = at_quantiles(chosen, torch.cat(seen).cpu().numpy())
     return ObjectiveHead(model, chosen, before)
@@ -251,7 +262,7 @@ def _reference_of(
     model: PreTrainedModel, objective: Objective, given: Reference
 ) -> PreTrainedModel | None:
     """The frozen model before training, None where the objective or the batches do without."""
-    if not {"anchor", "reference_logp"} & set(objective.needs):
+    if "anchor" not in objective.needs and not objective.before_training:
         return None
     if given is model or (isinstance(given, str) and given != "batches"):
         what = f"{given!r}, no model" if isinstance(given, str) else "the model that is trained"
@@ -270,14 +281,26 @@ def _reference_of(
     return frozen
 
 
-def _log_p(model: PreTrainedModel, batch: Batch) -> Tensor:
-    """[batch, sequence] log p of the targets, where the labels stand; the model's forward is extended."""
-    plain = HeadCall(objective=get_objective("nll"))
+def _before(model: PreTrainedModel, batch: Batch, objective: Objective) -> dict[str, Tensor]:
+    """[batch, sequence] each, what an objective reads of the model before training, by column."""
+    found = _seen(model, batch, objective.before_training)
+    return {REFERENCE + name: table for name, table in found.items()}
+
+
+def _seen(model: PreTrainedModel, batch: Batch, names: Sequence[str]) -> dict[str, Tensor]:
+    """[batch, sequence] statistics of the targets, where the labels stand; the forward is extended."""
+    if not names:
+        return {}
+    measures = tuple(name for name in names if name in FROM_DISTRIBUTION)
     with evaluating(model):
-        log_p: Tensor = model(**_inputs(batch), objective_head=plain).logp
-    table = log_p.new_zeros(batch["labels"].shape)
-    table[_places(batch)] = log_p
-    return table
+        plain = HeadCall(objective=get_objective("nll"), measures=measures)
+        output: Any = model(**_inputs(batch), objective_head=plain)
+    tables = {}
+    for name in names:
+        column: Tensor = output.more[name] if name in measures else getattr(output, name)
+        tables[name] = column.new_zeros(batch["labels"].shape)
+        tables[name][_places(batch)] = column
+    return tables
 
 
 def _places(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -292,7 +315,7 @@ def _count(batch: Batch) -> int:
 
 def _inputs(batch: Batch) -> dict[str, Any]:
     """What the model takes of a micro-batch."""
-    return {name: value for name, value in batch.items() if name != "reference_logp"}
+    return {name: value for name, value in batch.items() if name not in REFERENCE_COLUMNS}
 
 
 def _padded(batch: Batch, objective: Objective) -> Batch:

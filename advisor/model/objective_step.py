@@ -55,7 +55,7 @@ def first_pass(
     model: Callable[..., Any],
     objective: Objective,
     inputs: Mapping[str, Any],
-    reference_logp: Tensor | None = None,
+    given: Mapping[str, Tensor],
 ) -> FirstPass:
     """Statistics of one micro-batch, to be called without gradient and in evaluation mode.
 
@@ -63,15 +63,15 @@ def first_pass(
         model: with an extended forward (see `extend_forward`), wrapped or not.
         objective: the one that is trained with.
         inputs: of the model, `labels` among them, [batch, sequence] each.
-        reference_logp: [batch, sequence], where the labels stand; for objectives that read it.
+        given: [batch, sequence] statistics of the model before training, where the labels stand, for
+            objectives that read them.
     """
     labels = inputs["labels"]
     plain = HeadCall(objective=objective, weights=torch.zeros_like(labels).float())
     outputs = model(**inputs, objective_head=plain)
     rows, columns = scored_positions(labels, inputs.get("attention_mask"))
     stats = {"logp": outputs.logp, "entropy": outputs.entropy}
-    if reference_logp is not None:
-        stats["reference_logp"] = reference_logp[rows, columns + 1]
+    stats |= {name: table[rows, columns + 1] for name, table in given.items()}
     example = _examples(inputs)[rows, columns + 1]
     return FirstPass(stats=stats, rows=rows, columns=columns, example=example, shape=labels.shape)
 
@@ -103,7 +103,7 @@ def head_call(
     inputs: Mapping[str, Any],
     *,
     weights: Tensor | None = None,
-    reference_logp: Tensor | None = None,
+    given: Mapping[str, Tensor],
     reference: PreTrainedModel | None = None,
 ) -> HeadCall:
     """What to ask of the model for one micro-batch.
@@ -112,14 +112,19 @@ def head_call(
         objective: to minimise.
         inputs: of the model; read where the objective has an anchor.
         weights: [batch, sequence] from the first pass, for objectives that need the step.
-        reference_logp: [batch, sequence], for objectives that read it.
+        given: [batch, sequence] statistics of the model before training, for objectives that read them.
         reference: the model before training, for an objective with an anchor; else it is not read.
     """
     if reference is None or "anchor" not in objective.needs:
-        return HeadCall(objective=objective, weights=weights, reference_logp=reference_logp)
+        return HeadCall(objective=objective, weights=weights, given=given)
     with torch.no_grad():
         hidden = last_hidden(reference, inputs["input_ids"], inputs["attention_mask"])
-    return HeadCall(objective=objective, anchor_head=read_head(reference), anchor_hidden=hidden)
+    return HeadCall(
+        objective=objective,
+        given=given,
+        anchor_head=read_head(reference),
+        anchor_hidden=hidden,
+    )
 
 
 def router_loss(model: Any, outputs: Any, micro_batches: int) -> Tensor | float:

@@ -11,10 +11,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from advisor.errors import InputError
-from advisor.objectives.weights import TokenStats
+from advisor.objectives.weights import (
+    FROM_DISTRIBUTION,
+    REFERENCE,
+    TokenStats,
+    before_training,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PRIOR, FROZEN = "prior", "frozen"
+"""`neg_p(prior=frozen)`: the weight is that of the model before training, all along."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +74,11 @@ class Objective:
     """What it takes beyond the token's own log p and entropy: fields of TokenStats; "step" where the
     statistics must be those of the whole optimiser step, over all micro-batches and ranks; "anchor"
     where it adds a divergence to the model before training."""
+    statistics: tuple[str, ...] = ("logp",)
+    """The statistics of the model that the weight is made of: those that `prior=frozen` takes from the model
+    before training. Empty where there is nothing to freeze."""
+    frozen: bool = False
+    """Whether they are taken from the model before training."""
     sparse: bool = False
     """Whether weights of exactly 0 are common."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -82,7 +96,12 @@ class Objective:
     @property
     def head_statistics(self) -> tuple[str, ...]:
         """The needed fields that only the head can compute, from the whole distribution."""
-        return tuple(need for need in self.needs if need in ("topk_entropy", "collision"))
+        return tuple(need for need in self.needs if need in FROM_DISTRIBUTION)
+
+    @property
+    def before_training(self) -> tuple[str, ...]:
+        """The statistics that are read of the model before training: `logp`, ..."""
+        return tuple(n.removeprefix(REFERENCE) for n in self.needs if n.startswith(REFERENCE))
 
     @property
     def anchor_coefficient(self) -> float:
@@ -92,11 +111,12 @@ class Objective:
     @property
     def label(self) -> str:
         """Name with its parameters, as `get_objective` reads it back: `p_pow(10)`."""
-        inside = ", ".join(
+        inside = [
             f"{100 * self.quantiles[key]:g}%" if key in self.quantiles else f"{value:.12g}"
             for key, value in self.settings.items()
-        )
-        return f"{self.name}({inside})" if inside else self.name
+        ]
+        inside += [f"{PRIOR}={FROZEN}"] if self.frozen else []
+        return f"{self.name}({', '.join(inside)})" if inside else self.name
 
     @property
     def scheduled(self) -> bool:
@@ -137,7 +157,38 @@ class Objective:
         """Weights of the target tokens, [tokens] float32, detached."""
         if self.quantiles:
             raise ValueError(f"{self.label} is a quantile of the training set: resolve() it first")
-        return self.weight_function(stats, **self.settings).detach()
+        seen = before_training(stats, self.statistics) if self.frozen else stats
+        return self.weight_function(seen, **self.settings).detach()
+
+    def with_frozen_prior(self) -> Objective:
+        r"""The same weight, of the model before training: $w(p_0)$ in the place of $w(p)$, all along.
+
+        Whatever the weight is made of, p, entropy or the rest of the distribution, is the model's before
+        training; what is learnt no longer changes it (PriFT, arXiv:2606.09396, for -p and others).
+
+        Raises:
+            InputError: a weight that does not depend on the model, or compares it with the one before.
+        """
+        if self.frozen:
+            return self
+        if not self.statistics:
+            compares = any(need.startswith(REFERENCE) for need in self.needs)
+            why = (
+                "reads the model before training already"
+                if compares
+                else "is the same whatever p is"
+            )
+            raise InputError(f"objective {self.name}: its weight {why}: leave out {PRIOR}={FROZEN}")
+        needs = [need for need in self.needs if need not in self.statistics]
+        return replace(
+            self,
+            frozen=True,
+            needs=(*needs, *(REFERENCE + name for name in self.statistics)),
+            formula=f"-sg(w) log p, w = {self.weight_formula} of the model before training",
+            weight_formula=f"{self.weight_formula} of the model before training",
+            source=f"{self.source}; arXiv:2606.09396",
+            status="unverified",
+        )
 
     def with_parameters(self, **values: float) -> Objective:
         """The same objective with other parameters; InputError for an unknown or invalid one."""

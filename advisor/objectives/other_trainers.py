@@ -183,7 +183,7 @@ def export(
         settings=f"advisor train MODEL DATASET --objective {shlex.quote(chosen.label)} --output_dir DIR",
         notes=(),
     )
-    name = _simplest(chosen.name, chosen.settings)
+    name = "" if chosen.frozen else _simplest(chosen.name, chosen.settings)
     if name in ("nll", "neg_p"):
         return (own, *(_NLL if name == "nll" else _NEG_P))
     others = (_elsewhere(trainer, chosen) for trainer in _NO_SETTING)
@@ -205,7 +205,7 @@ def _simplest(name: str, settings: Mapping[str, float]) -> str:
 
 def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
     """A trainer's setting for an objective that few have, or the word that it has none."""
-    if (trainer, objective.name) in _RARE:
+    if (trainer, objective.name) in _RARE and not objective.frozen:
         text, version, notes = _RARE[trainer, objective.name]
         settings = text.format(**objective.settings)
         return TrainerSettings(
@@ -228,7 +228,7 @@ def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
 
 def _in_trl(objective: Objective) -> str:
     """The program for an objective that changes while it trains, unless it needs what is measured before."""
-    measured = objective.by_quantile or {"reference_logp", "anchor"} & set(objective.needs)
+    measured = objective.by_quantile or objective.before_training or "anchor" in objective.needs
     return IN_TRL.format(label=objective.label) if objective.scheduled and not measured else ""
 
 

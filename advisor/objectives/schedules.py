@@ -200,6 +200,7 @@ def staged(stages: list[Stage]) -> Staged:
         source="; ".join(dict.fromkeys(o.source for o in objectives)),
         status="ours",
         needs=tuple(dict.fromkeys(need for o in objectives for need in o.needs)),
+        statistics=(),
         stages=tuple(stages),
     )
 
@@ -253,7 +254,7 @@ class Annealed(Schedule):
     def at(self, done: float) -> Objective:
         """A member of the family: NLL while a is 0."""
         power = self.power(done)
-        return Objective(
+        member = Objective(
             name="p_pow",
             weight_function=weights.p_pow if power else weights.nll,
             formula=f"(1 - p^{power:g}) / {power:g}" if power else "-log p",
@@ -262,6 +263,7 @@ class Annealed(Schedule):
             source=self.source,
             parameters={"k": Parameter(default=power)} if power else {},
         )
+        return member.with_frozen_prior() if self.frozen and power else member
 
     def course(self, steps: int, done: int) -> str:
         """`p^a with a = 0 in step 1 and a = 0.983 in step 60`."""

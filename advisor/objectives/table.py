@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 from advisor.errors import InputError
 from advisor.names import did_you_mean
 from advisor.objectives import weights
+from advisor.objectives.objective import FROZEN, PRIOR, Parameter
 from advisor.objectives.objective import Objective as Objective
-from advisor.objectives.objective import Parameter
 from advisor.objectives.schedules import AT, AUTO, RATE, THEN, Annealed, Stage, staged
 from advisor.objectives.weights import TokenStats as TokenStats
 
@@ -70,7 +70,7 @@ def _row(
 
 # fmt: off
 _ROWS = (
-    _row(weights.nll, "-log p", "1", NEUTRAL, f"{_BEYOND_LL} Eq. 1", aliases=("ce", "sft")),
+    _row(weights.nll, "-log p", "1", NEUTRAL, f"{_BEYOND_LL} Eq. 1", aliases=("ce", "sft"), statistics=()),
     _row(weights.neg_p, "-p", "p", LEANING, f"{_BEYOND_LL} Sec. 3; arXiv:2508.05629 Eq. 9",
          aliases=("dft", "-p")),
     _row(weights.p_pow, "(1 - p^k) / k", "p^k", LEANING, f"{_BEYOND_LL} Sec. 3",
@@ -95,14 +95,16 @@ _ROWS = (
     _row(weights.floored_dft, "-sg(max(p, floor)) log p", "max(p, floor)", LEANING,
          "arXiv:2508.05629, code, issue 1", parameters={"floor": _share(0.1)}),
     _row(weights.eaft, "-sg((H20 / ln 20)^alpha) log p", "(H20 / ln 20)^alpha", NEUTRAL,
-         "arXiv:2601.02151", needs=("topk_entropy",), parameters={"alpha": _from_zero(1.0)}),
+         "arXiv:2601.02151", needs=("topk_entropy",), statistics=("topk_entropy",),
+         parameters={"alpha": _from_zero(1.0)}),
     _row(weights.idft, "-sg(p^g) log p, g = clip(exp(-(log p + H) / beta), low, high)", "p^g", LEANING,
-         "arXiv:2602.12222, code",
+         "arXiv:2602.12222, code", statistics=("logp", "entropy"),
          parameters={"beta": _positive(1.0), "low": _from_zero(0.1), "high": _from_zero(2.0)}),
     _row(weights.idft_phi, "-sg(p^g) log p, g = exp(-clip(log p + H, -B, B))", "p^g", LEANING,
-         "arXiv:2602.12222 v1", status="unverified", parameters={"bound": _from_zero(5.0)}),
+         "arXiv:2602.12222 v1", status="unverified", statistics=("logp", "entropy"),
+         parameters={"bound": _from_zero(5.0)}),
     _row(weights.deft, "(1 - p^a) / (a + 1e-6), a = sg(sum of p_v^2)", "p^a a / (a + 1e-6)", LEANING,
-         "arXiv:2602.11424", needs=("collision",)),
+         "arXiv:2602.11424", needs=("collision",), statistics=("logp", "collision")),
     _row(weights.deft_cayley, "(1 - p^a) / (a + 1e-6), a = c + (1 - c) p / (2 - p), c = mean p / 2",
          "p^a a / (a + 1e-6)", LEANING, "arXiv:2602.11424, code", needs=("step",)),
     _row(weights.cadft, "-sg(p exp(-beta max(0, z(example)))) log p", "p exp(-beta max(0, z(example)))",
@@ -111,14 +113,20 @@ _ROWS = (
     _row(weights.cadft_mean, "-sg(c p) log p, c = sum of cadft's weights / sum of p over the step", "c p",
          LEANING, "control of arXiv:2606.11206", status="ours", needs=("example", "step"),
          parameters={"beta": _from_zero(1.0)}),
+    _row(weights.prift_prob, "-p0 log p", "p0", LEANING, "arXiv:2606.09396, code",
+         needs=("reference_logp",), statistics=()),
+    _row(weights.prift_mass, "-log p where u0 >= threshold, else 0", "1[u0 >= threshold]", LEANING,
+         "arXiv:2606.09396, code", needs=("reference_mass",), statistics=(),
+         parameters={"threshold": _share(0.5)}, sparse=True),
     _row(weights.iw_sft, "-sg(clip(exp(T mean(log p - log p0)), 0, 16)) log p",
          "clip(exp(T mean(log p - log p0)), 0, 16)", NEUTRAL, "arXiv:2507.12856, code",
-         needs=("example", "reference_logp", "step"), parameters={"temperature": _from_zero(1.0)}),
+         needs=("example", "reference_logp", "step"), statistics=(),
+         parameters={"temperature": _from_zero(1.0)}),
     _row(weights.iw_sft_token, "-sg(clip(p / p0, low, high)) log p", "clip(p / p0, low, high)", NEUTRAL,
-         "arXiv:2507.12856, code", needs=("reference_logp",),
+         "arXiv:2507.12856, code", needs=("reference_logp",), statistics=(),
          parameters={"low": _from_zero(0.2), "high": _from_zero(1.8)}),
     _row(weights.psft, "-min(p / p0, clip(p / p0, .8, 1 + high))", "p / p0 where p / p0 <= 1 + high, else 0",
-         NEUTRAL, "arXiv:2508.17784, code", needs=("reference_logp",),
+         NEUTRAL, "arXiv:2508.17784, code", needs=("reference_logp",), statistics=(),
          parameters={"high": _from_zero(0.28)}, sparse=True),
     _row(weights.infosft, "-sg(w) log p", "p [1 - logit(p) / logit(ceiling)]+", LEANING,
          "arXiv:2605.14967, code",
@@ -145,6 +153,8 @@ def get_objective(spec: str) -> Objective:
         get_objective("p_pow(k=10)").weight(stats)  # [tokens] float32
 
     A threshold may be a percentage, `threshold(10%)`: that quantile of p on the training set.
+
+    With `prior=frozen` the weight is that of the model before training: `cadft(1, prior=frozen)`.
 
     Several with `>` between them follow one another, each from a share of the optimiser steps on:
     `nll>neg_p(at=0.5)`. Without `at` all are in force equally long; with `at=auto` the last one begins when
@@ -174,6 +184,8 @@ def get_objective(spec: str) -> Objective:
     return staged(stages)
 
 
+CURRENT = "current"
+"""`prior=current`: what is so without saying."""
 _EXAMPLE = f"nll{THEN}neg_p({AT}=0.5)"
 _OF_STAGES = {
     AT: "when a stage after the first begins",
@@ -223,6 +235,7 @@ def _read(spec: str) -> Objective:
     for key, says in _OF_STAGES.items():
         if any(part.partition("=")[0].strip() == key for part in inside):
             raise InputError(f"objective {row.name}: {key} says, once, {says}: {_EXAMPLE}")
+    row, inside = _with_prior(row, inside)
     values = _read_values(row, inside)
     shares = {key: float(text[:-1]) / 100 for key, text in values.items() if text.endswith("%")}
     for key, share in shares.items():
@@ -230,6 +243,20 @@ def _read(spec: str) -> Objective:
             raise InputError(f"objective {row.name}: only tau takes a percentage, from 0% to 100%")
     numbers = {key: float(text) for key, text in values.items() if key not in shares}
     return replace(row.with_parameters(**numbers), quantiles=shares)
+
+
+def _with_prior(row: Objective, inside: list[str]) -> tuple[Objective, list[str]]:
+    """The row with the prior that is asked for, and what else stands within the parentheses."""
+    rest = [part for part in inside if part.partition("=")[0].strip() != PRIOR]
+    given = [part.partition("=")[2].strip() for part in inside if part not in rest]
+    if len(given) > 1:
+        raise InputError(f"objective {row.name}: {PRIOR} is given twice")
+    if given and given[0].lower() not in (FROZEN, CURRENT):
+        raise InputError(
+            f"objective {row.name}: {PRIOR}={given[0]}: is {FROZEN}, the model before training, or "
+            f"{CURRENT}, the model as it is"
+        )
+    return (row.with_frozen_prior() if given and given[0].lower() == FROZEN else row), rest
 
 
 def _read_values(row: Objective, inside: list[str]) -> dict[str, str]:

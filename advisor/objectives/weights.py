@@ -8,11 +8,18 @@ Tensor methods only: nothing here imports torch.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+REFERENCE = "reference_"
+"""Before the name of a statistic: the same under the model before training."""
+FROM_DISTRIBUTION = ("topk_entropy", "collision", "mass")
+"""Statistics that only the head can compute, from the whole next-token distribution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +38,39 @@ class TokenStats:
     """[tokens] float32, entropy of the 20 most probable tokens, renormalised, nats."""
     collision: Tensor | None = None
     """[tokens] float32, sum of squared probabilities of the next-token distribution."""
+    mass: Tensor | None = None
+    """[tokens] float32, probability of the target and of all tokens that are less probable than it."""
     reference_logp: Tensor | None = None
     """[tokens] float32, log-probability of the target under the model before training."""
+    reference_entropy: Tensor | None = None
+    """[tokens] float32, likewise."""
+    reference_topk_entropy: Tensor | None = None
+    """[tokens] float32, likewise."""
+    reference_collision: Tensor | None = None
+    """[tokens] float32, likewise."""
+    reference_mass: Tensor | None = None
+    """[tokens] float32, likewise."""
 
     @property
     def p(self) -> Tensor:
         """[tokens] float32, probability of the target."""
         return self.logp.exp()
+
+
+REFERENCE_COLUMNS = tuple(
+    name for name in TokenStats.__dataclass_fields__ if name.startswith(REFERENCE)
+)
+"""Every statistic of the model before training, by its name in TokenStats."""
+
+
+def before_training(stats: TokenStats, names: Collection[str]) -> TokenStats:
+    """The statistics with some of them those of the model before training.
+
+    Raises:
+        ValueError: the model before training was not asked for one of them.
+    """
+    frozen = {name: _needed(stats, REFERENCE + name) for name in names}
+    return replace(stats, **frozen)
 
 
 def nll(stats: TokenStats) -> Tensor:
@@ -236,6 +269,28 @@ def cadft_mean(stats: TokenStats, beta: float) -> Tensor:
     """
     whole = stats.p.sum().clamp(min=1e-30)  # where every p underflows, so does every weight
     return stats.p * (cadft(stats, beta).sum() / whole)
+
+
+def prift_prob(stats: TokenStats) -> Tensor:
+    r"""A frozen prior's probability: $w = p_0$, of the model before training; `neg_p(prior=frozen)`.
+
+    $f = -p_0 \log p$: the weight of DFT, which does not follow the model as it learns.
+
+    Source: PriFT-prob, arXiv:2606.09396, and the authors' code.
+    """
+    return _needed(stats, "reference_logp").exp()
+
+
+def prift_mass(stats: TokenStats, threshold: float) -> Tensor:
+    r"""NLL where a frozen prior finds enough others less probable: $w = 1[u_0 \ge \mathrm{threshold}]$.
+
+    $u_0 = p_0 + \sum_v p_0(v)\,1[p_0(v) < p_0(y)]$: the target is among the more probable tokens of the
+    model before training, whatever its probability itself. N counts all target tokens, as in the authors'
+    code.
+
+    Source: PriFT-mass, arXiv:2606.09396, and the authors' code (threshold = .5).
+    """
+    return (_needed(stats, "reference_mass") >= threshold).to(stats.logp.dtype)
 
 
 def iw_sft(stats: TokenStats, temperature: float) -> Tensor:

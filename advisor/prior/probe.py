@@ -6,8 +6,8 @@ causal architecture, the recurrent ones included. Which examples share a batch d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -36,6 +36,8 @@ class Scored:
     """[targets] entropy of the next-token distribution, nats."""
     top1: NDArray[np.bool_]
     """[targets] whether the target is the most probable token."""
+    more: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """[targets] each, the statistics that were asked for besides, by their names in TokenStats."""
 
     @property
     def p(self) -> NDArray[np.float64]:
@@ -46,9 +48,21 @@ class Scored:
 class Probe:
     """A model ready to score examples."""
 
-    def __init__(self, loaded: LoadedModel, *, batch_tokens: int | None = None) -> None:
-        """`batch_tokens` bounds what the model reads at a time, padding included."""
-        self.loaded = loaded
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        batch_tokens: int | None = None,
+        needs: Collection[str] = (),
+    ) -> None:
+        """A model that scores.
+
+        Args:
+            loaded: the model.
+            batch_tokens: bounds what it reads at a time, padding included.
+            needs: statistics beyond log p, entropy and top-1, as of `advisor.model.head.token_stats`.
+        """
+        self.loaded, self.needs = loaded, tuple(needs)
         # On a CPU more in a batch is no faster, and few examples of a length are padded to the longest.
         self.batch_tokens = batch_tokens or (1024 if loaded.device == "cpu" else 8192)
         self.head = find_head(loaded.model)
@@ -77,9 +91,8 @@ class Probe:
                 "was the dataset tokenised for another model?"
             )
         try:
-            stats = score_batch(
-                self.loaded.model, self.head, *_collate(batch, self.loaded.model.device)
-            )
+            read = _collate(batch, self.loaded.model.device)
+            stats = score_batch(self.loaded.model, self.head, *read, needs=self.needs)
         except torch.OutOfMemoryError:
             half = len(batch) // 2
             if half == 0:
@@ -94,6 +107,7 @@ class Probe:
     def _split(self, batch: Sequence[Example], stats: TokenStats) -> list[Scored]:
         """[targets of the batch] -> one `Scored` an example."""
         log_p, entropy, top1 = (t.cpu().numpy() for t in (stats.logp, stats.entropy, stats.top1))
+        more = {name: getattr(stats, name).cpu().numpy() for name in self.needs}
         if not np.isfinite(log_p).all():
             raise InputError(
                 f"{self.loaded.name}: log-probabilities are not finite in {self.loaded.dtype}: "
@@ -111,6 +125,7 @@ class Probe:
                     log_p=log_p[part],
                     entropy=entropy[part],
                     top1=top1[part],
+                    more={name: column[part] for name, column in more.items()},
                 )
             )
         return scored

@@ -15,6 +15,7 @@ NEEDS = {
     "example": "which example a token belongs to",
     "step": "all tokens of the optimiser step before its first gradient",
     "reference_logp": "log p before training",
+    "reference_mass": "probability, before training, of the target and all less probable tokens",
     "anchor": "the whole distribution before training",
 }
 

@@ -204,7 +204,10 @@ def weighs_p_alone(row: Objective) -> bool:
 
 
 def tokens(number: int, others: int = 10) -> TokenStats:
-    """Tokens of p evenly spaced in (0, 1), [number], the other 1 - p spread evenly over some tokens."""
+    """Tokens of p evenly spaced in (0, 1), [number], the other 1 - p spread evenly over some tokens.
+
+    The model before training is the same one.
+    """
     import torch
 
     p = (torch.arange(number, dtype=torch.float64) + 0.5) / number
@@ -215,4 +218,6 @@ def tokens(number: int, others: int = 10) -> TokenStats:
         top1=p > 0.5,
         topk_entropy=entropy,
         collision=p.square() + (1 - p).square() / others,
+        reference_logp=p.log(),
+        reference_mass=torch.where(p > (1 - p) / others, 1.0, p),
     )

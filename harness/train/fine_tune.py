@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
@@ -178,6 +179,7 @@ def fine_tune(
         peft_config=planned.peft_config,
         prior=prior,
         resampling=planned.resampling,
+        keep=Path(planned.output_dir),
         on_progress=on_progress,
     )
     # All rows are tokenised by now. With a prior, what was assumed of its rows was said when it was measured.

@@ -31,6 +31,7 @@ from advisor.model.objective_step import (
     weight_tables,
 )
 from advisor.objectives.table import Objective, TokenStats
+from advisor.objectives.weights import REFERENCE_COLUMNS
 from advisor.prior.prior import LOW_P
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
@@ -40,14 +41,15 @@ from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 _SUMS = (
     "tokens", "nll", "p", "entropy", "weight", "weight_squared", "low", "top1", "eos_p", "eos_tokens",
 )  # fmt: skip
-_EXTRA = {"reference_logp": 0.0, "terminator": 0}  # columns beyond TRL's, with their padding
+_EXTRA = {"terminator": 0} | dict.fromkeys(REFERENCE_COLUMNS, 0.0)
+"""Columns beyond TRL's, with their padding."""
 
 
 class ObjectiveCollator(DataCollatorForLanguageModeling):
     """TRL's collator, carrying more columns.
 
-    `reference_logp` and `terminator` have a value a token; `row`, the number of the source row, one
-    an example.
+    `terminator` and those of the model before training, `reference_logp` and the like, have a value a
+    token; `row`, the number of the source row, one an example.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -80,7 +82,7 @@ class ObjectiveLoss(_Mixed):
         class MyTrainer(ObjectiveLoss, Trainer): ...
         MyTrainer(objective=get_objective("dft"), model=model, args=args, train_dataset=dataset)
 
-    Batches need `labels`; `reference_logp` [batch, sequence] where the objective reads it.
+    Batches need `labels`; `reference_logp` and the like, [batch, sequence], where the objective reads them.
     """
 
     objective: Objective
@@ -186,12 +188,12 @@ class ObjectiveLoss(_Mixed):
     def _head_call(self, inputs: dict[str, Any]) -> HeadCall:
         """What to ask of the model; takes the columns that only we read out of the inputs."""
         weights = inputs.pop("token_weights", None)
-        reference_logp = inputs.pop("reference_logp", None)
+        given = _before_training(inputs)
         return head_call(
             self.in_force,
             inputs,
             weights=weights,
-            reference_logp=reference_logp,
+            given=given,
             reference=self.reference_model,
         )
 
@@ -207,8 +209,8 @@ class ObjectiveLoss(_Mixed):
         inputs = self._prepare_inputs(dict(batch))
         inputs.pop("terminator", None)
         row = inputs.pop("row", None)
-        reference_logp = inputs.pop("reference_logp", None)
-        found = first_pass(self.model_wrapped, self.in_force, inputs, reference_logp)
+        given = _before_training(inputs)
+        found = first_pass(self.model_wrapped, self.in_force, inputs, given)
         if row is not None:
             found.stats["row"] = row[found.example]
         return found
@@ -294,6 +296,11 @@ class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, S
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """A card with base model, data, objective and versions in the place of TRL's."""
         write_card(self, self.facts, self.card_sections)
+
+
+def _before_training(inputs: dict[str, Any]) -> dict[str, Tensor]:
+    """Takes the statistics of the model before training out of the inputs, by column."""
+    return {name: inputs.pop(name) for name in REFERENCE_COLUMNS if name in inputs}
 
 
 def _means(sums: Mapping[str, float]) -> dict[str, float]:

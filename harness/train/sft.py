@@ -7,9 +7,10 @@ training, a quantile of them, a frozen copy. The run itself is TRL's (see `train
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,10 @@ from advisor.model.load import LoadedModel
 from advisor.model.objective_step import at_quantiles
 from advisor.objectives.table import Objective
 from advisor.prior.prior import Prior
-from advisor.prior.probe import Probe
 from advisor.progress import Progress, untold
 from harness.generate.decoding import turn_ends
 from harness.generate.own_answers import answers_of
+from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
@@ -47,6 +48,7 @@ def build_trainer(
     peft_config: Any = None,
     prior: Prior | None = None,
     resampling: Resampling | None = None,
+    keep: Path | None = None,
     on_progress: Progress = untold,
 ) -> ObjectiveTrainer:
     """A trainer ready to `train()`; the model is the loaded one and is changed in place.
@@ -60,6 +62,8 @@ def build_trainer(
         peft_config: of PEFT, to train an adapter.
         prior: goes into the model card, like the names of model and dataset.
         resampling: resamples the least compatible examples while it trains, for `cadft`.
+        keep: folder for what is measured of the model before training, so that a training that goes on
+            need not measure it again.
         on_progress: told how many examples of how many were read for reference log-probabilities.
 
     Raises:
@@ -69,11 +73,20 @@ def build_trainer(
     check_settings(objective, config, resampling)
     _check_precision(loaded, config, peft_config)
     resampling = prepare_resampling(resampling, dataset, config)
-    rows, reference = _rows(dataset), None
-    if "reference_logp" in objective.needs or objective.by_quantile:
-        reference = _reference(loaded, dataset, rows, on_progress)
-    if objective.by_quantile and reference is not None:
-        objective = at_quantiles(objective, reference)
+    rows = _rows(dataset)
+    tests = [] if eval_dataset is None else _rows(eval_dataset)
+    names = tuple(
+        dict.fromkeys((*objective.before_training, *(["logp"] if objective.by_quantile else [])))
+    )
+    if names:
+        reference = _reference(loaded, dataset, rows, names, keep, on_progress)
+        objective = (
+            at_quantiles(objective, reference["reference_logp"])
+            if objective.by_quantile
+            else objective
+        )
+    if objective.before_training and eval_dataset is not None:
+        _reference(loaded, eval_dataset, tests, objective.before_training, None, untold)
     build: Callable[..., ObjectiveTrainer] = ObjectiveTrainer
     if resampling is not None:
         build = _resampling_trainer(resampling, dataset, rows, config)
@@ -94,7 +107,7 @@ def build_trainer(
             turn_end=turn_end_of(dataset),
             args=config,
             train_dataset=_packed(rows, config),
-            eval_dataset=None if eval_dataset is None else Dataset.from_list(_rows(eval_dataset)),
+            eval_dataset=None if eval_dataset is None else Dataset.from_list(tests),
             processing_class=loaded.tokenizer,
             peft_config=peft_config,
         )
@@ -120,6 +133,11 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
     if resampling is not None and objective.name != "cadft":
         raise InputError(
             f"--resample is the second stage of --objective cadft, not of {objective.name} (cadft(0) is dft)"
+        )
+    if resampling is not None and objective.before_training:
+        raise InputError(
+            f"--resample exchanges targets, and objective {objective.label} weighs them by the model before "
+            "training, which never saw the new ones: leave out one of them"
         )
     if resampling is not None and config.packing:
         raise InputError(
@@ -212,21 +230,25 @@ def _row(example: Example) -> Row:
 
 
 def _reference(
-    loaded: LoadedModel, dataset: SFTDataset, rows: list[Row], on_progress: Progress
-) -> np.ndarray[Any, Any]:
-    """Add `reference_logp` to every row; returns those of all targets."""
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    rows: list[Row],
+    names: Sequence[str],
+    keep: Path | None,
+    on_progress: Progress,
+) -> Columns:
+    """Add what is read of the model before training to every row; returns it for all targets."""
     examples = [example for example in dataset if example.target_tokens]
-    row_of = {id(example): row for example, row in zip(examples, rows, strict=True)}
-    done, everything = 0, []
-    for batch in Probe(loaded).score(examples):
-        for scored in batch:
-            column = np.zeros(len(scored.example.input_ids), dtype=np.float32)
-            column[scored.positions] = scored.log_p
-            row_of[id(scored.example)]["reference_logp"] = column.tolist()
-            everything.append(scored.log_p)
-        done += len(batch)
-        on_progress(done, len(rows))
-    return np.concatenate(everything)
+    columns = measured(loaded, examples, names, keep=keep, on_progress=on_progress)
+    end = 0
+    for example, row in zip(examples, rows, strict=True):
+        places = positions(example)
+        part = slice(end, end := end + len(places))
+        for name, values in columns.items():
+            column = np.zeros(len(example.input_ids), dtype=np.float32)
+            column[places] = values[part]
+            row[name] = column.tolist()
+    return columns
 
 
 def _packed(rows: list[Row], config: SFTConfig) -> Dataset:

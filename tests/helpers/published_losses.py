@@ -92,6 +92,13 @@ def top20_entropy(z: Tensor) -> Tensor:
     return entropy(z.topk(20).values)
 
 
+def mass(z: Tensor, targets: Tensor) -> Tensor:
+    """Probability of the target and of all tokens that are less probable."""
+    q = z.softmax(1)
+    target = q.gather(1, targets[:, None])
+    return torch.where(q < target, q, 0.0).sum(1) + target[:, 0]
+
+
 def nll(step: Step) -> Tensor:
     return -step.log_p
 
@@ -183,6 +190,14 @@ def cadft_mean(step: Step, beta: float) -> Tensor:
     return dft * of_cadft.sum() / step.p.detach().sum()
 
 
+def prift_prob(step: Step) -> Tensor:
+    return -step.reference_log_p.exp() * step.log_p
+
+
+def prift_mass(step: Step, threshold: float) -> Tensor:
+    return torch.where(mass(step.reference, step.targets) >= threshold, -step.log_p, 0.0)
+
+
 def iw_sft(step: Step, temperature: float) -> Tensor:
     ratios = (step.log_p - step.reference_log_p).split(LENGTHS)
     weights = [torch.exp(temperature * r.mean()).clip(0, 16).detach() for r in ratios]
@@ -215,8 +230,8 @@ LOSSES: dict[str, Callable[..., Any]] = {
     loss.__name__: loss
     for loss in (
         nll, neg_p, p_pow, threshold, nll_below, neg_p_above, neg_p_below, profit, log_one_minus_p, focal,
-        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, iw_sft, iw_sft_token,
-        psft, infosft, asft,
+        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, prift_prob,
+        prift_mass, iw_sft, iw_sft_token, psft, infosft, asft,
     )
 }  # fmt: skip
 """Every published loss by the name of its row."""

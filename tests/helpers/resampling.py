@@ -10,6 +10,7 @@ from typing import Any
 from datasets import Dataset
 
 from advisor.objectives.table import get_objective
+from advisor.objectives.weights import REFERENCE_COLUMNS
 from harness.train.resampling import Resampler, Resampling
 from harness.train.resampling_trainer import ResamplingTrainer
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
@@ -29,7 +30,8 @@ def eager_model() -> Any:
 def demonstrations(count: int = 48) -> list[dict[str, Any]]:
     found = rows(count)
     for number, row in enumerate(found):
-        row.pop("reference_logp")
+        for name in REFERENCE_COLUMNS:
+            row.pop(name, None)
         row["input_ids"][-1] = row["labels"][-1] = EOS
         row["row"] = 3 * number  # as if two rows of three had no target
     return found

@@ -28,6 +28,7 @@ def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
             "input_ids": ids, "labels": [-100] * prompt + ids[prompt:],
             "terminator": [0] * (len(ids) - 1) + [1],
             "reference_logp": torch.linspace(-3, -0.5, len(ids)).tolist(),
+            "reference_mass": [0.3 + 0.4 * (i % 2) for i in range(len(ids))],
         })  # fmt: skip
     return found
 

@@ -149,7 +149,7 @@ def test_given_fields_and_needs_reach_the_weight() -> None:
 
     result = weighted_nll(
         head, hidden, targets, ratio, given={"reference_logp": reference},
-        needs=("topk_entropy", "collision"), tile_rows=10,
+        needs=("topk_entropy", "collision", "mass"), tile_rows=10,
     )  # fmt: skip
     log_q = reference_log_q(head, hidden).detach()
     log_p = log_q.gather(1, targets[:, None])[:, 0]
@@ -159,6 +159,9 @@ def test_given_fields_and_needs_reach_the_weight() -> None:
     top = log_q.topk(20).values.softmax(-1)
     topk_entropy = torch.cat([stats.topk_entropy for stats in seen])  # type: ignore[misc]
     torch.testing.assert_close(topk_entropy, -(top * top.log()).sum(-1))
+    mass = torch.cat([stats.mass for stats in seen])  # type: ignore[misc]
+    q, p_y = log_q.exp(), log_p.exp()[:, None]
+    torch.testing.assert_close(mass, p_y[:, 0] + (q * (log_q < p_y.log())).sum(-1))
 
 
 @pytest.mark.parametrize("kind", ["plain", "all"])

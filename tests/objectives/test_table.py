@@ -13,6 +13,10 @@ import torch
 from advisor.errors import InputError
 from advisor.objectives.table import OBJECTIVES, Objective, TokenStats, get_objective
 
+FROZEN = [
+    "neg_p(prior=frozen)", "cadft(1, prior=frozen)", "threshold(10%, prior=frozen)",
+    "p_anneal(0, 1, 0, 1, prior=frozen)", "nll>neg_p(prior=frozen, at=0.5)",
+]  # fmt: skip
 HALFWAY = 0.5
 """Of the training: where a row that changes while it trains is asked for weights."""
 
@@ -25,7 +29,7 @@ def weigh(row: Objective, done: float = HALFWAY) -> torch.Tensor:
     return row.at(done).weight(
         TokenStats(
             logp=p.log(), entropy=half, top1=p > 0.5, example=example, topk_entropy=half, collision=half,
-            reference_logp=-half,
+            reference_logp=-half, reference_mass=half,
         )
     )  # fmt: skip
 
@@ -36,7 +40,7 @@ def test_no_gradient_flows_through_a_weight(name: str) -> None:
     logp, half = torch.nn.functional.logsigmoid(logits), logits.sigmoid() / 2
     stats = TokenStats(
         logp=logp, entropy=half, top1=logp > -1, example=torch.tensor([0, 0, 1, 1]), topk_entropy=half,
-        collision=half, reference_logp=half,
+        collision=half, reference_logp=half, reference_mass=half,
     )  # fmt: skip
     row = (
         OBJECTIVES[name].resolve(lambda share: share)
@@ -67,6 +71,8 @@ def test_names_and_aliases_are_unique() -> None:
         ("idft(1, 0.3)", "idft", {"beta": 1.0, "low": 0.3, "high": 2.0}),
         ("idft(high=3)", "idft", {"beta": 1.0, "low": 0.1, "high": 3.0}),
         ("nll_above(.5)", "threshold", {"tau": 0.5}),
+        ("threshold(prior=frozen, 0.5)", "threshold", {"tau": 0.5}),
+        ("cadft(1, prior = Frozen)", "cadft", {"beta": 1.0}),
     ],
 )
 def test_specifications(spec: str, name: str, settings: dict[str, float]) -> None:
@@ -94,6 +100,11 @@ def test_specifications(spec: str, name: str, settings: dict[str, float]) -> Non
         ("infosft(0.5)", "lies outside (0.5, 0.9999]"),
         ("p_pow(10%)", "only tau takes a percentage"),
         ("threshold(101%)", "only tau takes a percentage"),
+        ("neg_p(prior=cold)", "prior=cold: is frozen, the model before training, or current"),
+        ("neg_p(prior=frozen, prior=frozen)", "prior is given twice"),
+        ("nll(prior=frozen)", "its weight is the same whatever p is: leave out prior=frozen"),
+        ("psft(prior=frozen)", "reads the model before training already: leave out prior=frozen"),
+        ("prift_prob(prior=frozen)", "reads the model before training already"),
         ("(((", "unknown objective"),
         ("", "unknown objective"),
     ],
@@ -118,7 +129,7 @@ def test_a_quantile_waits_for_its_value() -> None:
 
 
 def test_labels_read_back() -> None:
-    for label in [*OBJECTIVES, "p_pow(0.5)", "threshold(10%)", "idft(2, 0.3, 1)"]:
+    for label in [*OBJECTIVES, "p_pow(0.5)", "threshold(10%)", "idft(2, 0.3, 1)", *FROZEN]:
         row = get_objective(label)
         assert get_objective(row.label).label == row.label
         assert get_objective(row.label).settings == row.settings
@@ -162,7 +173,8 @@ def test_a_row_names_the_statistics_that_it_needs(name: str) -> None:
     row = OBJECTIVES[name].at(HALFWAY)
     logp = torch.tensor([-1.0, -2.0])
     optional = {
-        "example": torch.tensor([0, 1]), "topk_entropy": logp, "collision": logp.exp(), "reference_logp": logp
+        "example": torch.tensor([0, 1]), "topk_entropy": logp, "collision": logp.exp(),
+        "reference_logp": logp, "reference_mass": logp.exp(),
     }  # fmt: skip
     given = {key: value for key, value in optional.items() if key in row.needs}
     row.weight(TokenStats(logp=logp, entropy=-logp, top1=logp > -1.5, **given))
@@ -179,11 +191,51 @@ def test_a_row_says_whether_a_weight_depends_on_the_rest_of_the_step(name: str) 
     fields = {
         "logp": logp, "entropy": -logp, "top1": logp > -1.5, "example": torch.tensor([0, 1, 1, 2, 2]),
         "topk_entropy": -logp, "collision": logp.exp(), "reference_logp": logp + 0.1 * logp.cos(),
+        "reference_mass": logp.exp(),
     }  # fmt: skip
     whole = row.weight(TokenStats(**fields))
     alone = ({key: column[i : i + 1] for key, column in fields.items()} for i in range(5))
     parts = [row.weight(TokenStats(**one)) for one in alone]
     assert torch.allclose(whole, torch.cat(parts)) == ("step" not in row.needs)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_row_names_the_statistics_that_make_its_weight(name: str) -> None:
+    row = OBJECTIVES[name].at(HALFWAY)
+    p = torch.tensor([0.05, 0.3, 0.6, 0.86])
+    fields = {
+        "logp": p.log(), "entropy": p + 0.5, "topk_entropy": p + 0.3, "collision": p.square() + 0.1,
+        "mass": p,
+    }  # fmt: skip
+    others = {
+        "top1": p > 0.5, "example": torch.tensor([0, 0, 1, 1]), "reference_logp": (0.9 * p).log(),
+        "reference_mass": p,
+    }  # fmt: skip
+    known = row.weight(TokenStats(**fields, **others))
+    moved = {
+        key
+        for key in fields
+        for changed in [{**fields, key: fields[key].flip(0)}]
+        if not torch.equal(row.weight(TokenStats(**changed, **others)), known)
+    }
+    compares = any(need.startswith("reference_") for need in row.needs)
+    assert set(row.statistics) == (set() if compares else moved)
+
+
+def test_a_frozen_objective_says_what_it_reads_before_training() -> None:
+    read = {
+        "neg_p": ("logp",),
+        "idft": ("logp", "entropy"),
+        "eaft": ("topk_entropy",),
+        "deft": ("collision", "logp"),
+        "nll>deft": ("collision", "logp"),
+    }
+    for name, columns in read.items():
+        frozen = get_objective(f"{name}(prior=frozen)")
+        assert set(frozen.before_training) == set(columns)
+        assert not frozen.head_statistics  # nothing of them is made again while it trains
+    assert "step" in get_objective("cadft(prior=frozen)").needs
+    assert not OBJECTIVES["neg_p"].frozen
 
 
 def test_listing_needs_no_torch() -> None:

@@ -8,7 +8,15 @@ from torch import Tensor
 
 from advisor.model.head import Anchor, Head, weighted_nll
 from advisor.objectives.table import OBJECTIVES, Objective, TokenStats, get_objective
-from tests.helpers.published_losses import LENGTHS, LOSSES, Step, entropy, make_step, top20_entropy
+from tests.helpers.published_losses import (
+    LENGTHS,
+    LOSSES,
+    Step,
+    entropy,
+    make_step,
+    mass,
+    top20_entropy,
+)
 
 DOUBLE = torch.float64
 MIXED = [
@@ -20,10 +28,12 @@ OTHER_PARAMETERS = [
     "neg_p_above(0.5)", "neg_p_below(0.5)", "profit(0.5)", "log_one_minus_p(0.1)", "focal(0.5)",
     "focal(2)", "focal(5)", "huber(0.1)", "huber(1)", "floored_dft(0.4)", "eaft(2)", "eaft(0.5)",
     "idft(0.5, 0.3, 1)", "idft_phi(1)", "cadft(0.5)", "cadft_mean(0.5)", "iw_sft(60)",
-    "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
+    "prift_mass(0.9)", "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
 ]  # fmt: skip
 HALFWAY = 0.5
 """Of the training: where a row that changes while it trains is asked for weights."""
+FREEZABLE = [row.label for row in OBJECTIVES.values() if row.statistics]
+"""Rows whose weight may be that of the model before training."""
 LABELS = [*(row.label for row in OBJECTIVES.values()), *OTHER_PARAMETERS]
 SMOOTH = [
     "nll", "neg_p", "p_pow(0.1)", "p_pow(0.5)", "p_pow", "log_one_minus_p", "focal", "focal(2)",
@@ -46,14 +56,28 @@ def stats_of(p: Tensor, **fields: Tensor) -> TokenStats:
 def full_stats(step: Step) -> TokenStats:
     z = step.logits.detach()
     return TokenStats(
-        logp=step.log_p.detach(),
-        entropy=entropy(z),
+        **seen(z, step.targets),
+        **before(step),
         top1=z.argmax(1) == step.targets,
         example=step.example,
-        topk_entropy=top20_entropy(z),
-        collision=z.softmax(1).square().sum(1),
-        reference_logp=step.reference_log_p,
     )
+
+
+def seen(z: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Every statistic of a model with these logits."""
+    return {
+        "logp": Step(logits=z, targets=targets, reference=z).log_p,
+        "entropy": entropy(z),
+        "topk_entropy": top20_entropy(z),
+        "collision": z.softmax(1).square().sum(1),
+        "mass": mass(z, targets),
+    }
+
+
+def before(step: Step) -> dict[str, Tensor]:
+    """Those of the model before training, by their columns."""
+    found = seen(step.reference, step.targets)
+    return {f"reference_{name}": column for name, column in found.items()}
 
 
 def in_force(label: str) -> Objective:
@@ -99,16 +123,47 @@ def test_the_head_gives_the_gradient_of_the_published_loss(label: str) -> None:
     # Unit vectors as hidden states make the head's weight the logits themselves.
     unit = torch.eye(len(MIXED), dtype=DOUBLE)
     head = Head(weight=step.logits.detach().T.clone().requires_grad_())
-    before = Head(weight=step.reference.T)
-    anchor = Anchor(head=before, hidden=unit, coefficient=row.anchor_coefficient)
+    was = Head(weight=step.reference.T)
+    anchor = Anchor(head=was, hidden=unit, coefficient=row.anchor_coefficient)
     result = weighted_nll(
         head, unit, step.targets, row.weight, sparse=row.sparse, needs=row.head_statistics,
-        given={"example": step.example, "reference_logp": step.reference_log_p},
+        given={"example": step.example, **before(step)},
         anchor=anchor if "anchor" in row.needs else None,
     )  # fmt: skip
     assert_same_rows(torch.autograd.grad(result.loss, head.weight)[0].T, expected)
     if row.name == "asft":
         torch.testing.assert_close(result.loss, LOSSES["asft"](step, **row.settings).sum())
+
+
+def frozen_gradient(label: str, step: Step) -> Tensor:
+    """That of -sg(w) log p, with w read off the published loss's gradient under the model before training."""
+    row = in_force(label)
+    was = Step(
+        logits=step.reference.clone().requires_grad_(),
+        targets=step.targets,
+        reference=step.reference,
+    )
+    loss = LOSSES[row.name](was, **{**row.settings, **({"kl": 0.0} if row.name == "asft" else {})})
+    (pull,) = torch.autograd.grad(loss.sum(), was.logits)
+    weight = -pull.gather(1, step.targets[:, None])[:, 0] / was.one_minus_p.detach()
+    return torch.autograd.grad(-(weight * step.log_p).sum(), step.logits)[0]
+
+
+@pytest.mark.parametrize("probabilities", [MIXED, UNLIKELY], ids=["mixed", "unlikely"])
+@pytest.mark.parametrize("label", FREEZABLE)
+def test_a_frozen_prior_gives_the_weight_of_the_model_before_training(
+    label: str, probabilities: list[float]
+) -> None:
+    frozen = get_objective(f"{label.removesuffix(')')}{', ' if '(' in label else '('}prior=frozen)")
+    assert frozen.label in (f"{label[:-1]}, prior=frozen)", f"{label}(prior=frozen)")
+    step = make_step(probabilities)
+    weights = frozen.at(HALFWAY).weight(full_stats(step))
+    actual = torch.autograd.grad(-(weights * step.log_p).sum(), step.logits)[0]
+    assert_same_rows(actual, frozen_gradient(label, step))
+    # what is learnt does not change it
+    learnt = make_step([1 - p if 0.01 < p < 0.99 else p for p in probabilities])
+    later = TokenStats(**{**vars(full_stats(learnt)), **before(step)})
+    assert torch.equal(frozen.at(HALFWAY).weight(later), weights)
 
 
 def test_dft_has_the_gradient_of_minus_p() -> None:
@@ -140,6 +195,10 @@ def test_dft_has_the_gradient_of_minus_p() -> None:
         ("iw_sft(0)", "nll"),
         ("iw_sft_token(1, 1)", "nll"),
         ("asft(0)", "dft"),
+        ("prift_prob", "dft(prior=frozen)"),
+        ("prift_prob", "p_pow(1, prior=frozen)"),
+        ("prift_mass(0)", "nll"),
+        ("dft(prior=current)", "dft"),
     ],
 )
 @pytest.mark.parametrize("probabilities", [MIXED, UNLIKELY], ids=["mixed", "unlikely"])
@@ -278,9 +337,11 @@ def test_weights_are_detached_finite_and_not_negative_in_float32(label: str) -> 
         topk_entropy=torch.tensor([0.0, 3.0, -1e-7, 0.5, 0.0, 0.0, 3.0, 3.0]),
         collision=torch.tensor([1.0, 0.0, 1e-30, 0.5, 1.0, 1.0, 1e-6, 1.0]),
         reference_logp=torch.tensor([0.0, -200.0, -1.0, -69.0, 0.0, -200.0, -200.0, 0.0]),
+        reference_mass=torch.tensor([0.0, 0.0, 0.5, 0.3, 1.0, 0.0, 0.9, 1.0]),
     )
     for count in (8, 1, 0):  # all, then a single token of p = 0, then none
-        fields = {name: value[:count] for name, value in vars(extremes).items()}
+        given = {name: value for name, value in vars(extremes).items() if value is not None}
+        fields = {name: value[:count] for name, value in given.items()}
         weights = in_force(label).weight(TokenStats(**fields))
         assert weights.shape == (count,) and weights.dtype == torch.float32
         assert not weights.requires_grad

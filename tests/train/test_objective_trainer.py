@@ -18,6 +18,8 @@ from tests.helpers.training import STEPS, build, config, curve, rows, smooth_mod
 
 STAGED = ["nll>neg_p", "nll>cadft"]
 """The second stage begins in the middle; that of cadft needs the whole step."""
+FROZEN = ["neg_p(prior=frozen)", "cadft(prior=frozen)", "nll>deft_cayley(prior=frozen)"]
+"""Weights of the model before training, the last two over the whole step."""
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [("nll", "nll"), ("dft", "dft")])
@@ -42,7 +44,7 @@ def test_equals_trl_over_twenty_steps(tmp_path: Path, ours: str, theirs: str) ->
     assert (weights(mine) - start).abs().max() > 0.03  # it moved far more than the tolerance
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, *STAGED])
+@pytest.mark.parametrize("objective", [*OBJECTIVES, *STAGED, *FROZEN])
 def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) -> None:
     runs = [
         train(
@@ -59,7 +61,7 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) ->
         torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft", *STAGED])
+@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft", *STAGED, *FROZEN])
 def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> None:
     padded = train(tmp_path, objective, max_steps=4)
     flat = train(tmp_path, objective, max_steps=4, padding_free=True, max_length=None)
@@ -74,7 +76,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
 
     And the switch from one to another is made by all of them at the same step.
     """
-    names = [*OBJECTIVES, *STAGED]
+    names = [*OBJECTIVES, *STAGED, *FROZEN]
     on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
     for name in names:
         two = torch.load(tmp_path / f"{name}.pt")
