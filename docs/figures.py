@@ -28,11 +28,13 @@ REGIMES = (
 PANELS = {
     "powers of p": ("p_pow(0.1)", "neg_p", "p_pow(3)", "p_pow(10)"),
     "NLL, thresholded": ("threshold(0.2)", "nll_below(0.2)", "profit(0.1)"),
-    "-p, thresholded": ("neg_p_above(0.2)", "neg_p_below(0.2)", "infosft(0.93)"),
+    "-p, thresholded or bent": ("neg_p_above(0.2)", "neg_p_below(0.2)", "infosft(0.93)", "chord_phi"),
     "other functions of p": (
         "log_one_minus_p(0.001)", "focal(1)", "huber(0.5)", "floored_dft(0.1)",
     ),
-    "with the entropy": ("idft_phi(5)", "idft(1, 0.1, 2)", "eaft(1)"),
+    "with the entropy or the step's median": (
+        "idft_phi(5)", "idft(1, 0.1, 2)", "eaft(1)", "talr(0.01)",
+    ),
     "with the concentration, the step or the prior": (
         "deft_cayley", "deft", "prift_prob", "prift_mass(0.5)",
     ),

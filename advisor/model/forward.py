@@ -331,6 +331,7 @@ class _LossAtTheHead:
             needs=tuple(dict.fromkeys((*needs, *call.measures))),
             sparse=objective.sparse,
             anchor=anchor,
+            temperature=objective.temperature,
         )
 
     def output(self, aux_loss: Tensor | None) -> ObjectiveOutput:

@@ -129,6 +129,7 @@ def weighted_nll(
     needs: Collection[str] = (),
     sparse: bool = False,
     anchor: Anchor | None = None,
+    temperature: float = 1.0,
     tile_rows: int | None = None,
 ) -> WeightedNLL:
     r"""The loss of an objective, $\sum_t \mathrm{sg}(w_t)(-\log p_t)$, in one pass over the logits.
@@ -142,6 +143,8 @@ def weighted_nll(
         needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision", "mass".
         sparse: whether weights of exactly 0 are common: their rows then skip two of three products.
         anchor: adds `coefficient * KL(reference || model)`.
+        temperature: other than 1, the loss of a target is $\sum_v \mathrm{sg}(q_v)(\log p_v - \log p)$
+            with q the softmax at this temperature, and its gradient q - onehot(y) (GEM).
         tile_rows: rows of logits alive at a time, by default 256 in float32 and 512 in bfloat16, on
             CUDA eight times as many; changes memory only.
 
@@ -156,6 +159,7 @@ def weighted_nll(
         needs=needs,
         sparse=sparse,
         anchor=anchor,
+        temperature=temperature,
         rows=tile_rows or default_tile_rows(head.weight),
     )
     hidden = hidden.to(head.weight.device)
@@ -176,12 +180,17 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 class _Columns:
     """Statistics of target tokens, filled a tile of logits at a time."""
 
-    def __init__(self, tokens: int, *, like: Tensor, needs: Collection[str]) -> None:
+    def __init__(
+        self, tokens: int, *, like: Tensor, needs: Collection[str], temperature: float = 1.0
+    ) -> None:
+        self.temperature = temperature
         dtype = _exact(like.dtype)
         names = ("logp", "entropy", *needs)
         self.columns = {
             name: torch.empty(tokens, dtype=dtype, device=like.device) for name in names
         }
+        self.losses = self.columns["logp"].clone()
+        """[tokens] that of every target; only at another temperature than 1, else it is -log p."""
         self.columns["top1"] = torch.empty(tokens, dtype=torch.bool, device=like.device)
 
     def fill(
@@ -194,7 +203,7 @@ class _Columns:
             raw: [rows, vocabulary] logits before those; overwritten.
             targets: [rows].
             first: place of the first row in the columns.
-            gradient: leave in `raw` the gradient of -log p with respect to it, but for `head.scale`.
+            gradient: leave in `raw` the gradient of the loss with respect to it, but for `head.scale`.
         """
         cores = 1 if raw.is_cuda else torch.get_num_threads()
         step = min(max(1, _BLOCK_ELEMENTS[raw.is_cuda] * cores // raw.shape[1]), len(targets))
@@ -203,7 +212,14 @@ class _Columns:
             block, y = raw[row : row + step], targets[row : row + step, None]
             z = head.finish_(block.to(self.columns["logp"].dtype))
             q = probabilities[: len(y)]
-            self._fill_block(z, y, q, slice(first + row, first + row + len(y)))
+            place = slice(first + row, first + row + len(y))
+            self._fill_block(z, y, q, place)
+            if self.temperature != 1:
+                torch.softmax(z / self.temperature, -1, out=q)
+                q.div_(q.sum(-1, keepdim=True))
+                self.losses[place] = torch.linalg.vecdot(q, z - z.gather(1, y))
+            else:
+                self.losses[place] = -self.columns["logp"][place]
             if gradient:
                 # Minus the sum of the others: q_y - 1 of a certain target would be all rounding
                 q.scatter_(1, y, 0.0)
@@ -253,6 +269,7 @@ class _Work:
     needs: Collection[str]
     sparse: bool
     anchor: Anchor | None
+    temperature: float
     rows: int
     columns: _Columns = field(init=False)
     weights: Tensor = field(init=False)
@@ -335,7 +352,9 @@ def _accumulate(
 ) -> Tensor:
     """Go through the tiles: logits, statistics, weights, loss, gradients."""
     tokens = len(work.targets)
-    columns = work.columns = _Columns(tokens, like=w, needs=work.needs)
+    columns = work.columns = _Columns(
+        tokens, like=w, needs=work.needs, temperature=work.temperature
+    )
     work.weights = torch.empty_like(columns.columns["logp"])
     loss = work.weights.new_zeros(())
     buffer = h.new_empty(min(work.rows, tokens), w.shape[0])
@@ -346,7 +365,7 @@ def _accumulate(
         held = None if work.anchor is None else _hold(work.head, raw, work.anchor, tile)
         columns.fill(work.head, raw, work.targets[tile], first, gradient=gradients.wanted)
         weights = work.weigh(tile)
-        loss -= torch.dot(weights, columns.columns["logp"][tile])
+        loss += torch.dot(weights, columns.losses[tile])
         if held is not None:
             loss += held.value
             weights = held.merge_(raw, weights)

@@ -79,6 +79,8 @@ class Objective:
     before training. Empty where there is nothing to freeze."""
     frozen: bool = False
     """Whether they are taken from the model before training."""
+    tempered: bool = False
+    """Whether the gradient is that of the distribution at another temperature, the parameter `beta`."""
     sparse: bool = False
     """Whether weights of exactly 0 are common."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -107,6 +109,11 @@ class Objective:
     def anchor_coefficient(self) -> float:
         """Factor of the divergence to the model before training; 0 for all but `asft`."""
         return self.settings["kl"] if "anchor" in self.needs else 0.0
+
+    @property
+    def temperature(self) -> float:
+        """Of the distribution whose gradient is taken; 1 for all but `gem`."""
+        return self.settings["beta"] if self.tempered else 1.0
 
     @property
     def label(self) -> str:

@@ -176,6 +176,45 @@ def huber(stats: TokenStats, delta: float) -> Tensor:
     return stats.p * _one_minus_p(stats).clamp(max=delta)
 
 
+def chord_phi(stats: TokenStats) -> Tensor:
+    r"""Tokens that the model is undecided about: $w = p\,(1 - p)$, the weight of `huber(1)`.
+
+    The authors mix it with a loss of reinforcement learning; here it stands alone. Their weight is
+    detached; ms-swift's is not, which lowers p wherever $(1 - 2p) \log p < p - 1$, that is below .24.
+
+    Source: CHORD-phi, arXiv:2508.11408, and the authors' code.
+    """
+    return stats.p * _one_minus_p(stats)
+
+
+def talr(stats: TokenStats, floor: float) -> Tensor:
+    r"""Token-adaptive: $w = \max(p^{1/\tau}, \mathrm{floor})$, small for tokens that are hard for the step.
+
+    $\tau$ is the median, over the examples of the optimiser step, of their mean NLL.
+
+    Source: TALR, arXiv:2509.20758 (formula and floor = .01 from secondary sources; no code by the authors).
+    """
+    if stats.logp.numel() == 0:
+        return stats.p
+    losses, present = _example_means(stats, -stats.logp)
+    ordered = losses[present].sort().values
+    median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return (stats.logp / median.clamp(min=1e-6)).exp().clamp(min=floor)
+
+
+def gem(stats: TokenStats, beta: float) -> Tensor:
+    r"""Keeps the alternatives: $f = \sum_v \mathrm{sg}(q_v) (\log p_v - \log p)$, $q$ = softmax$(z / \beta)$.
+
+    The gradient with respect to the logits is $q - \mathrm{onehot}(y)$, that of $\beta$ times the NLL at the
+    temperature $\beta$; the weight itself is 1. beta = 1 is NLL. This is the authors' "linear" h; their
+    scripts take "logsigmoid", which multiplies each term by $\sigma((z_v - z_y) / 100)$, close to 1/2, so
+    that the update is about half of this one.
+
+    Source: GEM, arXiv:2408.16673, and the authors' code (beta = .7).
+    """
+    return stats.logp.new_ones(stats.logp.shape)
+
+
 def floored_dft(stats: TokenStats, floor: float) -> Tensor:
     r"""DFT that never lets go of a token: $w = \max(p, \mathrm{floor})$.
 

@@ -196,7 +196,7 @@ def _weights(
 
 def weighs_p_alone(row: Objective) -> bool:
     """Whether the weight of an objective, its quantiles resolved, is a function of p alone."""
-    if row.scheduled or not set(row.needs) <= {"anchor"}:
+    if row.scheduled or row.tempered or not set(row.needs) <= {"anchor"}:
         return False
     # Where p decides, it does not matter over how many tokens the other 1 - p is spread.
     few, many = (row.weight(tokens(500, others)).numpy() for others in (2, 20))
@@ -206,7 +206,7 @@ def weighs_p_alone(row: Objective) -> bool:
 def tokens(number: int, others: int = 10) -> TokenStats:
     """Tokens of p evenly spaced in (0, 1), [number], the other 1 - p spread evenly over some tokens.
 
-    The model before training is the same one.
+    Each is an example of its own, and the model before training is the same one.
     """
     import torch
 
@@ -216,6 +216,7 @@ def tokens(number: int, others: int = 10) -> TokenStats:
         logp=p.log(),
         entropy=entropy,
         top1=p > 0.5,
+        example=torch.arange(number),
         topk_entropy=entropy,
         collision=p.square() + (1 - p).square() / others,
         reference_logp=p.log(),

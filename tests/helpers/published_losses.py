@@ -145,6 +145,21 @@ def huber(step: Step, delta: float) -> Tensor:
     return huber_loss(e, torch.zeros_like(e), delta=delta, reduction="none")
 
 
+def chord_phi(step: Step) -> Tensor:
+    return -(step.p * step.one_minus_p).detach() * step.log_p
+
+
+def talr(step: Step, floor: float) -> Tensor:
+    losses = sorted(-tokens.mean().item() for tokens in step.log_p.split(LENGTHS))
+    tau = (losses[1] + losses[2]) / 2  # the median of four
+    return -torch.clamp(step.p ** (1 / tau), min=floor).detach() * step.log_p
+
+
+def gem(step: Step, beta: float) -> Tensor:
+    q = (step.logits / beta).softmax(1).detach()
+    return (q * (step.logits.log_softmax(1) - step.log_p[:, None])).sum(1)
+
+
 def floored_dft(step: Step, floor: float) -> Tensor:
     return -torch.maximum(step.p, torch.full_like(step.p, floor)).detach() * step.log_p
 
@@ -230,7 +245,8 @@ LOSSES: dict[str, Callable[..., Any]] = {
     loss.__name__: loss
     for loss in (
         nll, neg_p, p_pow, threshold, nll_below, neg_p_above, neg_p_below, profit, log_one_minus_p, focal,
-        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, prift_prob,
+        huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, chord_phi,
+        talr, gem, prift_prob,
         prift_mass, iw_sft, iw_sft_token, psft, infosft, asft,
     )
 }  # fmt: skip

@@ -28,7 +28,8 @@ OTHER_PARAMETERS = [
     "neg_p_above(0.5)", "neg_p_below(0.5)", "profit(0.5)", "log_one_minus_p(0.1)", "focal(0.5)",
     "focal(2)", "focal(5)", "huber(0.1)", "huber(1)", "floored_dft(0.4)", "eaft(2)", "eaft(0.5)",
     "idft(0.5, 0.3, 1)", "idft_phi(1)", "cadft(0.5)", "cadft_mean(0.5)", "iw_sft(60)",
-    "prift_mass(0.9)", "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
+    "prift_mass(0.9)", "talr(0.3)", "gem(0.9)",
+    "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
 ]  # fmt: skip
 HALFWAY = 0.5
 """Of the training: where a row that changes while it trains is asked for weights."""
@@ -41,7 +42,7 @@ SMOOTH = [
 ]  # fmt: skip
 TARGET_ALONE = [
     *SMOOTH, "threshold", "nll_below", "neg_p_above", "neg_p_below", "profit", "floored_dft",
-    "infosft", "asft",
+    "infosft", "asft", "chord_phi",
 ]  # fmt: skip
 """Rows whose weight is a function of the target's p alone."""
 THREE = torch.tensor([0.7, 0.2, 0.1], dtype=DOUBLE)
@@ -100,7 +101,9 @@ def test_every_row_has_a_published_loss_and_a_test_at_its_default() -> None:
 
 
 @pytest.mark.parametrize("probabilities", [MIXED, UNLIKELY], ids=["mixed", "unlikely"])
-@pytest.mark.parametrize("label", [label for label in LABELS if not label.startswith("asft")])
+@pytest.mark.parametrize(
+    "label", [label for label in LABELS if not label.startswith(("asft", "gem"))]
+)
 def test_gradient_is_that_of_the_published_loss(label: str, probabilities: list[float]) -> None:
     step = make_step(probabilities)
     expected = published_gradient(label, step)
@@ -128,11 +131,11 @@ def test_the_head_gives_the_gradient_of_the_published_loss(label: str) -> None:
     result = weighted_nll(
         head, unit, step.targets, row.weight, sparse=row.sparse, needs=row.head_statistics,
         given={"example": step.example, **before(step)},
-        anchor=anchor if "anchor" in row.needs else None,
+        anchor=anchor if "anchor" in row.needs else None, temperature=row.temperature,
     )  # fmt: skip
     assert_same_rows(torch.autograd.grad(result.loss, head.weight)[0].T, expected)
-    if row.name == "asft":
-        torch.testing.assert_close(result.loss, LOSSES["asft"](step, **row.settings).sum())
+    if row.name in ("asft", "gem"):
+        torch.testing.assert_close(result.loss, LOSSES[row.name](step, **row.settings).sum())
 
 
 def frozen_gradient(label: str, step: Step) -> Tensor:
@@ -195,6 +198,8 @@ def test_dft_has_the_gradient_of_minus_p() -> None:
         ("iw_sft(0)", "nll"),
         ("iw_sft_token(1, 1)", "nll"),
         ("asft(0)", "dft"),
+        ("chord_phi", "huber(1)"),
+        ("talr(1)", "nll"),
         ("prift_prob", "dft(prior=frozen)"),
         ("prift_prob", "p_pow(1, prior=frozen)"),
         ("prift_mass(0)", "nll"),
@@ -219,6 +224,27 @@ def test_identities_of_special_statistics() -> None:
     for label in ("psft", "iw_sft_token"):
         assert torch.equal(get_objective(label).weight(untrained), torch.ones_like(p))
     torch.testing.assert_close(get_objective("huber(1)").weight(stats_of(p)), p * (1 - p))
+
+
+def test_talr_vector() -> None:
+    # mean NLL 1, 3, 2.5 and 20: tau = 2.75, w = exp(-NLL / 2.75), at least .01
+    example = torch.tensor([0, 0, 1, 2, 2, 3])
+    nll = torch.tensor([0.5, 1.5, 3.0, 1.0, 4.0, 20.0], dtype=DOUBLE)
+    weights = get_objective("talr").weight(stats_of((-nll).exp(), example=example))
+    expected = torch.tensor([0.833753, 0.579578, 0.335911, 0.695144, 0.233506, 0.01], dtype=DOUBLE)
+    torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
+    alone = get_objective("talr").weight(stats_of((-nll[:2]).exp(), example=example[:2]))
+    torch.testing.assert_close(alone, (-nll[:2]).exp())  # tau = 1: dft
+
+
+def test_gem_has_the_gradient_of_nll_at_a_temperature() -> None:
+    step = make_step([min(p, 0.99) for p in MIXED])
+    for beta in (0.4, 0.7, 1.0):
+        tempered = beta * torch.nn.functional.cross_entropy(
+            step.logits / beta, step.targets, reduction="sum"
+        )
+        (expected,) = torch.autograd.grad(tempered, step.logits)
+        assert_same_rows(published_gradient(f"gem({beta})", step), expected)
 
 
 def test_membership_at_the_threshold_itself() -> None:
