@@ -84,6 +84,9 @@ def joined(seen: Sequence[FirstPass]) -> tuple[dict[str, Tensor], int]:
         examples.append(part.example + used)
         used += int(part.example.max()) + 1 if len(part.example) else 0
     columns["example"] = torch.cat(examples)
+    columns["forward"] = torch.cat(
+        [torch.full_like(part.example, number) for number, part in enumerate(seen)]
+    )
     return columns, used
 
 

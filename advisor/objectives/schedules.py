@@ -281,3 +281,53 @@ class Annealed(Schedule):
     def logged(self, done: float) -> dict[str, float]:
         """`power`, the a in force."""
         return {"power": self.power(done)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tail(Schedule):
+    r"""NLL without the examples whose likelihood rose most: $w = 1$ on those that are kept, else 0.
+
+    Of the n examples of a selection batch the round$(n \gamma_s)$ with the largest $\ell_0 - \ell$ are left
+    out, $\ell$ the example's mean NLL now and $\ell_0$ that before training; one is always kept. Those that
+    are kept are weighted up by the batch's tokens over theirs, so that the loss is the mean over kept tokens.
+    After s of S steps $\gamma_s = \mathrm{fraction} \cdot s / S$, or the fraction itself where ramp is 0.
+
+    The selection batch is one micro-batch of all ranks together, as in the paper: it depends on
+    how the step is cut up, and a forward of one example keeps it. With whole = 1 it is the optimiser step.
+    TRL's example divides by S - 1, so that its last step has the whole fraction, and takes the mean of the
+    means of the micro-batches, whatever their number of tokens.
+
+    Source: TailSFT, arXiv:2608.25756, Algorithm 1, as TRL's example has it (fraction = .5, ramp).
+    """
+
+    def fraction(self, done: float) -> float:
+        """The share of examples left out at `done`."""
+        return self.settings["fraction"] * (done if self.settings["ramp"] else 1.0)
+
+    def at(self, done: float) -> Objective:
+        """NLL on what is kept at this share."""
+        return Objective(
+            name="tailsft",
+            weight_function=weights.tailsft,
+            formula=self.formula,
+            weight_formula=self.weight_formula,
+            leaning=self.leaning,
+            source=self.source,
+            needs=self.needs,
+            statistics=(),
+            sparse=True,
+            parameters={
+                "fraction": Parameter(default=self.fraction(done)),
+                "whole": Parameter(default=self.settings["whole"]),
+            },
+        )
+
+    def course(self, steps: int, done: int) -> str:
+        """`nll on all but 0 % of the examples in step 1 and 49 % in step 60`."""
+        first, last = (f"{100 * self.fraction(step / steps):.3g} %" for step in (0, done - 1))
+        text = f"nll on all but {first} of the examples in step 1 and {last} in step {done}"
+        return text + _out_of(steps, done)
+
+    def logged(self, done: float) -> dict[str, float]:
+        """`left_out`, the share of examples."""
+        return {"left_out": self.fraction(done)}

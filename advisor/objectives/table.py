@@ -25,7 +25,7 @@ from advisor.names import did_you_mean
 from advisor.objectives import weights
 from advisor.objectives.objective import FROZEN, PRIOR, Parameter
 from advisor.objectives.objective import Objective as Objective
-from advisor.objectives.schedules import AT, AUTO, RATE, THEN, Annealed, Stage, staged
+from advisor.objectives.schedules import AT, AUTO, RATE, THEN, Annealed, Stage, Tail, staged
 from advisor.objectives.weights import TokenStats as TokenStats
 
 if TYPE_CHECKING:
@@ -140,6 +140,11 @@ _ROWS = (
          parameters={"ceiling": Parameter(default=0.93, low=0.5, high=0.9999, exclusive_low=True)}),
     _row(weights.asft, "-sg(p) log p + kl KL(p0 || p)", "p (and the KL, full vocabulary)", LEANING,
          "arXiv:2509.23753, code", needs=("anchor",), parameters={"kl": _from_zero(0.05)}),
+    Tail(name="tailsft", weight_function=weights.tailsft, leaning=NEUTRAL,
+         formula="-log p on the examples whose likelihood rose least, else 0",
+         weight_formula="1[kept] tokens / kept tokens", source="arXiv:2608.25756 Alg. 1", statistics=(),
+         needs=("example", "forward", "reference_logp", "step"), sparse=True,
+         parameters={"fraction": _share(0.5), "ramp": _share(1.0), "whole": _share(0.0)}),
     Annealed(name="p_anneal", weight_function=weights.p_pow, leaning=LEANING,
              formula="(1 - p^a) / a, a moving linearly over the steps",
              weight_formula="p^a", source=f"ours, in the family of {_BEYOND_LL} Sec. 3", status="ours",

@@ -34,6 +34,8 @@ class TokenStats:
     """[tokens] bool, whether the target is the most probable token."""
     example: Tensor | None = None
     """[tokens] int64, which example the token belongs to, 0 to examples - 1."""
+    forward: Tensor | None = None
+    """[tokens] int64, which micro-batch of the step, on all ranks at once, the token is read in, from 0."""
     topk_entropy: Tensor | None = None
     """[tokens] float32, entropy of the 20 most probable tokens, renormalised, nats."""
     collision: Tensor | None = None
@@ -330,6 +332,25 @@ def prift_mass(stats: TokenStats, threshold: float) -> Tensor:
     Source: PriFT-mass, arXiv:2606.09396, and the authors' code (threshold = .5).
     """
     return (_needed(stats, "reference_mass") >= threshold).to(stats.logp.dtype)
+
+
+def tailsft(stats: TokenStats, fraction: float, whole: float) -> Tensor:
+    r"""NLL on the examples whose likelihood rose least; see `schedules.Tail`, which gives the fraction."""
+    if stats.logp.numel() == 0:
+        return stats.p
+    example = _needed(stats, "example")
+    rise, present = _example_means(stats, stats.logp - _needed(stats, "reference_logp"))
+    batch = example.new_zeros(rise.shape)
+    if not whole:
+        batch[example] = _needed(stats, "forward")
+    kept = present.clone()
+    for number in batch[present].unique():
+        members = (present & (batch == number)).nonzero()[:, 0]
+        left_out = min(round(len(members) * fraction), len(members) - 1)
+        kept[members[(-rise[members]).argsort(stable=True)[:left_out]]] = False
+    survives = kept[example].to(stats.logp.dtype)
+    tokens, left = batch[example].bincount(), batch[example].bincount(weights=survives)
+    return survives * (tokens / left).to(survives.dtype)[batch[example]]
 
 
 def iw_sft(stats: TokenStats, temperature: float) -> Tensor:

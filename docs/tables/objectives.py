@@ -13,6 +13,7 @@ NEEDS = {
     "topk_entropy": "entropy of the 20 most probable tokens",
     "collision": "sum of squared probabilities",
     "example": "which example a token belongs to",
+    "forward": "which micro-batch a token is read in",
     "step": "all tokens of the optimiser step before its first gradient",
     "reference_logp": "log p before training",
     "reference_mass": "probability, before training, of the target and all less probable tokens",

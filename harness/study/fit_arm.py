@@ -41,7 +41,7 @@ STEPS_KEPT = 200
 LOGGED = ("loss", "grad_norm", "learning_rate", "nll", "mean_p", "entropy", "mean_weight",
           "effective_sample_size", "share_p_below_0.1", "p_eos", "rewards/margins",
           "rewards/accuracies", "kept", "teacher_logp", "sampled_kl", "completions/mean_length",
-          "completions/clipped_ratio", "stage", "power")  # fmt: skip
+          "completions/clipped_ratio", "stage", "power", "left_out")  # fmt: skip
 BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_steps"
 OF_THE_DEVICE = ("use_cpu", "bf16", "gradient_checkpointing")
 """Settings that `configured` chooses."""

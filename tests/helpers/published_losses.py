@@ -53,6 +53,11 @@ class Step:
     def example(self) -> Tensor:
         return torch.arange(len(LENGTHS)).repeat_interleave(torch.tensor(LENGTHS))
 
+    @property
+    def forward(self) -> Tensor:
+        """Two micro-batches of two examples each."""
+        return self.example // 2
+
 
 def make_step(probabilities: list[float]) -> Step:
     """A step whose targets have these probabilities, and before training similar ones below .9."""
@@ -213,6 +218,21 @@ def prift_mass(step: Step, threshold: float) -> Tensor:
     return torch.where(mass(step.reference, step.targets) >= threshold, -step.log_p, 0.0)
 
 
+def tailsft(step: Step, fraction: float, whole: float) -> Tensor:
+    now = [-tokens.mean() for tokens in step.log_p.split(LENGTHS)]
+    was = [-tokens.mean() for tokens in step.reference_log_p.split(LENGTHS)]
+    margin = [(a - b).item() for a, b in zip(now, was, strict=True)]
+    kept: list[Tensor] = []
+    for batch in [range(4)] if whole else [range(2), range(2, 4)]:
+        ranked = sorted(batch, key=lambda i: margin[i])
+        left_out = ranked[: min(round(len(batch) * fraction), len(batch) - 1)]
+        tokens = sum(LENGTHS[i] for i in batch)
+        over = tokens / sum(LENGTHS[i] for i in batch if i not in left_out)
+        nll_of = (-step.log_p).split(LENGTHS)
+        kept += [nll_of[i] * (0.0 if i in left_out else over) for i in batch]
+    return torch.cat(kept)
+
+
 def iw_sft(step: Step, temperature: float) -> Tensor:
     ratios = (step.log_p - step.reference_log_p).split(LENGTHS)
     weights = [torch.exp(temperature * r.mean()).clip(0, 16).detach() for r in ratios]
@@ -246,7 +266,7 @@ LOSSES: dict[str, Callable[..., Any]] = {
     for loss in (
         nll, neg_p, p_pow, threshold, nll_below, neg_p_above, neg_p_below, profit, log_one_minus_p, focal,
         huber, floored_dft, eaft, idft, idft_phi, deft, deft_cayley, cadft, cadft_mean, chord_phi,
-        talr, gem, prift_prob,
+        talr, gem, tailsft, prift_prob,
         prift_mass, iw_sft, iw_sft_token, psft, infosft, asft,
     )
 }  # fmt: skip

@@ -55,7 +55,7 @@ def test_stages_have_the_facts_of_their_objectives() -> None:
     assert "arXiv:2507.12856" in found.source and "arXiv:2606.11206" in found.source
     assert found.formula.startswith("-log p; from 0.25 of the steps on -sg(clip(p / p0")
     assert get_objective("focal>neg_p").leaning == "neutral"  # averse, then leaning
-    assert not any(row.scheduled for row in OBJECTIVES.values() if row.name != "p_anneal")
+    assert {row.name for row in OBJECTIVES.values() if row.scheduled} == {"p_anneal", "tailsft"}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def weigh(row: Objective, done: float = HALFWAY) -> torch.Tensor:
     return row.at(done).weight(
         TokenStats(
             logp=p.log(), entropy=half, top1=p > 0.5, example=example, topk_entropy=half, collision=half,
-            reference_logp=-half, reference_mass=half,
+            reference_logp=-half, reference_mass=half, forward=example,
         )
     )  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_no_gradient_flows_through_a_weight(name: str) -> None:
     logp, half = torch.nn.functional.logsigmoid(logits), logits.sigmoid() / 2
     stats = TokenStats(
         logp=logp, entropy=half, top1=logp > -1, example=torch.tensor([0, 0, 1, 1]), topk_entropy=half,
-        collision=half, reference_logp=half, reference_mass=half,
+        collision=half, reference_logp=half, reference_mass=half, forward=torch.tensor([0, 0, 0, 0]),
     )  # fmt: skip
     row = (
         OBJECTIVES[name].resolve(lambda share: share)
@@ -174,7 +174,7 @@ def test_a_row_names_the_statistics_that_it_needs(name: str) -> None:
     logp = torch.tensor([-1.0, -2.0])
     optional = {
         "example": torch.tensor([0, 1]), "topk_entropy": logp, "collision": logp.exp(),
-        "reference_logp": logp, "reference_mass": logp.exp(),
+        "reference_logp": logp, "reference_mass": logp.exp(), "forward": torch.tensor([0, 0]),
     }  # fmt: skip
     given = {key: value for key, value in optional.items() if key in row.needs}
     row.weight(TokenStats(logp=logp, entropy=-logp, top1=logp > -1.5, **given))
@@ -191,7 +191,7 @@ def test_a_row_says_whether_a_weight_depends_on_the_rest_of_the_step(name: str) 
     fields = {
         "logp": logp, "entropy": -logp, "top1": logp > -1.5, "example": torch.tensor([0, 1, 1, 2, 2]),
         "topk_entropy": -logp, "collision": logp.exp(), "reference_logp": logp + 0.1 * logp.cos(),
-        "reference_mass": logp.exp(),
+        "reference_mass": logp.exp(), "forward": torch.tensor([0, 0, 0, 0, 0]),
     }  # fmt: skip
     whole = row.weight(TokenStats(**fields))
     alone = ({key: column[i : i + 1] for key, column in fields.items()} for i in range(5))
@@ -209,7 +209,7 @@ def test_a_row_names_the_statistics_that_make_its_weight(name: str) -> None:
     }  # fmt: skip
     others = {
         "top1": p > 0.5, "example": torch.tensor([0, 0, 1, 1]), "reference_logp": (0.9 * p).log(),
-        "reference_mass": p,
+        "reference_mass": p, "forward": torch.tensor([0, 0, 0, 0]),
     }  # fmt: skip
     known = row.weight(TokenStats(**fields, **others))
     moved = {

@@ -28,7 +28,7 @@ OTHER_PARAMETERS = [
     "neg_p_above(0.5)", "neg_p_below(0.5)", "profit(0.5)", "log_one_minus_p(0.1)", "focal(0.5)",
     "focal(2)", "focal(5)", "huber(0.1)", "huber(1)", "floored_dft(0.4)", "eaft(2)", "eaft(0.5)",
     "idft(0.5, 0.3, 1)", "idft_phi(1)", "cadft(0.5)", "cadft_mean(0.5)", "iw_sft(60)",
-    "prift_mass(0.9)", "talr(0.3)", "gem(0.9)",
+    "prift_mass(0.9)", "talr(0.3)", "gem(0.9)", "tailsft(0.5, 0)", "tailsft(0.6, 0, 1)",
     "iw_sft_token(0.9, 1.1)", "psft(0.1)", "infosft(0.6)", "asft(0.5)",
 ]  # fmt: skip
 HALFWAY = 0.5
@@ -61,6 +61,7 @@ def full_stats(step: Step) -> TokenStats:
         **before(step),
         top1=z.argmax(1) == step.targets,
         example=step.example,
+        forward=step.forward,
     )
 
 
@@ -130,7 +131,7 @@ def test_the_head_gives_the_gradient_of_the_published_loss(label: str) -> None:
     anchor = Anchor(head=was, hidden=unit, coefficient=row.anchor_coefficient)
     result = weighted_nll(
         head, unit, step.targets, row.weight, sparse=row.sparse, needs=row.head_statistics,
-        given={"example": step.example, **before(step)},
+        given={"example": step.example, "forward": step.forward, **before(step)},
         anchor=anchor if "anchor" in row.needs else None, temperature=row.temperature,
     )  # fmt: skip
     assert_same_rows(torch.autograd.grad(result.loss, head.weight)[0].T, expected)
@@ -235,6 +236,29 @@ def test_talr_vector() -> None:
     torch.testing.assert_close(weights, expected, rtol=0, atol=1e-6)
     alone = get_objective("talr").weight(stats_of((-nll[:2]).exp(), example=example[:2]))
     torch.testing.assert_close(alone, (-nll[:2]).exp())  # tau = 1: dft
+
+
+def test_tailsft_leaves_out_what_rose_most_within_a_forward_or_the_step() -> None:
+    # l0 - l of the examples: 2, .5, -1 (two tokens each, then one) in the first forward, 1, 3 in the second
+    example = torch.tensor([0, 0, 1, 1, 2, 3, 4])
+    rise = torch.tensor([1.0, 3.0, 0.5, 0.5, -1.0, 1.0, 3.0], dtype=DOUBLE)
+    was = torch.full_like(rise, -4.0)
+    stats = stats_of((was + rise).exp(), reference_logp=was, example=example,
+                     forward=torch.tensor([0, 0, 0, 0, 0, 1, 1]))  # fmt: skip
+
+    def weight(label: str, done: float = HALFWAY) -> list[float]:
+        found: list[float] = get_objective(label).at(done).weight(stats).tolist()
+        return found
+
+    third = 5 / 3  # of the first forward's five tokens three are kept
+    # half of three is two, as Python rounds, and half of two is one
+    assert weight("tailsft(0.5, 0)") == pytest.approx([0, 0, 0, 0, 5, 2, 0])
+    assert weight("tailsft(0.34, 0)") == pytest.approx([0, 0, third, third, third, 2, 0])
+    assert weight("tailsft(0.4, 0, 1)") == pytest.approx([0, 0, *[7 / 4] * 3, 7 / 4, 0])
+    assert weight("tailsft(1, 0, 1)") == pytest.approx([0, 0, 0, 0, 7, 0, 0])  # one is always kept
+    assert weight("tailsft(0)") == weight("nll") == weight("tailsft", 0.0) == [1] * 7
+    assert get_objective("tailsft").at(0.5).settings["fraction"] == 0.25
+    assert get_objective("tailsft(0.5, 0)").at(0.1).settings["fraction"] == 0.5
 
 
 def test_gem_has_the_gradient_of_nll_at_a_temperature() -> None:
@@ -360,6 +384,7 @@ def test_weights_are_detached_finite_and_not_negative_in_float32(label: str) -> 
         entropy=torch.tensor([0.0, 12.0, -1e-7, 0.5, 0.0, 0.0, 12.0, 12.0]),
         top1=logp > -1,
         example=torch.tensor([0, 0, 1, 3, 3, 3, 4, 5]),
+        forward=torch.tensor([0, 0, 0, 1, 1, 1, 1, 1]),
         topk_entropy=torch.tensor([0.0, 3.0, -1e-7, 0.5, 0.0, 0.0, 3.0, 3.0]),
         collision=torch.tensor([1.0, 0.0, 1e-30, 0.5, 1.0, 1.0, 1e-6, 1.0]),
         reference_logp=torch.tensor([0.0, -200.0, -1.0, -69.0, 0.0, -200.0, -200.0, 0.0]),

@@ -127,6 +127,13 @@ def test_the_frozen_prior_is_still_that_of_the_beginning_when_the_model_has_lear
     assert curve(trainer, "mean_p")[-1] > 1.5 * curve(trainer, "mean_p")[0]
 
 
+def test_of_one_example_none_can_be_left_out(tmp_path: Path) -> None:
+    one = config(tmp_path, per_device_train_batch_size=1, gradient_accumulation_steps=8)
+    with pytest.raises(InputError, match="give --per_device_train_batch_size 2 or more, or"):
+        check_settings(get_objective("tailsft"), one, None)
+    check_settings(get_objective("tailsft(whole=1)"), one, None)
+
+
 def test_targets_that_are_exchanged_have_no_prior_to_freeze(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="never saw the new ones: leave out one of them"):
         check_settings(get_objective("cadft(prior=frozen)"), config(tmp_path), Resampling())

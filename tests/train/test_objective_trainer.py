@@ -44,7 +44,10 @@ def test_equals_trl_over_twenty_steps(tmp_path: Path, ours: str, theirs: str) ->
     assert (weights(mine) - start).abs().max() > 0.03  # it moved far more than the tolerance
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, *STAGED, *FROZEN])
+@pytest.mark.parametrize(
+    "objective",
+    [*(name for name in OBJECTIVES if name != "tailsft"), "tailsft(whole=1)", *STAGED, *FROZEN],
+)
 def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) -> None:
     runs = [
         train(
@@ -61,7 +64,9 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, objective: str) ->
         torch.testing.assert_close(weights(other), weights(runs[0]), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("objective", ["dft", "cadft", "infosft", "iw_sft", *STAGED, *FROZEN])
+@pytest.mark.parametrize(
+    "objective", ["dft", "cadft", "infosft", "iw_sft", "talr", "gem", "tailsft", *STAGED, *FROZEN]
+)
 def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> None:
     padded = train(tmp_path, objective, max_steps=4)
     flat = train(tmp_path, objective, max_steps=4, padding_free=True, max_length=None)
@@ -76,7 +81,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
 
     And the switch from one to another is made by all of them at the same step.
     """
-    names = [*OBJECTIVES, *STAGED, *FROZEN]
+    names = [*OBJECTIVES, "tailsft(whole=1)", *STAGED, *FROZEN]
     on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
     for name in names:
         two = torch.load(tmp_path / f"{name}.pt")
@@ -86,7 +91,7 @@ def test_two_ranks_equal_one(tmp_path: Path) -> None:
         torch.testing.assert_close(two["weights"], weights(one), rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("objective", ["dft", "cadft"])
+@pytest.mark.parametrize("objective", ["dft", "cadft", "tailsft", "neg_p(prior=frozen)"])
 def test_resuming_equals_never_stopping(tmp_path: Path, objective: str) -> None:
     whole = train(tmp_path / "whole", objective, max_steps=8)
     saved = {"save_strategy": "steps", "save_steps": 4, "max_steps": 8}
@@ -100,7 +105,7 @@ def test_resuming_equals_never_stopping(tmp_path: Path, objective: str) -> None:
 
 def test_a_batch_without_targets_changes_nothing(tmp_path: Path) -> None:
     empty = [{**row, "labels": [-100] * len(row["input_ids"])} for row in rows(16)]
-    for objective in ("dft", "cadft", "deft_cayley"):
+    for objective in ("dft", "cadft", "deft_cayley", "talr", "gem", "tailsft"):
         trainer = train(tmp_path, objective, data=empty, max_steps=2)
         assert curve(trainer, "loss") == [0.0, 0.0] == curve(trainer, "grad_norm")
 
@@ -182,3 +187,16 @@ def test_evaluation_works_for_objectives_of_the_step(tmp_path: Path, objective: 
     nll = build(tmp_path, "nll").evaluate()
     assert found["eval_nll"] == pytest.approx(nll["eval_nll"], rel=1e-5)
     assert found["eval_loss"] != pytest.approx(nll["eval_loss"], rel=1e-3)
+
+
+def test_tailsft_selects_within_a_forward_unless_it_is_told(tmp_path: Path) -> None:
+    def weights_of(objective: str, rows_at_once: int) -> torch.Tensor:
+        steps = 8 // rows_at_once
+        return weights(train(tmp_path, objective, max_steps=4, gradient_accumulation_steps=steps,
+                             per_device_train_batch_size=rows_at_once))  # fmt: skip
+
+    one_by_one = weights_of("tailsft(0.9, 0)", 1)
+    torch.testing.assert_close(one_by_one, weights_of("nll", 1), rtol=0, atol=1e-6)
+    assert (weights_of("tailsft(0.9, 0)", 8) - one_by_one).abs().max() > 1e-2
+    whole = weights_of("tailsft(0.9, 0, 1)", 1)
+    torch.testing.assert_close(whole, weights_of("tailsft(0.9, 0)", 8), rtol=0, atol=1e-3)

@@ -40,7 +40,7 @@ FROZEN = [
 OWN_REFERENCE = {
     *("asft", "iw_sft", "iw_sft_token", "psft", "threshold(10%)"),
     *("nll>iw_sft", "nll>asft", "nll>threshold(10%)", "iw_sft_token>cadft>deft"),
-    *("prift_prob", "prift_mass"),
+    *("prift_prob", "prift_mass", "tailsft"),
     *FROZEN,
 }
 """The trainer reads log p before training in batches of its own, the loop in those of the step: they differ
