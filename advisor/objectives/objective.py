@@ -67,7 +67,9 @@ class Objective:
     source: str
     """Paper and equation."""
     status: str = "published"
-    """"published", "unverified" (secondary sources only) or "ours"."""
+    """"published": equal to 1e-6 to the authors' code at a commit, by stored numbers; "paper": the formula of
+    the paper's text, without public code of its authors to hold it against; "unverified": secondary sources
+    only; "ours"."""
     aliases: tuple[str, ...] = ()
     """Other names of the same update."""
     needs: tuple[str, ...] = ()

@@ -140,6 +140,8 @@ def neg_p_below(stats: TokenStats, tau: float) -> Tensor:
 def profit(stats: TokenStats, tau: float) -> Tensor:
     r"""ProFit: NLL on tokens with $p > \tau$, divided by all target tokens.
 
+    The authors' code keeps a token of exactly tau, and divides by the kept tokens where it evaluates.
+
     Source: arXiv:2601.09195; tau = 0.1 in the authors' code, which also divides by all tokens.
     """
     return (stats.logp > _log(tau)).to(stats.logp.dtype)
@@ -182,7 +184,7 @@ def chord_phi(stats: TokenStats) -> Tensor:
     r"""Tokens that the model is undecided about: $w = p\,(1 - p)$, the weight of `huber(1)`.
 
     The authors mix it with a loss of reinforcement learning; here it stands alone. Their weight is
-    detached; ms-swift's is not, which lowers p wherever $(1 - 2p) \log p < p - 1$, that is below .24.
+    detached; that of ms-swift at first was not, which lowers p below .236.
 
     Source: CHORD-phi, arXiv:2508.11408, and the authors' code.
     """
@@ -227,13 +229,13 @@ def floored_dft(stats: TokenStats, floor: float) -> Tensor:
 
 
 def eaft(stats: TokenStats, alpha: float) -> Tensor:
-    r"""Entropy-adaptive: $w = (H_{20} / \ln 20)^\alpha$, entropy of the 20 most probable tokens.
+    r"""Entropy-adaptive: $w = (H_{20} / 3)^\alpha$, entropy of the 20 most probable tokens.
 
-    The authors' code divides by 3.0, which is ln 20 to 0.1 %; axolotl does not divide.
+    The paper divides by ln 20, which the authors' code rounds to 3.0; axolotl does not divide.
 
-    Source: EAFT, arXiv:2601.02151.
+    Source: EAFT, arXiv:2601.02151, and the authors' code in LLaMA-Factory.
     """
-    return (_needed(stats, "topk_entropy") / math.log(20)).clamp(min=0) ** alpha
+    return (_needed(stats, "topk_entropy") / 3.0).clamp(min=0) ** alpha
 
 
 def idft(stats: TokenStats, beta: float, low: float, high: float) -> Tensor:
@@ -271,14 +273,14 @@ def deft(stats: TokenStats) -> Tensor:
 def deft_cayley(stats: TokenStats) -> Tensor:
     r"""As DEFT with $a = c + (1 - c)\,p/(2 - p)$, $c$ half the mean p, a clamped to [.001, 1].
 
-    The authors' code takes the mean over the micro-batch; here it is over the optimiser step, so that
-    accumulation does not change the update.
+    $10^{-8}$ stands in the place of $10^{-6}$. The authors' code takes the mean over the micro-batch; here it
+    is over the optimiser step, so that accumulation does not change the update.
 
     Source: DEFT's code (arXiv:2602.11424).
     """
     floor = stats.p.mean() / 2 if stats.p.numel() else 0.0
     a = (floor + (1 - floor) * stats.p / (2 - stats.p)).clamp(1e-3, 1.0)
-    return (stats.logp * a).exp() * a / (a + 1e-6)
+    return (stats.logp * a).exp() * a / (a + 1e-8)
 
 
 def cadft(stats: TokenStats, beta: float) -> Tensor:

@@ -170,7 +170,7 @@ def floored_dft(step: Step, floor: float) -> Tensor:
 
 
 def eaft(step: Step, alpha: float) -> Tensor:
-    return -((top20_entropy(step.logits) / math.log(20)) ** alpha).detach() * step.log_p
+    return -((top20_entropy(step.logits) / 3.0) ** alpha).detach() * step.log_p
 
 
 def idft(step: Step, beta: float, low: float, high: float) -> Tensor:
@@ -192,7 +192,7 @@ def deft(step: Step) -> Tensor:
 def deft_cayley(step: Step) -> Tensor:
     floor = 0.5 * step.p.mean()
     a = (floor + (1 - floor) * step.p / (2 - step.p)).clamp(0.001, 1).detach()
-    return (1 - step.p**a) / (a + 1e-6)
+    return (1 - step.p**a) / (a + 1e-8)
 
 
 def cadft(step: Step, beta: float) -> Tensor:

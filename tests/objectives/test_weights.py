@@ -1,6 +1,9 @@
 """The weight functions against autograd of the published losses; exact vectors, identities, limits."""
 
+import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,6 +179,47 @@ def test_dft_has_the_gradient_of_minus_p() -> None:
     assert_same_rows(published_gradient("neg_p", step), expected)
 
 
+AUTHORS = json.loads(
+    (Path(__file__).parents[1] / "helpers" / "author_vectors.json").read_text(encoding="utf-8")
+)
+"""Inputs, and the gradients that the authors' formulas give on them: commit, file and function of each."""
+
+
+@pytest.mark.parametrize(
+    "entry", AUTHORS["losses"], ids=lambda entry: f"{entry['objective']} {entry['repository']}"
+)
+def test_equal_to_the_numbers_of_the_authors_code(entry: dict[str, Any]) -> None:
+    step = Step(
+        logits=torch.tensor(AUTHORS["logits"], dtype=DOUBLE).requires_grad_(),
+        targets=torch.tensor(AUTHORS["targets"]),
+        reference=torch.tensor(AUTHORS["reference"], dtype=DOUBLE),
+    )
+    row = get_objective(entry["objective"])
+    unit = torch.eye(len(step.targets), dtype=DOUBLE)
+    head = Head(weight=step.logits.detach().T.clone().requires_grad_())
+    lengths = torch.tensor(AUTHORS["lengths"])
+    given = {"example": torch.arange(len(lengths)).repeat_interleave(lengths), **before(step)}
+    whole = TokenStats(**{**seen(step.logits.detach(), step.targets), **given}, top1=step.p > 0.5)
+    anchor = Anchor(
+        head=Head(weight=step.reference.T), hidden=unit, coefficient=row.anchor_coefficient
+    )
+    result = weighted_nll(
+        head, unit, step.targets, row.weight(whole), temperature=row.temperature,
+        anchor=anchor if "anchor" in row.needs else None,
+    )  # fmt: skip
+    (actual,) = torch.autograd.grad(result.loss, head.weight)
+    expected = torch.tensor(entry["gradient"], dtype=DOUBLE)
+    assert (actual.T - expected).abs().max() <= 1e-6
+    assert_same_rows(actual.T, expected)
+    assert expected.norm(dim=1).count_nonzero() >= 2
+    assert len(entry["commit"]) == 40 and entry["file"] and entry["function"]
+
+
+def test_a_row_is_published_where_it_equals_the_numbers_of_its_authors() -> None:
+    held = {get_objective(entry["objective"]).name for entry in AUTHORS["losses"]}
+    assert held == {row.name for row in OBJECTIVES.values() if row.status == "published"}
+
+
 @pytest.mark.parametrize(
     ("label", "same"),
     [
@@ -225,6 +269,16 @@ def test_identities_of_special_statistics() -> None:
     for label in ("psft", "iw_sft_token"):
         assert torch.equal(get_objective(label).weight(untrained), torch.ones_like(p))
     torch.testing.assert_close(get_objective("huber(1)").weight(stats_of(p)), p * (1 - p))
+
+
+def test_chord_phi_raises_what_an_undetached_weight_lowers() -> None:
+    logp = torch.tensor([0.1, 0.235, 0.237, 0.9], dtype=DOUBLE).log().requires_grad_()
+    undetached = -(logp.exp() * (1 - logp.exp()) * logp)
+    (slope,) = torch.autograd.grad(undetached.sum(), logp)
+    assert (slope > 0).tolist() == [True, True, False, False]
+    assert slope[0].item() == pytest.approx(0.0942, abs=5e-5)
+    weights = get_objective("chord_phi").weight(stats_of(logp.detach().exp()))
+    assert weights[0].item() == pytest.approx(0.09) and bool((weights > 0).all())
 
 
 def test_talr_vector() -> None:
