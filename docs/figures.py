@@ -7,7 +7,7 @@ from functools import partial
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from tables.markdown import RESULTS
+from tables.markdown import RESULTS, read_json
 from tables.winner import evidence
 
 from advisor.advice.published_rule import STRONG, WEAK
@@ -15,8 +15,9 @@ from advisor.objectives.table import get_objective
 from harness.experiments.calibration.study_figures import STUDY
 from harness.experiments.staged.trace import read as read_traces
 from harness.experiments.staged.trace_figure import trace_figure
-from harness.plots import svg
+from harness.plots import make_figure, svg
 from harness.plots.continuum import tokens, weighs_p_alone
+from harness.plots.spending import spending
 from harness.plots.style import BLUE, GREEN, INK, PURPLE, VERMILLION
 from harness.records.published import read_published
 
@@ -116,10 +117,28 @@ def traces() -> str:
     return _file(trace_figure(read_traces(path)))
 
 
+def race(how: str) -> str:
+    """Regret against cost of every way of spending, replayed."""
+    found = read_json(RESULTS / "race" / "replay.json")[how]
+    points = {row["policy"]: (row["cost"], row["regret"]) for row in found["rows"]}
+    priced = [point for name, point in points.items() if name.startswith("the race, a point")]
+    plans = {name: points[f"`--plan {name}`"] for name in ("one", "two", "three", "six")}
+    early = {s: points[f"all to {s}, the best to its end"] for s in ("1/8", "1/4", "1/2")}
+    fixed = {
+        "plans": {"prior": points["the best by the prior alone"], **plans},
+        "all early, then the best": {**early, "1": points["all eight to their ends"]},
+    }
+    figure, axes = make_figure(width=6.4, height=3.8)
+    spending(axes, fixed, priced, cells=found["cells"])
+    return svg(figure)
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "continuum": continuum,
     "weights": weights,
     "traces": traces,
+    "race-sampled": partial(race, "sampled"),
+    "race-greedy": partial(race, "greedy"),
     **{f"predictors-{name}": partial(_of_study, name) for name in STUDY},
 }
 """File name without its ending -> its content."""

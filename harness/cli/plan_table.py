@@ -13,6 +13,7 @@ from harness.cli.verdict_table import show_plan
 from harness.compare.plan_decision import PlanDecision
 from harness.study.confirm import Plan
 from harness.study.study import Study
+from harness.study.study_options import RACE
 
 
 def show_planned(study: Study, plan: Plan) -> None:
@@ -27,7 +28,7 @@ def _show_steps(study: Study, plan: Plan) -> None:
         + (f" if the best so far scores below {step.below:g}" if step.below is not None else "")
         for step in study.steps
     ]
-    at_most = "at most " if study.needed() else ""
+    at_most = "at most " if study.needed() or study.plan == RACE else ""
     err.print(
         f"{at_most}{plan.runs - 1} fine-tunes ({max(0, plan.finished - 1)} done): {'; '.join(texts)}\n"
         f"{at_most}about {plan.seconds / 60:.0f} min; the development documents of {', '.join(study.tasks)} "

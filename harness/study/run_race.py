@@ -28,7 +28,7 @@ from harness.study.failures import Failure, is_out
 from harness.study.problem import Problem
 from harness.study.race import Costs, Place, State, stands
 from harness.study.study import Study, ending_of, part_mean, part_scores
-from harness.train.pieces import only_newest
+from harness.train.pieces import seal
 
 PIECES, LEASES, COSTS = "pieces", "leases", "race-costs.json"
 """In the folder of the records."""
@@ -103,14 +103,14 @@ def race(
                     run_seconds=seconds.whole)  # fmt: skip
         late = budget is not None and told.spent > budget and len(done) > 1
         over = len(out) == len(arms) or ending_of(study, list(done.values())) is not None
-        if over or late or (state.piece is None and not busy):
+        if not late and (over or state.piece is None) and _held_elsewhere(results, arms):
+            time.sleep(WAIT)  # what another process is at may change what is worth doing
+            busy.clear()
+            continue
+        if over or late or state.piece is None:
             on_state(told)
             return Outcome(study=study, runs=list(done.values()), complete=not late,
                            left_out=tuple(failures.values()))  # fmt: skip
-        if state.piece is None:
-            time.sleep(WAIT)
-            busy.clear()
-            continue
         spec, share = arms[state.piece.arm], shares[state.piece.share]
         with lease(results, spec) as mine:
             if not mine:
@@ -174,6 +174,15 @@ def lease(results: Results, spec: RunSpec) -> Iterator[bool]:
         lock.release()
 
 
+def _held_elsewhere(results: Results, arms: Sequence[RunSpec]) -> bool:
+    """Whether another process goes on with one of the arms."""
+    for spec in arms:
+        with lease(results, spec) as mine:
+            if not mine:
+                return True
+    return False
+
+
 def _piece(
     study: Study, problem: Problem, results: Results, spec: RunSpec, share: float
 ) -> tuple[Failure | None, Run]:
@@ -192,7 +201,7 @@ def _piece(
         return failure, run
     results.write_part(run)
     for place in (results.folder / PIECES / spec.id).glob("*"):
-        only_newest(place)
+        seal(place)
     return None, run
 
 

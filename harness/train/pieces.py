@@ -16,6 +16,9 @@ from harness.train.kept_beginning import BeginningLost, remove
 from harness.train.looks import steps_at
 from harness.train.whole_checkpoint import check_whole
 
+SEALED = "scored"
+"""File of a checkpoint whose scores are known: from another one no training goes on, so that a piece that was
+killed before it was scored is made again as it was."""
 logger = logging.getLogger(__name__)
 
 
@@ -42,7 +45,7 @@ class StopsAfter(TrainerCallback):
 
 
 def train_piece(trainer: Any, piece: Piece) -> None:
-    """Train on from the newest checkpoint of a place, or from the first step; the older one stays.
+    """Train on from the sealed checkpoint of a place, or from the first step; the one before stays.
 
     Args:
         trainer: whose output folder is in the place, so that its checkpoint moves as a whole.
@@ -51,6 +54,9 @@ def train_piece(trainer: Any, piece: Piece) -> None:
     Raises:
         BeginningLost: a checkpoint that cannot be read is removed, and the model is of no more use.
     """
+    for path in piece.place.glob("checkpoint-*"):
+        if not (path / SEALED).exists():
+            remove(path)
     checkpoint = newest_checkpoint(str(piece.place))
     if piece.until < 1:
         trainer.add_callback(StopsAfter(piece.until))
@@ -70,9 +76,11 @@ def train_piece(trainer: Any, piece: Piece) -> None:
         Path(made).rename(piece.place / Path(made).name)
 
 
-def only_newest(place: Path) -> None:
-    """Remove the checkpoints of a place but the newest, once what it was scored is known."""
+def seal(place: Path) -> None:
+    """Say of the newest checkpoint of a place that its scores are known, and remove those before it."""
     newest = newest_checkpoint(str(place))
+    if newest is not None:
+        (Path(newest) / SEALED).touch()
     for path in place.glob("checkpoint-*"):
         if str(path) != newest:
             remove(path)

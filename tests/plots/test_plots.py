@@ -18,7 +18,8 @@ from advisor.errors import InputError
 from advisor.objectives.table import OBJECTIVES
 from harness import plots
 from harness.plots import Curve, Estimate, Gain, arm_style
-from harness.plots.style import objective_of
+from harness.plots.spending import spending
+from harness.plots.style import BLUE, VERMILLION, objective_of
 from harness.records.arm import Arm, arm_of
 from harness.records.arm import labels as distinct
 from harness.statistics.across_tasks import Aggregate
@@ -155,6 +156,17 @@ def test_ranks_are_ordered_with_their_intervals() -> None:
     assert lines_at(axes, arm_style("nll").colour) == [([1.5, 2.0], [1, 1]), ([1.75], [1])]
     assert lines_at(axes, arm_style("neg_p").colour) == [([1.25], [0])]
     assert "6 tasks, 3 seeds" in title(axes)
+
+
+def test_ways_of_spending_lie_at_their_cost_and_regret() -> None:
+    _, axes = plots.make_figure()
+    spending(axes, {"plans": {"$two$": (2.0, 3.0)}}, [(1.5, 2.5), (2.5, 1.5)], cells=49)
+    assert lines_at(axes, BLUE) == [([1.5, 2.5], [2.5, 1.5])]
+    assert lines_at(axes, VERMILLION) == [([2.0], [3.0])]
+    assert [text.get_text() for text in axes.texts] == ["$two$"]
+    assert legend_labels(axes) == ["the race", "plans"]
+    assert not any(text.get_parse_math() for text in axes.texts)
+    assert "49 cells" in title(axes)
 
 
 def test_runs_are_drawn_as_far_as_they_went() -> None:

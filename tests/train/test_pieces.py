@@ -7,15 +7,15 @@ import torch
 
 from harness.train.kept_beginning import BeginningLost
 from harness.train.objective_trainer import ObjectiveTrainer
-from harness.train.pieces import Piece, only_newest, step_of, train_piece
+from harness.train.pieces import Piece, seal, step_of, train_piece
 from tests.helpers.training import build, curve, weights
 
 OBJECTIVES = ("nll", "cadft(1)", "p_anneal(0, 1, 0, 1)")
 
 
-def piece(place: Path, objective: str, until: float) -> ObjectiveTrainer:
+def piece(place: Path, objective: str, until: float, name: str = "") -> ObjectiveTrainer:
     """A trainer of its own for every piece, as a process has after a kill."""
-    folder = place / f"tmp-{until:g}"
+    folder = place / f"tmp-{until:g}{name}"
     folder.mkdir(parents=True)
     settings = {
         "max_steps": 8,
@@ -36,17 +36,28 @@ def test_pieces_make_the_same_steps_as_one_training(objective: str, tmp_path: Pa
         part = piece(place, objective, until)
         assert (part.state.global_step, step_of(place)) == (step, step)
         assert len(list(place.glob("checkpoint-*"))) <= 2  # the one before stays until it is scored
-        only_newest(place)
+        seal(place)
     last = piece(place, objective, 1.0)
     assert torch.equal(weights(last), weights(whole))
     assert curve(last, "learning_rate")[-1] == curve(whole, "learning_rate")[-1]
     assert step_of(place) == 4  # of the end no checkpoint is kept
 
 
+def test_a_piece_that_was_not_scored_is_made_again_as_it_was(tmp_path: Path) -> None:
+    """Breaks where a training goes on from a checkpoint that is at the end of the piece already."""
+    first = piece(tmp_path, "nll", 1 / 4)
+    seal(tmp_path)
+    for again in ("a", "b"):  # killed after the first, before its scores were kept
+        half = piece(tmp_path, "nll", 1 / 2, name=again)
+        assert (half.state.global_step, step_of(tmp_path)) == (4, 4)
+        assert len(half.state.log_history) > len(first.state.log_history)
+
+
 def test_a_checkpoint_that_cannot_be_read_is_removed_and_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     piece(tmp_path, "nll", 1 / 4)
+    seal(tmp_path)
     (tmp_path / "checkpoint-2" / "optimizer.pt").write_bytes(b"cut")
     with pytest.raises(BeginningLost):
         piece(tmp_path, "nll", 1 / 2)
