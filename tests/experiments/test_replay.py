@@ -9,9 +9,9 @@ import pytest
 from advisor.advice.replayed import shipped
 from harness.experiments.calibration.findings import described
 from harness.experiments.calibration.grid import Cell
-from harness.experiments.replay.cells import Replayed, RunKey, calibrated, staged
+from harness.experiments.replay.cells import Replayed, RunKey, calibrated, later
 from harness.experiments.replay.policies import Plan, chosen_elsewhere, lost, race
-from harness.experiments.replay.ship import NEWER, OLD, PLANS, records_of, replay
+from harness.experiments.replay.ship import COMMON, OLD, PLANS, records_of, replay
 from tests.helpers.paths import ROOT
 
 NLL_HIGH: RunKey = ("nll", "high")
@@ -110,4 +110,4 @@ def test_the_records_of_the_calibration_say_what_was_published_of_them() -> None
         two = lost(cells, Plan(runs=(NLL_HIGH, ("cadft(1)", "low"))).kept)
         assert len(cells) == 132 and two.mean == pytest.approx(mean, abs=0.01)
     assert set(PLANS) == set(shipped().plans)
-    assert len(staged(RESULTS, NEWER, 1.0)) * 2 == len(shipped().cells)
+    assert len(later(RESULTS, COMMON, 1.0)) * 2 == len(shipped().cells)

@@ -1,7 +1,7 @@
 """The measured cells as a replay needs them: each run's points on development and test problems.
 
 Two sets of records: those of the calibration (six objectives that stay, each at two rates, and NLL at a
-tenth), and those of the study of staged objectives, whose models were pretrained anew.
+tenth), and those of the studies of staged objectives and of races, whose models were pretrained anew.
 """
 
 from __future__ import annotations
@@ -200,3 +200,11 @@ def staged(results: Path, wanted: Sequence[RunKey], temperature: float) -> list[
     cells = {name: read_grid(results / "calibration" / f"{name}.csv") for name in SETS}
     measured, runs = _ledger(results / "staged")
     return replayed(cells, measured, runs, wanted, temperature)
+
+
+def later(results: Path, wanted: Sequence[RunKey], temperature: float) -> list[Replayed]:
+    """Of the studies of staged objectives and of races together; a cell of both counts once."""
+    cells = {name: read_grid(results / "calibration" / f"{name}.csv") for name in SETS}
+    cells["grid"] += read_grid(results / "race" / "more.csv")
+    (measured, runs), (more, others) = _ledger(results / "staged"), _ledger(results / "race")
+    return replayed(cells, {**more, **measured}, [*runs, *others], wanted, temperature)

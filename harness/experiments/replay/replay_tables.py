@@ -20,12 +20,14 @@ from harness.experiments.replay.cells import (
     RunKey,
     calibrated,
     either,
+    later,
     staged,
 )
 from harness.experiments.replay.ended_early import ended_table
 from harness.experiments.replay.policies import Lost, Plan, Policy, chosen_elsewhere, lost, race
 from harness.experiments.replay.ship import (
     CADFT,
+    COMMON,
     HEATS,
     MIDDLE,
     NEWER,
@@ -71,6 +73,10 @@ LATER: dict[str, Plan] = {
 """Of the runs of the study of staged objectives."""
 EITHER = "either"
 """Column of the regret over objective and decoding together."""
+TOGETHER: dict[str, Plan] = {
+    name: plan for name, plan in LATER.items() if set(plan.runs) | set(plan.more) <= set(COMMON)
+} | {"all": Plan(runs=COMMON)}
+"""Of the runs that both studies have."""
 CHOSEN = ((1, False), (2, False), (2, True))
 """Runs of the plans that are chosen on other cells, and whether there is one more below 95."""
 RACE_RUNS = 1 + len({name for name, _ in OLD}) / 8
@@ -84,7 +90,8 @@ def replay_tables(results: Path) -> dict[str, Rows]:
         results: folder with `calibration/` and `staged/`.
     """
     earlier: Cells = {how: calibrated(results, OLD, heat) for how, heat in HEATS.items()}
-    later: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    newer: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    both: Cells = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
     found: dict[str, Marks] = {name: _planned(earlier, plan) for name, plan in EARLIER.items()}
     found["the forecast alone, at both rates"] = _forecast(results, earlier)
     found["a race of all at an eighth"] = {
@@ -95,19 +102,25 @@ def replay_tables(results: Path) -> dict[str, Rows]:
         "earlier": _rows({**found, **_elsewhere(earlier, OLD)}),
         "later": _rows(
             {
-                **{name: _planned(later, plan) for name, plan in LATER.items()},
-                **_elsewhere(later, NEWER),
+                **{name: _planned(newer, plan) for name, plan in LATER.items()},
+                **_elsewhere(newer, NEWER),
             }
         ),
-        "counts": _counts(earlier, later),
-        "rates": _rates(earlier, later),
-        "ended": ended_table(later),
+        "together": _rows(
+            {
+                **{name: _planned(both, plan) for name, plan in TOGETHER.items()},
+                **_elsewhere(both, COMMON),
+            }
+        ),
+        "counts": _counts(earlier, newer, both),
+        "rates": _rates(earlier, newer),
+        "ended": ended_table(newer),
     }
 
 
 def short_table(results: Path) -> Rows:
     """Six rows for the README."""
-    later: Cells = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    both: Cells = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
     plans = {
         "nll alone": LATER["nll, high"],
         "nll, and cadft at a third of the rate": LATER["nll high, cadft low"],
@@ -116,7 +129,7 @@ def short_table(results: Path) -> Rows:
         "`--plan three`, the default": PLANS["three"],
         "`--plan six`": PLANS["six"],
     }
-    return _rows({name: _both(later, plan.kept) for name, plan in plans.items()})
+    return _rows({name: _both(both, plan.kept) for name, plan in plans.items()})
 
 
 Marks = Mapping[str, "Pair"]
@@ -212,26 +225,27 @@ def _cells(grid: Lost | None, fresh: Lost | None) -> list[str]:
     ]
 
 
-def _counts(earlier: Cells, later: Cells) -> Rows:
+def _counts(earlier: Cells, newer: Cells, both: Cells) -> Rows:
     """How many cells each table rests on."""
     head = ("records", "runs of a cell", *(f"{name} cells" for name in SETS))
     rows = []
     for name, cells, runs in (
         ("calibration", earlier, OLD),
-        ("staged objectives", later, NEWER),
+        ("staged objectives", newer, NEWER),
+        ("staged objectives and races", both, COMMON),
     ):
         grid, fresh = _parts(cells["sampled"])
         rows.append((name, str(len(runs)), str(len(grid)), str(len(fresh))))
     return head, rows
 
 
-def _rates(earlier: Cells, later: Cells) -> Rows:
+def _rates(earlier: Cells, newer: Cells) -> Rows:
     """What an objective loses on average at one rate, against the better of its two on the test problems."""
     head = ("objective", *(f"{how}: {rate}" for how in HEATS for rate in RATE_WORDS))
     rows = []
     for cells, names in (
         (earlier, dict.fromkeys(name for name, _ in OLD)),
-        (later, (SMOOTH, MIDDLE)),
+        (newer, (SMOOTH, MIDDLE)),
     ):
         for name in names:
             losses = [

@@ -10,7 +10,7 @@ import numpy as np
 
 from advisor.advice.replayed import Decoding, PlannedRun, Replay, ReplayedCell
 from harness.experiments.calibration.findings import described
-from harness.experiments.replay.cells import RATE_WORDS, Replayed, RunKey, calibrated, staged
+from harness.experiments.replay.cells import RATE_WORDS, Replayed, RunKey, calibrated, later
 from harness.experiments.replay.policies import Plan, lost
 from harness.records.arm import NLL
 
@@ -35,6 +35,12 @@ NEWER: tuple[RunKey, ...] = (
     *((name, rate) for name in (SMOOTH, MIDDLE) for rate in RATE_WORDS),
 )
 """Runs of the study of staged objectives."""
+COMMON: tuple[RunKey, ...] = (
+    *((NLL, rate) for rate in RATE_WORDS),
+    *((name, "low") for name in ("neg_p", CADFT, THRESHOLD)),
+    *((name, "high") for name in (SMOOTH, MIDDLE)),
+)
+"""Those that the study of races has as well; what is promised rests on the cells of both."""
 _TWO: tuple[RunKey, ...] = ((MIDDLE, "high"), (CADFT, "low"))
 PLANS: dict[str, Plan] = {
     "one": Plan(runs=_TWO[:1]),
@@ -50,8 +56,8 @@ AS_WELL = 2.0
 
 
 def replay(results: Path) -> Replay:
-    """What is shipped; `results` holds `calibration/` and `staged/`."""
-    found = {how: staged(results, NEWER, heat) for how, heat in HEATS.items()}
+    """What is shipped; `results` holds `calibration/`, `staged/` and `race/`."""
+    found = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
     sizes = [cell.parameters for cell in found["greedy"]]
     alone = {how: alone_of(cells) for how, cells in found.items()}
     return Replay(
@@ -64,7 +70,7 @@ def replay(results: Path) -> Replay:
             how: PlannedRun(objective=name, rate=rate) for how, ((name, rate), _) in alone.items()
         },
         alone_regret={how: round(regret, 2) for how, (_, regret) in alone.items()},
-        arms=len(NEWER),
+        arms=len(COMMON),
     )
 
 
@@ -88,7 +94,7 @@ def _cell(cell: Replayed, how: Decoding) -> ReplayedCell:
 
 def alone_of(cells: Sequence[Replayed]) -> tuple[RunKey, float]:
     """The run that loses least by itself, and what it loses."""
-    losses = {run: lost(cells, Plan(runs=(run,)).kept).mean for run in NEWER}
+    losses = {run: lost(cells, Plan(runs=(run,)).kept).mean for run in COMMON}
     best = min(losses, key=lambda run: losses[run])
     return best, losses[best]
 
@@ -108,7 +114,7 @@ def cooler(sampled: Sequence[Replayed], greedy: Sequence[Replayed]) -> float:
 def records_of(results: Path) -> str:
     """SHA-256 of everything that is read."""
     whole = hashlib.sha256()
-    folders = ("calibration", "calibration/fresh", "staged")
+    folders = ("calibration", "calibration/fresh", "staged", "race")
     for path in (path for name in folders for path in sorted((results / name).glob("*.jsonl"))):
         whole.update(path.read_bytes())
     return whole.hexdigest()
