@@ -32,6 +32,7 @@ from harness.records.runs import Run, RunSpec, Score
 from harness.statistics.paired import paired_difference, survivors
 from harness.statistics.telling import Ending, at_floor, ending
 from harness.study.contrasts import Sheet
+from harness.study.study_options import RACE
 
 SEED_SD = 0.1
 """Largest standard deviation over seeds that racing reckons with, in the unit of the scores (10 points)."""
@@ -232,9 +233,11 @@ def in_points(run: Run) -> bool:
 def ending_of(study: Study, runs: Sequence[Run]) -> Ending | None:
     """Why no further run of a plan would be told from those so far; None where one may be.
 
-    Where scores are no shares, or smaller ones are better, nothing is known before.
+    Where scores are no shares, or smaller ones are better, nothing is known before. A race reckons by itself
+    with what its runs have not told: only the untouched model counts.
     """
-    done = {run.spec.id: run for run in runs}
+    of_race = study.plan == RACE
+    done = {run.spec.id: run for run in runs if not of_race or run.spec.arm.objective == BASE}
     if not study.steps or study.base().id not in done:
         return None
     values = _values_so_far(study, done)

@@ -18,7 +18,7 @@ from harness.study import run_race
 from harness.study.from_records import evidence_of
 from harness.study.run_race import COSTS, Told, lease, race
 from harness.study.run_study import Silent
-from harness.study.study import Step, Study
+from harness.study.study import Step, Study, ending_of
 from tests.helpers.studies import flat, run_of, study_of
 
 PROBLEM: Any = SimpleNamespace(prior={"mean_p": 0.6, "model": {"parameters": shipped().sizes[1]}})
@@ -136,6 +136,16 @@ def test_a_task_that_leaves_no_room_is_not_raced_on(
     monkeypatch.setattr(run_race, "execute", executing(done))
     assert race(study, PROBLEM, results, base).complete
     assert done == []
+
+
+def test_runs_that_score_alike_do_not_end_a_race(
+    results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of fixed runs ends after two that are not told apart; a race knows what others may still do."""
+    study, base = racing(), run_of(racing().base(), flat(0.3))
+    alike = [replace(base, spec=study.run_of(step)) for step in study.steps[:2]]
+    assert ending_of(replace(study, plan="six"), [base, *alike]) == "noise"
+    assert ending_of(study, [base, *alike]) is None
 
 
 def test_two_at_once_share_the_work(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
