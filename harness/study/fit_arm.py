@@ -98,7 +98,7 @@ def fit(
         if until is None:
             begin = shared.of(spec, sized.training, loaded) if shared else None
         else:
-            begin = Piece(place=_place(sized, problem, loaded), until=until)
+            begin = Piece(place=_place(spec, sized.training, problem, loaded), until=until)
         try:
             return loaded, _train(sized, problem, loaded, begin, keep, look)
         except BeginningLost:
@@ -173,10 +173,12 @@ def _train(
     )
 
 
-def _place(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> Path:
+def _place(
+    spec: RunSpec, training: Mapping[str, Any], problem: Problem, loaded: LoadedModel
+) -> Path:
     """Where the pieces of a run leave their checkpoints; one that is trained otherwise has another place."""
     assert problem.pieces is not None
-    return problem.pieces / spec.id / as_trained(spec.training, loaded)
+    return problem.pieces / spec.id / as_trained(training, loaded)
 
 
 def _made(folder: Path) -> Path:

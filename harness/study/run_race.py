@@ -121,7 +121,7 @@ def race(
                 continue  # another process was faster
             on_state(told)
             on_start(spec)
-            failure, run = _piece(study, problem, results, spec, share)
+            failure, run = piece_of(study, problem, results, spec, share)
             if failure is not None:
                 failures[spec.id] = failure
             left = told.run_seconds * (1 - share)
@@ -183,7 +183,7 @@ def _held_elsewhere(results: Results, arms: Sequence[RunSpec]) -> bool:
     return False
 
 
-def _piece(
+def piece_of(
     study: Study, problem: Problem, results: Results, spec: RunSpec, share: float
 ) -> tuple[Failure | None, Run]:
     """Do one piece and keep what came of it."""

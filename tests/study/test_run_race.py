@@ -9,16 +9,27 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from transformers import Trainer, TrainerCallback
 
 from advisor.advice.learnt_belief import shipped
+from advisor.advice.recommend import recommend
+from advisor.model.load import load_model
+from advisor.options import DataOptions, ModelOptions
+from harness.cli.inputs import measure, read_pair
+from harness.evaluate.scoring_options import ScoringOptions
+from harness.ladder.named_pair import pair_of
 from harness.records.runs import Look, Results, Run, RunSpec
 from harness.report.figures import plan_figures
 from harness.report.plan_view import carried_out
 from harness.study import run_race
+from harness.study.fit_arm import fit
 from harness.study.from_records import evidence_of
-from harness.study.run_race import COSTS, Told, lease, race
+from harness.study.plan_study import Request, plan_study
+from harness.study.run_race import COSTS, Told, lease, piece_of, race
 from harness.study.run_study import Silent
 from harness.study.study import Step, Study, ending_of
+from harness.study.study_options import StudyOptions
 from tests.helpers.studies import flat, run_of, study_of
 
 PROBLEM: Any = SimpleNamespace(prior={"mean_p": 0.6, "model": {"parameters": shipped().sizes[1]}})
@@ -204,3 +215,39 @@ def test_a_budget_ends_it_once_a_run_is_whole(
     assert done[-1][2] == 1.0
     assert len(outcome.runs) == 2
     assert Silent().stand(None) is None  # type: ignore[arg-type]
+
+
+def test_a_piece_goes_on_from_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where pieces are looked for elsewhere than they were left: each would begin anew."""
+    pair = pair_of("ladder:strong", None)
+    loaded, dataset = read_pair(pair, ModelOptions(), DataOptions())
+    advice = recommend(measure(loaded, dataset), temperature=0.0)
+    request = Request(
+        pair=pair,
+        study=StudyOptions(plan="race", results=str(tmp_path)),
+        training={"max_steps": 8},
+        scoring=ScoringOptions(temperature=0.0, limit=8),
+    )
+    study, problem = plan_study(request, loaded, dataset, advice)
+    spec, results = study.run_of(study.steps[0]), Results(tmp_path)
+    began = []
+
+    class Watches(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            began.append(state.global_step)
+
+    monkeypatch.setattr("harness.study.fit_arm.PrinterCallback", Watches)
+    monkeypatch.setattr(Trainer, "remove_callback", Trainer.add_callback)
+    whole, _ = fit(spec, problem)
+    for share in (1 / 4, 1 / 2, 1.0):
+        failure, run = piece_of(study, problem, results, spec, share)
+        assert failure is None
+        assert run.error is None
+    assert began == [0, 0, 2, 4]
+    assert [look.share for look in run.curve] == [1 / 4, 1 / 2]
+    assert not list((tmp_path / "pieces").glob("*/*"))
+    kept = load_model(str(tmp_path / "checkpoints" / spec.id)).model.state_dict()
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, kept[name])
