@@ -188,8 +188,7 @@ def make_plan(
 
 def _choice(prior: Prior) -> str:
     choose, report = documents_of(prior)
-    others = f"{report} others, which do not choose, say what it scores"
-    return f"keep the best on {choose} scored documents; {others}"
+    return f"score every run on {choose} documents, keep the best, and score that one on {report} others"
 
 
 def documents_of(prior: Prior) -> tuple[int, int]:

@@ -17,8 +17,10 @@ GAUGE = 20
 """Characters of the gauge of mean p."""
 NUMBERS = {1: "one run", 2: "two runs", 3: "three runs"}
 ALL_LOSE = (
-    "If no run beats the untouched model, do not fine-tune on these rows: look at rows and answers."
+    "If no run beats the untouched model, keep that one, and look at the rows and at its answers."
 )
+NEAR = 0.15
+"""Difference of mean p up to which a published comparison is near."""
 
 
 def facts(
@@ -47,7 +49,7 @@ def facts(
         ("all lose", ALL_LOSE),
     ]
     if not plan.measured and published:
-        rows.append(("published", _published(published)))
+        rows.append(("published", _published(published, prior.mean_p)))
     return rows
 
 
@@ -56,30 +58,32 @@ def _knows(prior: Prior, regime: str) -> str:
     filled = round(GAUGE * prior.mean_p)
     gauge = "#" * filled + "." * (GAUGE - filled)
     return (
-        f"[{gauge}] mean p of a target token {prior.mean_p:.2f} ({low:.2f} to {high:.2f}), {regime}"
+        f"[{gauge}] mean p of a target token {prior.mean_p:.2f} ({low:.2f} to {high:.2f}): {regime}"
     )
 
 
 def _decode(temperature: float, cooler: float) -> str:
     if temperature == 0:
-        return "greedily"
+        return "greedily (temperature 0)"
     return (
-        f"at temperature {temperature:g}. Greedily where you may: in {cooler:.0%} of the measured cells nll "
-        "decoded greedily came within 2 points of the best sampled run."
+        f"at temperature {temperature:g}. If you may decode greedily, do: in {cooler:.0%} of the measured "
+        "pairs plain nll, decoded greedily, scored at most 2 points less than the best objective sampled."
     )
 
 
 def _plan(plan: Plan) -> str:
     sure = [run for run in plan.runs if run.below is None]
     text = NUMBERS.get(len(sure), f"{len(sure)} runs")
-    return f"{text}, and another if they need it" if len(plan.runs) > len(sure) else text
+    return f"{text}, and another if these score low" if len(plan.runs) > len(sure) else text
 
 
 def _run(run: ArmRun) -> str:
     text = f"{run.objective} at a learning rate of {run.learning_rate:g}"
     if run.targets != "demonstrations":
         text += f" on {run.targets}"
-    return text if run.below is None else f"{text}, if the best so far scores below {run.below:g}"
+    return (
+        text if run.below is None else f"{text}, only if no run so far scores {run.below:g} or more"
+    )
 
 
 def _cost(plan: Plan) -> str:
@@ -93,38 +97,48 @@ def _elsewhere(found: Elsewhere) -> str:
             f"it does not fit on {found.machine}: weights, gradients and Adam's moments take "
             f"{_bytes(found.needed)} of {_bytes(found.memory)}, so train an adapter there (--use_peft)"
         )
-    return f"about {_time(found.minutes)} on {found.machine}, by its data sheet, within a factor of two or so"
+    return (
+        f"about {_time(found.minutes)} on {found.machine} if all of it is kept busy, by its data sheet, "
+        "within a factor of two or so"
+    )
 
 
 def _loss(plan: Plan) -> str:
-    text = f"{_expected(plan)} of {plan.cells} measured cells, against trying everything"
+    text = (
+        f"{plan.regret:.1f} points on average against the best of all runs that were tried on {plan.cells} "
+        f"measured pairs and decoded alike, more than 5 on {plan.chance_over_5:.0%} of them"
+    )
     if not plan.measured:
-        return f"{text}; those are much smaller models, and whether it carries over is not known"
-    return f"{text}: {'decided' if plan.decided else 'not decided'} (the bound is {LIKELY:.0%})"
+        return f"{text}. Those are much smaller models, and whether it carries over is not known."
+    return f"{text}: {'decided' if plan.decided else 'not decided'}, which takes less than {LIKELY:.0%}"
 
 
 def _other(other: Alternative) -> str:
     runs = f"{other.runs:.2g} run{'s' if other.runs != 1 else ''}"
-    return f"--plan {other.name}: {runs}, about {_time(other.minutes)}, {_expected(other)}"
-
-
-def _expected(plan: Plan | Alternative) -> str:
-    return f"{plan.regret:.1f} points on average, more than 5 in {plan.chance_over_5:.0%}"
+    loss = f"{other.regret:.1f} points on average, more than 5 on {other.chance_over_5:.0%}"
+    return f"--plan {other.name}: {runs}, about {_time(other.minutes)}, {loss}"
 
 
 def _alone(plan: Plan) -> str:
-    text = f"one run where no answer can be scored: {_run(plan.alone)}"
+    text = f"If you cannot score answers, make one run: {_run(plan.alone)}"
     if plan.alone_regret is None:
         return text
-    return f"{text}; it loses {plan.alone_regret:.1f} points on average"
+    return f"{text}; alone it loses {plan.alone_regret:.1f} points on average"
 
 
-def _published(cells: Sequence[Cell]) -> str:
-    """How often leaning on the prior won where it was published."""
-    won = sum(cell.gains["neg_p"] > 0 for cell in cells)
-    return (
-        f"leaning on the prior beat nll in {won} of {len(cells)} published comparisons of this kind"
-    )
+def _published(cells: Sequence[Cell], mean_p: float) -> str:
+    """How often leaning on the prior won where it was published, and where mean p was near."""
+    instruct = all(cell.kind == "instruct" for cell in cells)
+    models = "instruct models" if instruct else "base models, or models of a kind not told"
+    near = [cell for cell in cells if cell.mean_p is not None and abs(cell.mean_p - mean_p) <= NEAR]
+    text = f"leaning on the prior beat nll in {_won(cells)} published comparisons with {models}"
+    if not near:
+        return f"{text}; none of them tells a mean p near {mean_p:.2f}"
+    return f"{text}; in {_won(near)} with a mean p within {NEAR:g} of {mean_p:.2f}"
+
+
+def _won(cells: Sequence[Cell]) -> str:
+    return f"{sum(cell.gains['neg_p'] > 0 for cell in cells)} of {len(cells)}"
 
 
 def _time(minutes: float) -> str:

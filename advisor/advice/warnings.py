@@ -54,59 +54,70 @@ def cautions(
         basis: cells of which kind decided.
         doubted: whether the forecast would have chosen the other side.
     """
-    yield from _about_evidence(prior, regime, other=other, kind=kind)
+    yield from _about_evidence(prior, regime, other=other, kind=kind, basis=basis)
     yield from _about_forecast(prior, basis, doubted=doubted)
     if deep is not None:
         yield from _about_deep(deep, disagrees=disagrees)
+    yield from _about_improbable(prior)
+    yield from _about_data(prior)
+
+
+_REMEDY = (
+    " nll will, and so will a weight with a floor (objective floored_dft); or choose a template whose tokens "
+    "the model knows."
+)
+
+
+def _about_improbable(prior: Prior) -> Iterator[Caution]:
+    """What objectives weighted by p hardly train; the remedy, which is one for both, is said once."""
+    stops = prior.p_eos is None or prior.p_eos >= UNLIKELY
     if prior.p_eos is None:
         yield Caution(
             code="no_terminator",
             text="No target ends a turn: whatever the objective, the model will not learn when to stop.",
         )
-    elif prior.p_eos < UNLIKELY:
+    elif not stops:
         yield Caution(
             code="terminator_unlikely",
-            text=f"The model gives the end of a turn p = {prior.p_eos:.2g}: an objective weighted by p "
-            "hardly trains it, and the model may never learn to stop. " + _REMEDY,
+            text=f"The model gives the end of a turn p = {prior.p_eos:.2g}: objectives weighted by p, cadft "
+            f"among them, will hardly learn to stop here.{_REMEDY}",
         )
     if prior.p_template is not None and prior.p_template < UNLIKELY:
         yield Caution(
             code="template_unlikely",
-            text=f"The model gives the template's own tokens p = {prior.p_template:.2g}: an objective "
-            "weighted by p hardly trains them. " + _REMEDY,
+            text=f"The model gives the template's own tokens p = {prior.p_template:.2g}: objectives weighted "
+            f"by p, cadft among them, will hardly learn them.{_REMEDY if stops else ''}",
         )
-    yield from _about_data(prior)
-
-
-_REMEDY = (
-    "Remedies: a weight with a floor (objective floored_dft), some steps of nll first, or a template "
-    "whose tokens the model knows."
-)
 
 
 def _about_evidence(
-    prior: Prior, regime: str, *, other: Collection[str], kind: str
+    prior: Prior, regime: str, *, other: Collection[str], kind: str, basis: Domain
 ) -> Iterator[Caution]:
     if other:
         everything = prior.examples + prior.dropped >= prior.dataset["rows"]
         yield Caution(
             code="not_settled",
-            text=f"Within the sampling error of {prior.examples} example(s) the answer could also be "
-            f"{' or '.join(sorted(other))}: "
-            + ("the dataset is too small to tell." if everything else "measure more with --exact."),
+            text=f"{prior.examples} examples are too few to say which objective comes first (--details): it "
+            f"could also be {' or '.join(sorted(other))}. The plan's runs stay the same. "
+            + (
+                "The dataset has no more."
+                if everything
+                else "Drop --limit, or use --exact, to measure more."
+            ),
         )
     if regime == "model-weak":
         yield Caution(
             code="weak",
-            text="Where a stronger model with the same vocabulary is at hand, `advisor distill MODEL DATASET "
-            "--teacher TEACHER --output_dir OUT` trains on the model's own answers instead of these targets; "
-            "`advisor confirm MODEL DATASET --teacher TEACHER` compares the two.",
+            text="If you have a stronger model with the same vocabulary, `advisor distill MODEL DATASET "
+            "--teacher TEACHER --output_dir OUT` trains on the model's own answers, judged by the teacher. "
+            "On the embedded models that was no better than nll: `advisor confirm MODEL DATASET --teacher "
+            "TEACHER` compares the two.",
         )
-    if kind == "unknown" and regime != "model-weak":
+    if kind == "unknown" and regime != "model-weak" and basis == "published":
         yield Caution(
             code="kind_unknown",
-            text="Nothing says whether the model is a base or an instruct model, "
-            "which matters here: say --model_kind base or instruct.",
+            text="Whether this is a base or an instruct model matters here, and its files do not say: "
+            "give --model_kind base or instruct.",
         )
 
 
@@ -116,26 +127,26 @@ def _about_forecast(prior: Prior, basis: Domain, *, doubted: bool) -> Iterator[C
     if basis == "ladder":
         yield Caution(
             code="measured_small",
-            text="The forecast was fitted on models under a million parameters that answer made-up problems "
-            "letter by letter: on other data it may be off by more than it says.",
+            text="What may be lost was measured on models under a million parameters that answer made-up "
+            "problems letter by letter: on other data it may be more.",
         )
     elif basis == "user":
         yield Caution(
             code="own_records",
-            text="The forecast rests on your own records of this dataset: another way of training or scoring "
-            "it may answer otherwise.",
+            text="The forecast rests on your own records of this dataset: trained or scored in another way, "
+            "another objective may win.",
         )
     elif not low <= size <= high:
         yield Caution(
             code="outside_evidence",
-            text="Mean p was published for models of 1.5 to 8 billion parameters; "
-            f"this one has {size:,}: the cut-offs may not carry over.",
+            text="Results are published with a mean p for models of 1.5 to 8 billion parameters; "
+            f"this one has {size:,}, and they may not hold for it.",
         )
     if doubted:
         yield Caution(
             code="forecast_disagrees",
-            text="The rule of published results takes one side and the forecast from mean p the other: "
-            "only scored answers will tell.",
+            text="Published results and the forecast from mean p disagree on whether leaning on the prior "
+            "helps here: only scored answers will tell.",
         )
 
 
@@ -144,22 +155,22 @@ def _about_data(prior: Prior) -> Iterator[Caution]:
         yield Caution(
             code="heterogeneous",
             text=f"Examples differ widely (standard deviation of their mean p {prior.dispersion:.2f}): "
-            "the data may be a mixture, for which one answer is an average. `advisor validate MODEL DATASET "
-            "--scores FILE` finds the worst rows, `advisor train MODEL DATASET --objective cadft --resample "
-            "--output_dir OUT` has the model mend them while it trains.",
+            "some may be noise, or of another task than the rest. `advisor validate MODEL DATASET --scores "
+            "FILE` says how well each row fits the model, so that you can look at the worst.",
         )
     rows = prior.dataset["rows"]
     if rows < FEW_EXAMPLES:
         yield Caution(
             code="few_examples",
-            text=f"{rows} examples are few: differences between objectives will be hard to see.",
+            text=f"The dataset has only {rows} examples: differences between objectives will be hard to see.",
         )
     seen = prior.examples + prior.dropped
     if prior.truncated > 0.05 * seen:
         yield Caution(
             code="truncated",
-            text=f"{prior.truncated} of {seen} examples were cut at {prior.dataset['max_length']} tokens, "
-            f"{prior.dropped} have no target left: raise --max_length where the model's context allows.",
+            text=f"{prior.truncated} of {seen} examples were cut at {prior.dataset['max_length']} tokens"
+            + (f", and {prior.dropped} of these have no target left" if prior.dropped else "")
+            + ": raise --max_length if the model's context allows.",
         )
 
 
