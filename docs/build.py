@@ -36,7 +36,7 @@ from tables.markdown import ROOT
 
 Tables = Callable[[], Mapping[str, str]]
 PAGES: dict[str, tuple[Tables, ...]] = {
-    "README.md": (plans.readme, tour.packages),
+    "README.md": (plans.readme,),
     "CONTRIBUTING.md": (tour.files,),
     "docs/api.md": (api.tables,),
     "docs/better-targets.md": (better_targets.tables,),

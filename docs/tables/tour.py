@@ -1,4 +1,4 @@
-"""The packages for the README and the files for CONTRIBUTING, from the first lines of docstrings."""
+"""The packages and files for CONTRIBUTING, from the first lines of docstrings."""
 
 import ast
 from pathlib import Path
@@ -6,17 +6,6 @@ from pathlib import Path
 from tables.markdown import ROOT, table
 
 TOPS = ("advisor", "harness")
-
-
-def packages() -> dict[str, str]:
-    """A table of packages, by name."""
-    rows = [
-        (f"`{folder.relative_to(ROOT)}`", purpose(folder / "__init__.py"))
-        for top in TOPS
-        for folder in sorted((ROOT / top).iterdir())
-        if (folder / "__init__.py").is_file()
-    ]
-    return {"packages": table(("package", "what it is"), rows)}
 
 
 def files() -> dict[str, str]:
