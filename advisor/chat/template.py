@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from advisor.chat.bounded_sandbox import TooMuchWork, bound_templates
 from advisor.chat.plain import plain_template
 from advisor.chat.template_source import training_version
 from advisor.errors import InputError
@@ -233,6 +234,7 @@ class ChatTemplate:
             template = plain_template(conversation.messages)
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        bound_templates()
         try:
             rendered: Any = render_jinja_template(
                 conversations=[[_in_parts(m) for m in chosen] if self.parts else list(chosen)],
@@ -242,6 +244,8 @@ class ChatTemplate:
                 add_generation_prompt=prompt,
                 **{**self.variables, **conversation.options},
             )
+        except TooMuchWork:
+            raise  # what does this once is not asked again in another spelling
         except Exception as error:  # a template is a program: it may fail in any way
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(

@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advisor.chat.bounded_sandbox import bound_templates
 from advisor.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ def training_version(tokenizer: PreTrainedTokenizerBase, text: str) -> str | Non
     """TRL's version of a template for training, None where it has none."""
     from trl.chat_template_utils import get_training_chat_template
 
+    bound_templates()
     own = copy.copy(tokenizer)
     own.chat_template = text
     try:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast, overload
 
 from transformers import PreTrainedTokenizerBase
 
+from advisor.chat.bounded_sandbox import TooMuchWork
 from advisor.chat.remarks import sentences
 from advisor.chat.rendering import Renderer
 from advisor.chat.template import Conversation, Marked, Passage
@@ -181,7 +182,7 @@ class SFTDataset(Sequence[Example]):
         missing = [i for i in dict.fromkeys(indices) if i not in self._examples]
         try:
             found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
-        except InputError as error:
+        except (InputError, TooMuchWork) as error:
             raise InputError(f"{self.info.name}, {error}") from error
         for i, (encoded, loss) in zip(missing, found, strict=True):
             self._examples[i] = self._add(encoded, loss)
@@ -437,7 +438,10 @@ def _template(
     """The template that renders the rows, None where they are not rendered."""
     if isinstance(first, Tokens):
         return None
-    template = Renderer(tokenizer, chat_template, eos_token)
+    try:
+        template = Renderer(tokenizer, chat_template, eos_token)
+    except TooMuchWork as error:
+        raise InputError(str(error)) from error
     if isinstance(first, Passage):
         return None if format.whole or template.kind == "plain" else template
     return template

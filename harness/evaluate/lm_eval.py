@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jinja2 import TemplateError
 
+from advisor.chat.bounded_sandbox import bound_templates
 from advisor.errors import InputError
 from advisor.names import did_you_mean
 from harness.evaluate.lm_eval_rows import Record, rows_of
@@ -144,6 +145,7 @@ def _language_model(model: Any, tokenizer: Any, template: bool | str, batch_size
     """The model as lm-eval calls it, with a chat template of its own where one is given."""
     from lm_eval.models.huggingface import HFLM
 
+    bound_templates()
     own = deepcopy(tokenizer)
     if isinstance(template, str):
         own.chat_template = template

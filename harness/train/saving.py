@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase, Trainer
 
+from advisor.chat.bounded_sandbox import bound_templates
 from advisor.chat.plain import PLAIN_CHAT, PLAIN_SINGLE
 from advisor.chat.template import ChatTemplate
 from advisor.data.dataset import SFTDataset
@@ -93,6 +94,7 @@ def _written(tokenizer: Any) -> str:
     if not template:
         return ""
     talk = [{"role": "user", "content": "-"}, {"role": "assistant", "content": "-"}]
+    bound_templates()
     try:
         text = str(tokenizer.apply_chat_template(talk, tokenize=False))
     except Exception:  # a template raises what it likes at roles that it does not know

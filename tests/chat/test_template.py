@@ -342,7 +342,7 @@ REFUSED = [
     ("{{ 'constant' }}", MULTI, "leaves out what the user says in turn 0"),
     ("{{ 1 / 0 }}", SINGLE, "division by zero"),
     ("{{ range(10 ** 9) | list }}", SINGLE, "Range too big"),
-    ("{{ 'a' * 10 ** 15 }}", SINGLE, "MemoryError"),
+    ("{{ 'a' * 10 ** 15 }}", SINGLE, "does too much work"),
     ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", SINGLE, "recursion"),
     ("no-such-file.jinja", SINGLE, "cannot read the chat template file"),
 ]  # fmt: skip
