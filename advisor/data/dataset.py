@@ -181,7 +181,8 @@ class SFTDataset(Sequence[Example]):
         """Tokenise these rows together, as far as they are not yet; InputError names the row."""
         missing = [i for i in dict.fromkeys(indices) if i not in self._examples]
         try:
-            found = self._reader.encode([(i, self._rows[i]) for i in missing]) if missing else []
+            rows = [(i, self._rows[i]) for i in missing]
+            found = self._reader.encode(rows, self.info.max_length) if missing else []
         except (InputError, TooMuchWork) as error:
             raise InputError(f"{self.info.name}, {error}") from error
         for i, (encoded, loss) in zip(missing, found, strict=True):
@@ -250,10 +251,17 @@ class Reader:
         own = template.templates if template and template.kind != "plain" else []
         self.encoder = Encoder(tokenizer, templates=own, eos_token=eos_token)
 
-    def encode(self, rows: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Encoded, Loss]]:
-        """Encode numbered rows; InputError names the first that cannot be, unless such are dropped."""
+    def encode(
+        self, rows: Sequence[tuple[int, Mapping[str, Any]]], limit: int
+    ) -> list[tuple[Encoded, Loss]]:
+        """Encode numbered rows; InputError names the first that cannot be, unless such are dropped.
+
+        Args:
+            rows: each with its number.
+            limit: tokens that are kept of a row.
+        """
         read = [self._read(i, row) for i, row in rows]
-        texts = iter(self.encoder.encode([c for c, _ in read if isinstance(c, Marked)]))
+        texts = iter(self.encoder.encode([c for c, _ in read if isinstance(c, Marked)], limit))
         return [(next(texts) if isinstance(c, Marked) else c, loss) for c, loss in read]
 
     def _read(self, i: int, row: Mapping[str, Any]) -> tuple[Marked | Encoded, Loss]:

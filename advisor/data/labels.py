@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,6 +12,10 @@ from advisor.errors import InputError
 Offsets = list[tuple[int, int]]
 DEFAULT_MAX_LENGTH = 2048
 SANE_LENGTH = 1_000_000
+PER_TOKEN = 32
+"""Characters for each token that is kept: far more than language has, about 4."""
+MARGIN = 1024
+"""Tokens between the last that is kept and where a very long text is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,7 @@ class Encoded:
     """Token ids and which of them are targets."""
 
     input_ids: list[int]
-    """The whole row, not truncated."""
+    """The whole row, not truncated; of a text of megabytes its beginning, which is longer than is kept."""
     labels: list[int]
     """The id where the token is a target, else -100."""
     terminators: tuple[int, ...]
@@ -73,10 +77,16 @@ class Encoder:
         offsets = out["offset_mapping"] if fast else [[] for _ in texts]
         return [list(ids) for ids in out["input_ids"]], offsets
 
-    def encode(self, rows: Sequence[Marked]) -> list[Encoded]:
-        """Tokenise each row whole, then find its targets among the tokens."""
+    def encode(self, rows: Sequence[Marked], limit: int) -> list[Encoded]:
+        """Tokenise each row, then find its targets among the tokens.
+
+        Args:
+            rows: texts and their targets.
+            limit: tokens that are kept of a row; of a text far longer than that only the beginning is read.
+        """
         if not rows:
             return []
+        rows = [self._beginning(row, limit) for row in rows]
         ids, offsets = self._tokenise([row.text for row in rows])
         cuts = [self._cuts(row) for row in rows]
         texts = [row.text[:cut] for row, own in zip(rows, cuts, strict=True) for cut in own]
@@ -85,6 +95,19 @@ class Encoder:
             self._encode(row, ids[i], offsets[i], {cut: next(beginnings) for cut in cuts[i]})
             for i, row in enumerate(rows)
         ]
+
+    def _beginning(self, row: Marked, limit: int) -> Marked:
+        """The row, or as much of a very long one as gives the same first `limit` tokens.
+
+        A tokenizer may join any number of characters in one token, so the tokens are counted: the text is cut
+        only where MARGIN tokens more than the limit come before the cut, which itself moves but a few.
+        """
+        length = PER_TOKEN * (limit + MARGIN)
+        while length < len(row.text):
+            if len(self._ids([row.text[:length]])[0]) > limit + MARGIN:
+                return _shortened(row, length)
+            length *= 4
+        return row
 
     def _cuts(self, row: Marked) -> list[int]:
         """Characters up to which the text is tokenised by itself, to be compared with the whole."""
@@ -154,6 +177,15 @@ class Encoder:
 
     def _is_space(self, token: int) -> bool:
         return not str(self.tokenizer.decode([token])).strip()
+
+
+def _shortened(row: Marked, length: int) -> Marked:
+    """The first characters of a row; their last stands for its targets where all of them begin later."""
+    spans = tuple((a, min(b, length)) for a, b in row.spans if a < length)
+    if row.spans and not spans:
+        spans = ((length - 1, length),)
+    ends = tuple((a, b) for a, b in row.ends if b <= length)
+    return replace(row, text=row.text[:length], spans=spans, ends=ends)
 
 
 def _joined(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
