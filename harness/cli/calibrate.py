@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from advisor.errors import printable
 from advisor.options import AdviceOptions
 from harness.cli.flags import add_options
 from harness.cli.recommend import read_calibration
@@ -38,4 +39,8 @@ def run(args: argparse.Namespace) -> None:
     write(extended(before, own.cells), Path(args.output_path))
     for cell in own.cells:
         print(display.cell(cell))
-    print(f"\n{args.output_path}: advisor recommend MODEL DATASET --calibration {args.output_path}")
+    print(
+        printable(
+            f"\n{args.output_path}: advisor recommend MODEL DATASET --calibration {args.output_path}"
+        )
+    )

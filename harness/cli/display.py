@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -23,6 +22,7 @@ from rich.text import Text
 from advisor.advice.forecast import NLL
 from advisor.errors import printable
 from advisor.progress import span
+from harness.cli.console import SafeConsole
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Cell
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from advisor.prior.row_scores import ExampleScore
     from harness.records.target_sources import TargetSource
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
+out = SafeConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 110)
 _FIRST_RANK = os.environ.get("RANK", "0") == "0"  # of those that torchrun or accelerate starts
-err = Console(stderr=True, highlight=False, soft_wrap=True, quiet=not _FIRST_RANK)
+err = SafeConsole(stderr=True, highlight=False, soft_wrap=True, quiet=not _FIRST_RANK)
 LONG, EVERY = 5.0, 30.0
 """Seconds after which work is long enough for a line in a log, and seconds between two lines."""
 _bars = contextlib.ExitStack()

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 
+from advisor.errors import printable
 from harness.cli.flags import add_json
 
 DESCRIPTION = "Print versions and devices, for a bug report."
@@ -43,4 +44,4 @@ def run(args: argparse.Namespace) -> None:
         print(json.dumps(facts))
     else:
         for name, value in facts.items():
-            print(f"{name:20} {value}")
+            print(printable(f"{name:20} {value}"))

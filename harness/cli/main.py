@@ -11,17 +11,30 @@ import sys
 from collections.abc import Sequence
 
 from advisor.errors import InputError, TrainingDiverged, printable
+from harness.cli import streams
 from harness.cli.parser import command, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 when it worked, 1 where a training diverged, 2 for a refused input.
 
-    130 when interrupted.
+    130 when interrupted, 141 where what reads the output has ended (`| head -1`).
     """
+    if argv is None:
+        streams.prepare()
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        streams.flush()
+        return code
+    except BrokenPipeError:
+        return streams.leave_quietly()
+
+
+def _run(argv: Sequence[str]) -> int:
+    """The exit code of a command."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        args = parse(sys.argv[1:] if argv is None else argv)
+        args = parse(argv)
         if {"objective", "objectives"} & vars(args).keys():
             from harness.cli.early import check_shell
 

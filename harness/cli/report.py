@@ -31,4 +31,4 @@ def run(args: argparse.Namespace) -> None:
     report = write_report(args.results, args.output_path, **read(ScoreOptions, args).keywords())
     for headline in report.headlines:
         print(printable(headline))
-    print(report.path)
+    print(printable(str(report.path)))
