@@ -37,6 +37,7 @@ from advisor.model.loaded import context_of
 from advisor.model.model_checks import (
     check_causal,
     check_finite,
+    check_kernels,
     check_loading,
     check_vocabulary,
 )
@@ -254,7 +255,11 @@ def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrai
         checkpoint.check_config(name, folder)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(str(folder or name), **hub)
-        check_causal(name, config, trust_remote_code=hub["trust_remote_code"])
+        trusted = bool(hub["trust_remote_code"])
+        check_causal(name, config, trust_remote_code=trusted)
+        if "gguf_file" not in hub:
+            settings, _ = PreTrainedConfig.get_config_dict(str(folder or name), **hub)
+            check_kernels(name, settings, trust_remote_code=trusted)
     except InputError:
         raise
     except Exception as error:  # a wrong value may raise anything

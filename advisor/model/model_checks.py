@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,33 @@ def check_causal(name: str, config: PreTrainedConfig, *, trust_remote_code: bool
         raise InputError(f"{name}: {found} is not a causal language model; {NEED}")
     if not trust_remote_code:
         raise checkpoint.code_refused(name)
+
+
+def check_kernels(name: str, settings: Mapping[str, Any], *, trust_remote_code: bool) -> None:
+    """Refuses a config.json that has compiled code of the hub loaded, unless code is allowed to run.
+
+    transformers takes `attn_implementation: "owner/kernel"` for a repository, whose code it runs.
+    """
+    if named := None if trust_remote_code else next(_kernels(settings), None):
+        raise InputError(
+            f"{name}: its config.json asks for code from the hub ({named}): remove that line, or allow the "
+            "code to run here with --trust_remote_code"
+        )
+
+
+def _kernels(settings: object, key: str = "") -> Iterator[str]:
+    """Settings at any depth that name kernels, as `key: value`."""
+    if isinstance(settings, Mapping):
+        for inner, value in settings.items():
+            if inner in ("use_kernels", "kernel_config") and value:
+                yield f"{inner}: {str(value)[:40]}"
+            # Implementations may be named for each part of a model, in a dictionary.
+            yield from _kernels(value, key if "implementation" in key else str(inner))
+    elif isinstance(settings, list | tuple):
+        for value in settings:
+            yield from _kernels(value, key)
+    elif isinstance(settings, str) and "implementation" in key and "/" in settings:
+        yield f"{key}: {settings[:80]}"
 
 
 def check_kind(name: str, config: PreTrainedConfig, architectures: Sequence[str]) -> None:

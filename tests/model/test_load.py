@@ -262,6 +262,30 @@ def test_remote_code_is_refused(folder):
     assert "--trust_remote_code" in refusal(folder)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attn_implementation": "kernels-community/flash-attn2"},
+        {"_attn_implementation": "somebody/kernel@v1:function"},
+        {"attn_implementation": {"": "eager", "text_config": "somebody/kernel"}},
+        {"experts_implementation": "somebody/experts"},
+        {"use_kernels": True},
+        {"kernel_config": {"RMSNorm": "somebody/norm:RMSNorm"}},
+        {"text_config": {"attn_implementation": "somebody/kernel"}},
+    ],
+)
+def test_kernels_of_the_hub_are_refused(folder, changes):
+    edit_config(folder, **changes)
+    told = refusal(folder)
+    assert "code from the hub" in told and "--trust_remote_code" in told
+
+
+@pytest.mark.parametrize("changes", [{"attn_implementation": "eager"}, {"use_kernels": False}])
+def test_own_implementations_are_no_kernels(folder, changes):
+    edit_config(folder, **changes)
+    assert load_model(folder).model is not None
+
+
 def test_no_tokenizer(folder):
     for path in folder.glob("tokenizer*"):
         path.unlink()
