@@ -265,6 +265,13 @@ def test_bad_arguments_are_one_line(capsys: Any, argv: list[str], says: str) -> 
     assert says in refused(capsys, *argv)
 
 
+def test_a_config_file_runs_no_code(capsys: Any, write: Write, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    config = write("c.yaml", f"seed: !!python/object/apply:os.mkdir ['{ran}']\n")
+    assert "c.yaml" in refused(capsys, "recommend", "M", "D", "-C", config)
+    assert not ran.exists()
+
+
 def test_unknown_config_key_names_the_nearest(capsys: Any, write: Write) -> None:
     config = write("c.yaml", "temprature: 1\n")
     assert "did you mean temperature" in refused(capsys, "recommend", "M", "D", "-C", config)

@@ -83,6 +83,17 @@ def test_every_file_of_the_ten_tasks_exists() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def test_every_test_that_the_security_page_names_exists() -> None:
+    named = re.findall(
+        r"`(tests/[\w/.]+)::(\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    )
+    assert len(named) >= 11
+    absent = [
+        f for f, test in named if f"def {test}(" not in (ROOT / f).read_text(encoding="utf-8")
+    ]
+    assert absent == []
+
+
 def anchor(heading: str) -> str:
     """How GitHub names the place of a heading."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
