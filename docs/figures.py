@@ -130,7 +130,7 @@ def race(how: str) -> str:
     }
     figure, axes = make_figure(width=6.4, height=3.8)
     spending(axes, fixed, priced, cells=found["cells"])
-    return svg(figure)
+    return svg(figure).replace("currentColor", INK) + "\n"
 
 
 FIGURES: dict[str, Callable[[], str]] = {

@@ -164,7 +164,7 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
         interrupted += word == "begin" and after == "kill"
     undisturbed = (tmp_path / "whole" / "journal").read_text().splitlines()
     expected = {line.partition(" ")[2] for line in undisturbed}
-    assert begun == expected and kept <= expected and interrupted >= 5
+    assert begun == expected and kept <= expected and interrupted >= 3
 
 
 def test_a_users_own_data_become_a_task(

@@ -195,9 +195,9 @@ def test_a_score_that_is_no_number_leaves_its_run_out(
 
     fit = executing.fit
 
-    def noted(spec: Any, problem: Any) -> Any:
+    def noted(spec: Any, problem: Any, **more: Any) -> Any:
         state["neg_p"] = spec.arm.method == "neg_p"
-        return fit(spec, problem)
+        return fit(spec, problem, **more)
 
     monkeypatch.setattr(score_choice, "document_value", broken)
     monkeypatch.setattr(executing, "fit", noted)
