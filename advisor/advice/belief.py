@@ -91,11 +91,6 @@ class Belief:
         draws = self._draws()
         return float((draws.max(axis=1) - draws[:, arm] > points).mean())
 
-    def chances(self) -> Array:
-        """[arms] chance of being the best whole run."""
-        best = self._draws().argmax(axis=1)
-        return np.bincount(best, minlength=self.shape[0]) / DRAWS
-
     def _draws(self) -> Array:
         """[draws, arms] points of whole runs, from the same normals whatever the belief."""
         mean, covariance = self.finals()

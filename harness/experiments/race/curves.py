@@ -44,8 +44,6 @@ class CurveCell:
     """Arm and stage -> [documents] whether each was answered rightly."""
     test: Array
     """[arms] points on the test problems."""
-    seconds: Array
-    """[arms] of training and all scoring."""
 
     @property
     def group(self) -> tuple[str, int]:
@@ -112,7 +110,6 @@ def _curve_cell(
         known=known_of(float(right.mean()), line.prior["mean_p"]),
         development=development,
         test=np.array([POINTS * run.right("test", temperature).mean() for run in racers]),
-        seconds=np.array([run.seconds for run in racers]),
     )
 
 
