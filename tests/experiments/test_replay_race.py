@@ -24,7 +24,7 @@ from harness.experiments.race.race_policies import (
     regret,
     spent,
 )
-from harness.experiments.race.ship_belief import records_of
+from harness.experiments.replay.ship import records_of
 from harness.experiments.staged.plan import read_plan, write_plan
 from harness.records.arm import BASE
 from tests.helpers.paths import ROOT

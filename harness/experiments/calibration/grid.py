@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from advisor.advice.learning_rates import Word
 from advisor.errors import InputError
 from harness.ladder import Rung
 from harness.ladder.fresh import FRESH
@@ -124,6 +125,12 @@ class Cell:
         return Rung(
             step=self.step, skill=self.skill, noise=self.noise, rate=self.rate, rows=self.rows
         )
+
+
+def rates_by_word(size: str) -> dict[Word, float]:
+    """The learning rates of a size, as plans call them."""
+    low, high = RATES[size]
+    return {"low": low, "high": high, "tenth": high / 10}
 
 
 def make_grid(seed: int = 0) -> list[Cell]:

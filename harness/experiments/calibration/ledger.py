@@ -8,9 +8,10 @@ line, which is dropped. Several processes write to a file each.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,15 @@ def read(folder: Path) -> tuple[dict[str, CellLine], list[RunLine]]:
                 run = RunLine(**entry)
                 runs.setdefault(run.key, run)
     return cells, list(runs.values())
+
+
+def fingerprint(folders: Iterable[Path]) -> str:
+    """SHA-256 of every ledger in some folders, in order."""
+    whole = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.glob("*.jsonl")):
+            whole.update(path.read_bytes())
+    return whole.hexdigest()
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

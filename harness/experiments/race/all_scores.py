@@ -10,16 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from advisor.advice.belief import Array, angle_of
-from advisor.advice.learning_rates import Word
 from advisor.advice.learnt_belief import known_of
-from harness.experiments.calibration.grid import RATES, Cell, read_grid
+from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
 from harness.experiments.calibration.ledger import CellLine, RunLine, read, unpack
 from harness.experiments.race.curves import FILES, RACERS, STAGES
 from harness.experiments.race.fit_belief import Scored
+from harness.experiments.replay.ship import STUDIES
 from harness.records.arm import BASE
-
-FOLDERS = ("calibration", "calibration/fresh", "staged", "race")
-"""Of ledgers; models were pretrained anew for the last two, so that their cells are others."""
 
 
 def all_scores(results: Path, temperature: float) -> list[Scored]:
@@ -31,7 +28,7 @@ def all_scores(results: Path, temperature: float) -> list[Scored]:
     """
     cells = {cell.name: cell for name in FILES for cell in read_grid(results / name)}
     found = []
-    for folder in FOLDERS:
+    for folder in STUDIES:
         measured, runs = read(results / folder)
         table: dict[str, list[RunLine]] = defaultdict(list)
         for run in runs:
@@ -70,8 +67,7 @@ def _answers(
     cell: Cell, runs: Sequence[RunLine], temperature: float
 ) -> Iterator[tuple[int, int, Array]]:
     """Arm, stage and answers: of whole runs those of all problems, else of the development ones."""
-    low, high = RATES[cell.size]
-    rates: dict[Word, float] = {"low": low, "high": high, "tenth": high / 10}
+    rates = rates_by_word(cell.size)
     for arm, (objective, word) in enumerate(RACERS):
         for run in runs:
             if run.objective != objective or not isclose(run.learning_rate or 0.0, rates[word]):

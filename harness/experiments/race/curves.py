@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from advisor.advice.belief import Array
-from advisor.advice.learning_rates import Word
 from advisor.advice.learnt_belief import Racer, known_of
 from harness.experiments.calibration.gains import POINTS
-from harness.experiments.calibration.grid import RATES, Cell, read_grid
+from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
 from harness.experiments.calibration.ledger import CellLine, RunLine, read, unpack
 from harness.experiments.race.curve_plan import ARMS, HIGH
 from harness.records.arm import BASE, NLL
@@ -72,8 +71,7 @@ def curve_cells(results: Path, temperature: float) -> list[CurveCell]:
 
 def _made(cell: Cell, runs: Sequence[RunLine]) -> tuple[RunLine, list[RunLine]] | None:
     """The base and every arm's run in order; None where one is missing."""
-    low, high = RATES[cell.size]
-    rates: dict[Word, float] = {"low": low, "high": high, "tenth": high / 10}
+    rates = rates_by_word(cell.size)
     base = next((run for run in runs if run.objective == BASE), None)
     racers = [_first(runs, name, rates[word]) for name, word in RACERS]
     if base is None or any(run is None for run in racers):

@@ -28,7 +28,8 @@ from harness.experiments.race.race_policies import (
     plan,
     spent,
 )
-from harness.experiments.race.ship_belief import HEATS, coverage, factor_of, records_of
+from harness.experiments.race.ship_belief import coverage, factor_of
+from harness.experiments.replay.ship import HEATS, records_of
 
 POINT_COSTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """What a point is worth in full runs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 
 from advisor.advice.belief import POINTS, Belief, angle_of, observed
 from advisor.advice.learnt_belief import Learnt, LearntBeliefs
-from advisor.advice.replayed import Decoding
 from harness.experiments.calibration.ledger import read
-from harness.experiments.race.all_scores import FOLDERS, all_scores
+from harness.experiments.race.all_scores import all_scores
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cells
 from harness.experiments.race.fit_belief import fit_belief
 from harness.experiments.race.race_policies import left_out
+from harness.experiments.replay.ship import HEATS, records_of
 
-HEATS: dict[Decoding, float] = {"sampled": 1.0, "greedy": 0.0}
 LEVEL = 0.9
 """Share of the scores of left-out cells that the intervals are to hold."""
 WIDENINGS = tuple(float(factor) for factor in np.geomspace(1, 8, 19))
@@ -95,11 +93,3 @@ def published_scatter(path: Path) -> float:
         rows = [(float(row["neg_p"]), float(row["nll"])) for row in csv.DictReader(file)]
     angles = angle_of(np.array(rows) / POINTS)
     return round(float(np.var(angles[:, 0] - angles[:, 1])), 4)
-
-
-def records_of(results: Path) -> str:
-    """SHA-256 of everything that is read."""
-    whole = hashlib.sha256()
-    for path in (path for name in FOLDERS for path in sorted((results / name).glob("*.jsonl"))):
-        whole.update(path.read_bytes())
-    return whole.hexdigest()

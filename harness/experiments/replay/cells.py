@@ -20,7 +20,7 @@ from advisor.advice.features import features
 from advisor.advice.learning_rates import Word
 from harness.experiments.calibration.findings import kind_of
 from harness.experiments.calibration.gains import POINTS
-from harness.experiments.calibration.grid import RATES, Cell, read_grid
+from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
 from harness.experiments.calibration.ledger import CellLine, RunLine, read
 from harness.records.arm import BASE, NLL
 
@@ -158,8 +158,7 @@ def replayed(
 
 def _known(cell: Cell, runs: Iterable[RunLine], wanted: Sequence[RunKey]) -> dict[RunKey, RunLine]:
     """Those of the wanted runs that a cell has."""
-    low, high = RATES[cell.size]
-    rates: dict[Word, float] = {"low": low, "high": high, "tenth": high / 10}
+    rates = rates_by_word(cell.size)
     tuned = [run for run in runs if run.share == 1 and run.learning_rate is not None]
     return {
         key: run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,13 @@ import numpy as np
 
 from advisor.advice.replayed import Decoding, PlannedRun, Replay, ReplayedCell
 from harness.experiments.calibration.findings import described
+from harness.experiments.calibration.ledger import fingerprint
 from harness.experiments.replay.cells import RATE_WORDS, Replayed, RunKey, calibrated, later
 from harness.experiments.replay.policies import Plan, lost
 from harness.records.arm import NLL
 
+STUDIES = ("calibration", "calibration/fresh", "staged", "race")
+"""Folders of ledgers; models were pretrained anew for the last two, so that their cells are others."""
 HEATS: dict[Decoding, float] = {"sampled": 1.0, "greedy": 0.0}
 MIDDLE, SMOOTH, CADFT, THRESHOLD = (
     "p_pow(0.5)",
@@ -113,8 +115,4 @@ def cooler(sampled: Sequence[Replayed], greedy: Sequence[Replayed]) -> float:
 
 def records_of(results: Path) -> str:
     """SHA-256 of everything that is read."""
-    whole = hashlib.sha256()
-    folders = ("calibration", "calibration/fresh", "staged", "race")
-    for path in (path for name in folders for path in sorted((results / name).glob("*.jsonl"))):
-        whole.update(path.read_bytes())
-    return whole.hexdigest()
+    return fingerprint(results / name for name in STUDIES)
