@@ -35,8 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output_path", type=Path, default=SHIPPED, help="of the calibration")
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("grid", help="write grid.csv and fresh.csv; commit them before the first run")
-    models = steps.add_parser("models", help="pretrain (m128: 10 minutes each on a quiet core)")
-    models.add_argument("--family", action="append", help="e.g. m128-0; default: all")
+    models = steps.add_parser("models", help="pretrain (m128: 14 minutes each on a quiet core)")
+    models.add_argument("--family", action="append", help="e.g. m128-0; default: all of the grid")
     models.add_argument("--fresh", action="store_true", help="those of the fresh cells")
     run = steps.add_parser("run", help="do what is missing")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
@@ -55,16 +55,16 @@ def _grid(arguments: argparse.Namespace) -> None:
 
 
 def _models(arguments: argparse.Namespace) -> None:
-    from harness.experiments.calibration.grid import CHECKPOINTS, FRESH_CHECKPOINTS
+    from harness.experiments.calibration.grid import CHECKPOINTS, FRESH_CHECKPOINTS, KEPT
     from harness.experiments.calibration.models import pretrain_family
 
-    kept = FRESH_CHECKPOINTS if arguments.fresh else CHECKPOINTS
-    known = {f"{size}-{seed}": (size, seed) for size in kept for seed in kept[size]}
+    known = {f"{size}-{seed}": (size, seed) for size in KEPT for seed in KEPT[size]}
     if unknown := [name for name in arguments.family or () if name not in known]:
         raise InputError(f"--family {unknown[0]}: not one of {', '.join(known)}")
-    for name, (size, seed) in known.items():
-        if not arguments.family or name in arguments.family:
-            pretrain_family(arguments.models, size, seed)
+    kept = FRESH_CHECKPOINTS if arguments.fresh else CHECKPOINTS
+    all_of_them = [f"{size}-{seed}" for size in kept for seed in kept[size]]
+    for name in arguments.family or all_of_them:
+        pretrain_family(arguments.models, *known[name])
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -25,8 +25,9 @@ from harness.ladder.skills import KNOWN, PRETRAINED, SYSTEMATIC, UNKNOWN
 SIZES = {
     "m128": Recipe(skills=tuple(PRETRAINED)),
     "m64": Recipe(hidden=64, layers=3, intermediate=172, lr=4e-3, skills=tuple(PRETRAINED)),
+    "m256": Recipe(hidden=256, layers=6, intermediate=768, lr=1e-3, skills=tuple(PRETRAINED)),
 }
-"""0.8M and 0.15M parameters."""
+"""0.8M, 0.15M and 5M parameters."""
 CHECKPOINTS: dict[str, dict[int, tuple[int, ...]]] = {
     "m128": {seed: (1000, 2000, 3000, 4000) for seed in (0, 1, 2)},
     "m64": {seed: (2000, 4000) for seed in (0, 1)},
@@ -37,8 +38,15 @@ FRESH_CHECKPOINTS: dict[str, dict[int, tuple[int, ...]]] = {
     "m64": {4: (4000,), 5: (2000,)},
 }
 """Likewise of the fresh cells; no seed is in the grid at any size, since text depends on the seed alone."""
-KEPT = {size: CHECKPOINTS[size] | FRESH_CHECKPOINTS[size] for size in SIZES}
-"""Likewise of both: where the steps of any pretraining run are looked up."""
+LARGER_CHECKPOINTS: dict[str, dict[int, tuple[int, ...]]] = {"m256": {0: (2000, 4000)}}
+"""Likewise of the cells of a third size; the text is that of the other sizes' seed 0."""
+KEPT = {
+    size: CHECKPOINTS.get(size, {})
+    | FRESH_CHECKPOINTS.get(size, {})
+    | LARGER_CHECKPOINTS.get(size, {})
+    for size in SIZES
+}
+"""Likewise of all: where the steps of any pretraining run are looked up."""
 FEW, SOME, MANY = 96, 480, 1920
 """Demonstrations; few are read five times."""
 MANNERS: tuple[tuple[str, float, int], ...] = (
@@ -73,7 +81,7 @@ FRESH_MANNERS: tuple[tuple[str, float, int], ...] = (
     ("styles", 0.5, SOME),
 )
 """Those of the known skills in fresh cells, one each; first those that few skills can have."""
-RATES = {"m128": (3e-4, 1e-3), "m64": (1e-3, 3e-3)}
+RATES = {"m256": (2e-4, 5e-4), "m128": (3e-4, 1e-3), "m64": (1e-3, 3e-3)}
 """The grid of learning rates of every arm."""
 KNOWN_CELLS, NEW_CELLS = {"m128": 7, "m64": 4}, {"m128": 4, "m64": 3}
 """Cells of a checkpoint of the grid."""
