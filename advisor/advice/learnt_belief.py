@@ -19,6 +19,7 @@ import numpy as np
 
 from advisor.advice.belief import Array, Belief, angle_of
 from advisor.advice.learning_rates import Word
+from advisor.advice.mixture import Mixture
 from advisor.advice.replayed import FACTOR, Decoding
 from advisor.errors import InputError
 from advisor.files import publish
@@ -28,6 +29,8 @@ SHIPPED = Path(__file__).with_name("learnt_belief.json")
 Racer = tuple[str, Word]
 """Label of an objective and the word for its learning rate."""
 ARRAYS = ("centre", "coefficients", "covariance", "leverage")
+DOUBT = 0.2
+"""How likely it is, before any score, that the records are no guide to which arm is best of a pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,25 @@ class Learnt:
         unsure = self.widened * (1 + float(from_centre @ self.leverage @ from_centre))
         mean = from_centre @ self.coefficients
         return Belief(mean=mean.reshape(-1, shares), covariance=unsure * self.covariance)
+
+    def doubted(self, known: Array, shares: int) -> Mixture:
+        """What is believed of a pair, allowing for records that are no guide to it; see `belief`."""
+        beliefs = (self.belief(known, shares), self.undecided(shares).belief(known, shares))
+        return Mixture(beliefs=beliefs, odds=(1 - DOUBT, DOUBT))
+
+    def undecided(self, shares: int) -> Learnt:
+        """The belief that no arm is preferred, with what arms differ by on average as further scatter.
+
+        Args:
+            shares: as of `belief`.
+        """
+        table = self.coefficients.reshape(len(self.centre), -1, shares)
+        arms = table.shape[1]
+        alike = np.broadcast_to(table.mean(axis=1, keepdims=True), table.shape)
+        differ = table[0] - table[0].mean(axis=0)
+        scatter = np.kron(np.eye(arms) - 1 / arms, differ.T @ differ / (arms - 1))
+        flat = alike.reshape(self.coefficients.shape)
+        return replace(self, coefficients=flat, covariance=self.covariance + scatter)
 
     def elsewhere(self, shares: int, scatter: float) -> Learnt:
         """The belief about models of other sizes: no arm is preferred.
@@ -102,7 +124,7 @@ class LearntBeliefs:
         accuracy: float,
         mean_p: float,
         parameters: float,
-    ) -> Belief:
+    ) -> Belief | Mixture:
         """What is believed of a pair.
 
         Args:
@@ -115,7 +137,8 @@ class LearntBeliefs:
         learnt = self.by_decoding[decoding]
         if not low / FACTOR <= parameters <= high * FACTOR:
             learnt = learnt.elsewhere(len(self.at), self.scatter)
-        return learnt.belief(known_of(accuracy, mean_p), len(self.at))
+            return learnt.belief(known_of(accuracy, mean_p), len(self.at))
+        return learnt.doubted(known_of(accuracy, mean_p), len(self.at))
 
 
 def known_of(accuracy: float, mean_p: float) -> Array:

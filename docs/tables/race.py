@@ -11,7 +11,12 @@ HOWS = ("sampled", "greedy")
 def tables() -> dict[str, str]:
     """Those of the page."""
     found = read_json(RESULTS / "race" / "replay.json")
-    return {"race": table(*_policies(found)), "belief": table(*_belief(found))}
+    rivals = read_json(RESULTS / "race" / "rivals.json")
+    return {
+        "race": table(*_policies(found)),
+        "rivals": table(*_rivals(rivals)),
+        "belief": table(*_belief(found)),
+    }
 
 
 def _policies(found: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]:
@@ -32,6 +37,17 @@ def _policies(found: Mapping[str, Any]) -> tuple[Sequence[str], list[list[str]]]
                 "" if one["promised"] is None else f"{one['promised']:.1f}",
             ]
         rows.append(row)
+    return head, rows
+
+
+def _rivals(found: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """What ASHA comes to, with the number of cells on which it was replayed."""
+    head = (found["of"], "cells", "cost", "regret", "over 5", "worst")
+    rows: list[Sequence[str]] = [
+        (how, str(one["cells"]), f"{one['cost']:.2f}", f"{one['regret']:.1f} ± {one['standard_error']:.1f}",
+         f"{one['over_5']:.0%}", f"{one['worst']:.0f}")
+        for how in HOWS for one in [found[how]]
+    ]  # fmt: skip
     return head, rows
 
 

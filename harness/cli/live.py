@@ -22,8 +22,8 @@ from advisor.errors import printable
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of
 from harness.records.runs import Run, RunSpec
 from harness.study.confirm import Event
+from harness.study.race_log import Told
 from harness.study.race_words import told_in_words
-from harness.study.run_race import Told
 from harness.study.study import Study, board_unit
 
 EVERY = 30.0

@@ -15,8 +15,10 @@ from harness.records.arm import Arm, labels
 from harness.records.runs import Run, Score
 from harness.study.checkpoint_folders import best_of, folder_of
 from harness.study.failures import Failure
+from harness.study.race_log import Standing, standings
 from harness.study.run_study import Confirmed
 from harness.study.study import Study, board_unit
+from harness.study.study_options import RACE
 
 PARTS = ("development", "test")
 
@@ -35,6 +37,8 @@ class PlanDecision:
     """By run, temperature -> mean test score, points or the metric's own unit."""
     along: Mapping[Arm, Mapping[float, float]]
     """By run, share of its steps -> mean development score; those of a race as far as they went."""
+    standings: tuple[Standing, ...]
+    """Of a race, what was believed before every piece and at the end."""
     complete: bool
     """Whether nothing is left to run."""
     left_out: tuple[Failure, ...]
@@ -125,6 +129,7 @@ def decision_of(
         best_checkpoint=None if best is None else folder_of(results, best.spec),
         curve={_arm(found.study, run): _curve(run, scale) for run in found.runs},
         along=_along(found, scale),
+        standings=tuple(standings(results)) if found.study.plan == RACE else (),
         complete=found.complete,
         left_out=found.left_out,
     )

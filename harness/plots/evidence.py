@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 from numpy.typing import ArrayLike
 
@@ -249,6 +250,32 @@ def along_training(
     whole = sum(1 in curve for curve in curves.values())
     note = f"{count([whole], 'run')} of {len(curves)} to the end"
     return dress(axes, "Development score along the training", _sizes(_by_place(curves)), note)
+
+
+def believed(
+    axes: Axes,
+    expected: Mapping[str, Sequence[float]],
+    regrets: Sequence[float],
+    *,
+    unit: str = "points",
+) -> Axes:
+    """What a race expected of the end of each run, piece by piece, one line per arm.
+
+    Args:
+        axes: to draw on.
+        expected: arm's label -> [pieces + 1] score, before every piece and after the last.
+        regrets: [pieces + 1] what was expected to be lost by keeping the best so far.
+        unit: of scores and regrets.
+    """
+    pieces = range(len(regrets))
+    for arm, scores in expected.items():
+        style = arm_style(arm)
+        axes.plot(pieces, scores, color=style.colour, ls=style.dash, lw=1.5, drawstyle="steps-post")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="pieces bought", ylabel=f"expected at the end, {unit}")
+    legend(axes, [arm_handle(arm, marker=False) for arm in expected])
+    note = f"expected to be lost: {regrets[0]:.1f} at first, {regrets[-1]:.1f} at the end"
+    return dress(axes, "What was believed of each run", count([len(pieces) - 1], "piece"), note)
 
 
 def training_curves(axes: Axes, curves: Sequence[Curve], measure: str) -> Axes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,10 @@ def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list
 
 
 def plan_figures(evidence: Evidence, found: PlanDecision | None) -> list[Figure]:
-    """Scores of a plan's runs by temperature, where answers have several, and along the training."""
+    """Scores of a plan's runs by temperature and along the training, and what a race believed of them."""
     if found is None:
         return []
-    return [*_by_temperature(evidence, found), *_along_training(found)]
+    return [*_by_temperature(evidence, found), *_along_training(found), *_believed(evidence, found)]
 
 
 def _along_training(found: PlanDecision) -> list[Figure]:
@@ -135,6 +136,27 @@ def _along_training(found: PlanDecision) -> list[Figure]:
             svg=_draw(plots.along_training, curves, unit=found.decision.unit),
             caption="Development documents, one answer to each before the end. A race leaves a run where "
             "going on was not worth its price; an early score is no verdict.",
+        )
+    ]
+
+
+def _believed(evidence: Evidence, found: PlanDecision) -> list[Figure]:
+    """Of a race, what each run was expected to score, piece by piece."""
+    if not found.standings:
+        return []
+    study = evidence.study
+    specs = [study.run_of(step) for step in study.steps]
+    texts = labels([spec.arm for spec in specs])
+    expected = {
+        texts[spec.arm]: [standing.points.get(spec.id, nan) for standing in found.standings]
+        for spec in specs
+    }
+    regrets = [standing.regret for standing in found.standings]
+    return [
+        Figure(
+            svg=_draw(plots.believed, expected, regrets, unit=found.decision.unit),
+            caption="What the race expected each run to score at its end, before every piece that it bought "
+            "and after the last. It stopped when no piece was worth its price.",
         )
     ]
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.advice.belief import Array, Belief, counting_noise, observed, worth
+from advisor.advice.mixture import Mixture
 from advisor.advice.plan import LIKELY
 from advisor.advice.replayed import MUCH
 
@@ -84,7 +85,7 @@ class State:
 
 
 def stands(
-    prior: Belief,
+    prior: Belief | Mixture,
     shares: Sequence[float],
     right: Mapping[Place, Array],
     costs: Costs,
@@ -111,7 +112,7 @@ def stands(
     """
     belief = _after(prior, right)
     reached = [max((k + 1 for a, k in right if a == arm), default=0)
-               for arm in range(len(prior.mean))]  # fmt: skip
+               for arm in range(len(belief.mean))]  # fmt: skip
     prices = np.array([_price(arm, shares, reached[arm], costs, out)
                        for arm in range(len(reached))])  # fmt: skip
     leader = int((belief.points() - prices).argmax())
@@ -131,9 +132,9 @@ def stands(
     )
 
 
-def _after(prior: Belief, right: Mapping[Place, Array]) -> Belief:
+def _after(prior: Belief | Mixture, right: Mapping[Place, Array]) -> Belief:
     if not right:
-        return prior
+        return prior.given([], np.zeros(0), np.zeros((0, 0)))
     angles, noise = observed(np.stack([right[place] for place in right]))
     return prior.given([prior.place(*place) for place in right], angles, noise)
 

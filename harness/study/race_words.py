@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from advisor.progress import span
 from harness.records.runs import RunSpec
-from harness.study.run_race import Told
+from harness.study.race_log import Told
 
 
 def told_in_words(told: Told) -> str:

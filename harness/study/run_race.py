@@ -20,13 +20,15 @@ from filelock import FileLock, Timeout
 
 from advisor.advice.belief import Array, Belief
 from advisor.advice.learnt_belief import shipped
+from advisor.advice.mixture import Mixture
 from advisor.files import publish
 from harness.records.runs import Results, Run, RunSpec, Score
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
 from harness.study.failures import Failure, is_out
 from harness.study.problem import Problem
-from harness.study.race import Costs, Place, State, stands
+from harness.study.race import Costs, Place, stands
+from harness.study.race_log import Told, note
 from harness.study.study import Study, ending_of, part_mean, part_scores
 from harness.train.pieces import seal
 
@@ -36,22 +38,6 @@ PRICELESS = 1e3
 """What a point is worth in full runs, where runs are bought whatever they cost."""
 WAIT = 2.0
 """Seconds before looking again, where another process has what is next."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a watcher is told before every piece, and at the end."""
-
-    arms: tuple[RunSpec, ...]
-    """By number."""
-    shares: tuple[float, ...]
-    """Of the steps at which they are scored."""
-    state: State
-    """Where the race stands."""
-    spent: float
-    """Seconds of this process so far."""
-    run_seconds: float
-    """Of a full run."""
 
 
 def race(
@@ -108,6 +94,7 @@ def race(
             busy.clear()
             continue
         if over or late or state.piece is None:
+            note(results.folder, told)
             on_state(told)
             return Outcome(study=study, runs=list(done.values()), complete=not late,
                            left_out=tuple(failures.values()))  # fmt: skip
@@ -119,6 +106,7 @@ def race(
             busy.clear()
             if _reached(spec, results, shares) > state.piece.share:
                 continue  # another process was faster
+            note(results.folder, told)
             on_state(told)
             on_start(spec)
             failure, run = piece_of(study, problem, results, spec, share)
@@ -144,7 +132,7 @@ def plan_of_race(study: Study, problem: Problem, results: Results, base: Run) ->
     )
 
 
-def believed(study: Study, problem: Problem, base: Run) -> tuple[Belief, int]:
+def believed(study: Study, problem: Problem, base: Run) -> tuple[Belief | Mixture, int]:
     """What is believed before any piece, and the number of development documents."""
     prior = problem.prior or {}
     documents = sum(len(s.documents) for s in part_scores(study, base, "development").values())

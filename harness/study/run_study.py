@@ -26,7 +26,8 @@ from harness.study.execute import execute
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
 from harness.study.problem import Problem
-from harness.study.run_race import Told, forget_all, parts_of, plan_of_race, race
+from harness.study.race_log import Told
+from harness.study.run_race import forget_all, parts_of, plan_of_race, race
 from harness.study.study import Study, ending_of, in_points
 from harness.study.study_options import RACE, StudyOptions
 from harness.study.verdict import Verdict, settle

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advisor.advice.learnt_belief import known_of, read, shipped, write
+from advisor.advice.belief import Belief
+from advisor.advice.learnt_belief import DOUBT, known_of, read, shipped, write
+from advisor.advice.mixture import Mixture
 from advisor.errors import InputError
 
 
@@ -33,8 +35,10 @@ def test_what_is_none_is_refused_in_a_line(text: str, tmp_path: Path) -> None:
 def test_of_other_sizes_no_arm_is_preferred(decoding: str) -> None:
     beliefs = shipped()
     given = {"accuracy": 0.3, "mean_p": 0.6}
-    of_size = beliefs.belief(decoding, parameters=beliefs.sizes[0], **given)  # type: ignore[arg-type]
+    mixed = beliefs.belief(decoding, parameters=beliefs.sizes[0], **given)  # type: ignore[arg-type]
     large = beliefs.belief(decoding, parameters=7e9, **given)  # type: ignore[arg-type]
+    assert isinstance(mixed, Mixture) and isinstance(large, Belief)
+    of_size = mixed.beliefs[0]
     assert np.ptp(of_size.mean[:, -1]) > 0.02
     assert np.ptp(large.mean[:, -1]) == pytest.approx(0)
     assert np.ptp(np.diag(large.finals()[1])) == pytest.approx(0)
@@ -42,3 +46,19 @@ def test_of_other_sizes_no_arm_is_preferred(decoding: str) -> None:
         assert np.linalg.eigvalsh(belief.covariance).min() > 0
     assert beliefs.at[-1] == 1
     assert of_size.shape == (len(beliefs.racers), len(beliefs.at))
+
+
+def test_what_doubts_the_records_prefers_no_arm_and_keeps_how_they_go_together() -> None:
+    beliefs = shipped()
+    learnt, shares = beliefs.by_decoding["greedy"], len(beliefs.at)
+    mixed = learnt.doubted(known_of(0.3, 0.6), shares)
+    trusted, undecided = mixed.beliefs
+    assert mixed.odds == (1 - DOUBT, DOUBT)
+    assert np.ptp(undecided.mean, axis=0) == pytest.approx(0)
+    assert undecided.mean[0] == pytest.approx(trusted.mean.mean(axis=0))
+    added = undecided.covariance - trusted.covariance
+    assert np.linalg.eigvalsh(added).min() > -1e-12
+    arms = len(beliefs.racers)
+    ends = added.reshape(arms, shares, arms, shares)[:, -1, :, -1]
+    assert ends.sum(axis=0) == pytest.approx(0)  # nothing is added to what all arms have in common
+    assert np.trace(ends) > 0

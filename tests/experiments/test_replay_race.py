@@ -76,7 +76,14 @@ def made_up(count: int, seed: int = 0) -> tuple[list[Scored], Array, Array]:
             whole[number % 2 :: 2, -1] = True
             angles = np.where(whole.ravel(), angles, np.nan)
         cells.append(
-            Scored(skill="rev", seed=0, known=known, angles=angles, noise=np.full(SIZE, 1e-4))
+            Scored(
+                size="m128",
+                skill="rev",
+                seed=0,
+                known=known,
+                angles=angles,
+                noise=np.full(SIZE, 1e-4),
+            )
         )
     return cells, coefficients, covariance
 
@@ -156,10 +163,18 @@ def test_no_cell_is_judged_by_its_own_skill_or_text() -> None:
     cells = [cell_of(np.full((len(RACERS), len(STAGES)), 0.5))]
     scores, _, _ = made_up(30)
     others = [
-        Scored(skill="add", seed=1, known=s.known, angles=s.angles, noise=s.noise) for s in scores
+        Scored(size="m128", skill="add", seed=1, known=s.known, angles=s.angles, noise=s.noise)
+        for s in scores
     ]
     strange = [
-        Scored(skill=skill, seed=seed, known=s.known, angles=s.angles * 0 + 0.01, noise=s.noise)
+        Scored(
+            size="m128",
+            skill=skill,
+            seed=seed,
+            known=s.known,
+            angles=s.angles * 0 + 0.01,
+            noise=s.noise,
+        )
         for skill, seed in (("rev", 1), ("add", 0))
         for s in scores
     ]

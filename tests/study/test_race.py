@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from advisor.advice.belief import Array, Belief
+from advisor.advice.mixture import Mixture
 from harness.study.race import Costs, Piece, stands
 
 SHARES = (0.25, 0.5, 1.0)
@@ -105,3 +106,16 @@ def test_no_arm_is_judged_before_the_first_share_that_counts() -> None:
     piece = stands(open_, SHARES, seen, COSTS, documents=100, first=1).piece
     assert isinstance(piece, Piece)
     assert piece.share == 1
+
+
+def test_a_prior_that_prefers_the_wrong_arm_is_left_where_it_is_doubted() -> None:
+    sure = prior([1.2, 0.5, 0.5], sd=0.08)
+    doubted = Mixture(beliefs=(sure, prior([0.7] * 3, sd=0.3)), odds=(0.8, 0.2))
+    truth, kept = {0: 0.3, 1: 0.9, 2: 0.3}, {}
+    for name, before in {"sure": sure, "doubted": doubted}.items():
+        seen: dict[tuple[int, int], Array] = {}
+        while (state := stands(before, SHARES, seen, COSTS, documents=100)).piece is not None:
+            seen[state.piece.arm, state.piece.share] = right(truth[state.piece.arm])
+        kept[name] = state.leader
+    assert kept["doubted"] == 1
+    assert kept["sure"] != 1

@@ -26,7 +26,8 @@ from harness.study import run_race
 from harness.study.fit_arm import fit
 from harness.study.from_records import evidence_of
 from harness.study.plan_study import Request, plan_study
-from harness.study.run_race import COSTS, Told, lease, piece_of, race
+from harness.study.race_log import Told
+from harness.study.run_race import COSTS, lease, piece_of, race
 from harness.study.run_study import Silent
 from harness.study.study import Step, Study, ending_of
 from harness.study.study_options import StudyOptions
@@ -133,7 +134,15 @@ def test_what_a_race_left_on_the_way_is_shown_as_far_as_it_went(
     assert any(1.0 not in curve for curve in curves.values())
     assert all(0 <= score <= 100 for curve in curves.values() for score in curve.values())
     assert found.to_dict()["along"].keys() == curves.keys()
-    assert any("along the training" in figure.svg for figure in plan_figures(evidence, found))
+    drawn = [figure.svg for figure in plan_figures(evidence, found)]
+    assert any("along the training" in svg for svg in drawn)
+    assert any("What was believed of each run" in svg for svg in drawn)
+    *bought, end = found.standings
+    looks = sum(len(curve) for curve in curves.values())
+    assert len(bought) == looks and end.next is None
+    assert end.regret < bought[0].regret
+    assert all(standing.points.keys() == end.points.keys() for standing in bought)
+    assert end.leader in {run.spec.id for run in outcome.runs}
 
 
 def test_a_task_that_leaves_no_room_is_not_raced_on(

@@ -2,18 +2,20 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from harness.experiments.steps import run_step
 
 RESULTS = Path("results/race")
 CELLS = Path("results/calibration")
 STAGED = Path("results/staged")
+SIZES = Path("results/sizes")
 MODELS = Path("outputs/calibration")
 
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"plan": _plan, "run": _run, "fit": _fit})
+    run_step(_parser(), {"plan": _plan, "run": _run, "fit": _fit, "rivals": _rivals})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,8 +26,12 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_parser("plan", help="write cells and runs; commit them before the first run")
     run = steps.add_parser("run", help="do what is missing")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
+    run.add_argument("--sizes", action="store_true", help="the cells of a third size instead")
     steps.add_parser(
         "fit", help="what is believed before a race, and what races come to on the cells"
+    )
+    steps.add_parser(
+        "rivals", help="what ASHA of syne-tune comes to on the cells; of the extra `bench`"
     )
     return parser
 
@@ -34,6 +40,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from harness.experiments.calibration.grid import read_grid, write_grid
     from harness.experiments.calibration.ledger import read
     from harness.experiments.race.curve_plan import curve_plan, more_cells
+    from harness.experiments.race.larger import larger_cells, larger_plan
     from harness.experiments.staged.plan import write_plan
 
     grid = [*read_grid(CELLS / "fresh.csv"), *read_grid(CELLS / "grid.csv")]
@@ -41,6 +48,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     write_grid(more, arguments.results / "more.csv")
     staged, _ = read(STAGED)
     write_plan(curve_plan(grid, more, staged.keys()), arguments.results / "plan.csv")
+    larger = larger_cells([*grid, *more])
+    write_grid(larger, SIZES / "cells.csv")
+    write_plan(larger_plan(larger), SIZES / "plan.csv")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -53,13 +63,19 @@ def _run(arguments: argparse.Namespace) -> None:
     from harness.runtime.quiet import quiet
 
     torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
-    files = (CELLS / "fresh.csv", CELLS / "grid.csv", arguments.results / "more.csv")
+    results = SIZES if arguments.sizes else arguments.results
+    files = (
+        CELLS / "fresh.csv",
+        CELLS / "grid.csv",
+        arguments.results / "more.csv",
+        SIZES / "cells.csv",
+    )
     cells = [cell for file in files for cell in read_grid(file)]
     with quiet():
         carry_out(
-            read_plan(arguments.results / "plan.csv", cells),
+            read_plan(results / "plan.csv", cells),
             models=arguments.models,
-            results=arguments.results,
+            results=results,
             shard=shard(arguments.shard),
             deep=False,
             curves=True,
@@ -68,17 +84,27 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> None:
-    import json
-
     from advisor.advice.learnt_belief import SHIPPED, write
-    from advisor.files import publish
     from harness.experiments.race.replay_race import replay
     from harness.experiments.race.ship_belief import learnt_beliefs
 
     studies = arguments.results.parent
     write(learnt_beliefs(studies), SHIPPED)
-    path = arguments.results / "replay.json"
-    text = json.dumps(replay(studies), indent=1) + "\n"
+    _write(replay(studies), arguments.results / "replay.json")
+
+
+def _rivals(arguments: argparse.Namespace) -> None:
+    from harness.experiments.race.rival import rivals
+
+    _write(rivals(arguments.results.parent), arguments.results / "rivals.json")
+
+
+def _write(found: dict[str, Any], path: Path) -> None:
+    import json
+
+    from advisor.files import publish
+
+    text = json.dumps(found, indent=1) + "\n"
     publish(path, text.encode(), subject=str(path), remedy="give another --results")
 
 

@@ -19,16 +19,24 @@ from harness.experiments.replay.ship import STUDIES
 from harness.records.arm import BASE
 
 
-def all_scores(results: Path, temperature: float) -> list[Scored]:
+def all_scores(
+    results: Path,
+    temperature: float,
+    *,
+    folders: Sequence[str] = STUDIES,
+    files: Sequence[str] = FILES,
+) -> list[Scored]:
     """Every cell of every study, once a study, with a base and any of the arms.
 
     Args:
         results: folder of the studies.
         temperature: of the answers; 0 is greedy.
+        folders: of the ledgers.
+        files: that list the cells.
     """
-    cells = {cell.name: cell for name in FILES for cell in read_grid(results / name)}
+    cells = {cell.name: cell for name in files for cell in read_grid(results / name)}
     found = []
-    for folder in STUDIES:
+    for folder in folders:
         measured, runs = read(results / folder)
         table: dict[str, list[RunLine]] = defaultdict(list)
         for run in runs:
@@ -55,6 +63,7 @@ def _scored(
         return None
     accuracy = float(base.right("development", temperature).mean())
     return Scored(
+        size=cell.size,
         skill=cell.skill,
         seed=cell.seed,
         known=known_of(accuracy, line.prior["mean_p"]),

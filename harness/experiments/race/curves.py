@@ -50,14 +50,23 @@ class CurveCell:
         return self.cell.skill, self.cell.seed
 
 
-def curve_cells(results: Path, temperature: float) -> list[CurveCell]:
-    """The cells of which every run was made; `results` holds `calibration/` and `race/`."""
-    measured, runs = read(results / "race")
+def curve_cells(
+    results: Path, temperature: float, *, folder: str = "race", files: Sequence[str] = FILES
+) -> list[CurveCell]:
+    """The cells of which every run was made.
+
+    Args:
+        results: folder of the studies.
+        temperature: of the answers; 0 is greedy.
+        folder: of the ledgers.
+        files: that list the cells.
+    """
+    measured, runs = read(results / folder)
     table: dict[str, list[RunLine]] = defaultdict(list)
     for run in runs:
         table[run.cell].append(run)
     found = []
-    for name in FILES:
+    for name in files:
         for cell in read_grid(results / name):
             made = _made(cell, table[cell.name])
             if made is not None:

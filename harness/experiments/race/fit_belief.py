@@ -30,6 +30,8 @@ ROUNDS = 40
 class Scored:
     """What a cell says: its scores as angles, NaN where there are none."""
 
+    size: str
+    """Of its model."""
     skill: str
     """Of its demonstrations."""
     seed: int

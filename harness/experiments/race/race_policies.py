@@ -13,6 +13,7 @@ import numpy as np
 
 from advisor.advice.belief import POINTS, Belief
 from advisor.advice.learnt_belief import Learnt, Racer
+from advisor.advice.mixture import Mixture
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell
 from harness.experiments.race.fit_belief import Scored, fit_belief
 from harness.study.race import Costs, stands
@@ -111,7 +112,7 @@ def oracle(cell: CurveCell) -> Outcome:
     return Outcome(kept=int(cell.test.argmax()), cost=1.0)
 
 
-def engine(belief_of: Callable[[CurveCell], Belief], point_cost: float) -> Policy:
+def engine(belief_of: Callable[[CurveCell], Belief | Mixture], point_cost: float) -> Policy:
     """The race as `advisor confirm --plan race` runs it."""
     costs = Costs(training=(STEPS,) * len(RACERS), scoring=LOOK, last=LOOK, point_cost=point_cost)
 

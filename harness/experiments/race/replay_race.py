@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from advisor.advice.belief import Belief
 from advisor.advice.learnt_belief import Learnt
+from advisor.advice.mixture import Mixture
 from harness.experiments.race.all_scores import all_scores
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cells
 from harness.experiments.race.race_policies import (
@@ -34,8 +37,6 @@ from harness.experiments.replay.ship import HEATS, records_of
 POINT_COSTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """What a point is worth in full runs."""
 DEFAULT = 1.0
-WIDE = 2.5
-"""Further widening, of a belief that trusts its prior less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +95,21 @@ def rows(
 def policies(learnt: Mapping[tuple[str, int], Learnt], factor: float) -> dict[str, Policy]:
     """By what they are called."""
 
-    def belief_of(cell: CurveCell, *, wide: float = 1.0, turned: bool = False) -> Any:
-        own = replace(learnt[cell.group], widened=factor * wide)
-        return (flipped(own) if turned else own).belief(cell.known, len(STAGES))
+    def own(cell: CurveCell, turned: bool) -> Learnt:
+        one = replace(learnt[cell.group], widened=factor)
+        return flipped(one) if turned else one
+
+    def doubted(cell: CurveCell, turned: bool = False) -> Mixture:
+        return own(cell, turned).doubted(cell.known, len(STAGES))
+
+    def believed(cell: CurveCell, turned: bool = False) -> Belief:
+        return own(cell, turned).belief(cell.known, len(STAGES))
+
+    def undecided(cell: CurveCell) -> Belief:
+        return own(cell, False).undecided(len(STAGES)).belief(cell.known, len(STAGES))
 
     found: dict[str, Policy] = {
-        "the best by the prior alone": by_prior(belief_of),
+        "the best by the prior alone": by_prior(believed),
         "`--plan one`": plan(PLAN[:1]),
         "`--plan two`": plan(PLAN[:2]),
         "`--plan three`": plan(PLAN[:2], PLAN[2:]),
@@ -113,16 +123,14 @@ def policies(learnt: Mapping[tuple[str, int], Learnt], factor: float) -> dict[st
         "the best in hindsight": oracle,
     }
     for point_cost in POINT_COSTS:
-        found[f"the race, a point worth {point_cost:g} runs"] = engine(belief_of, point_cost)
-    found["the race with its prior turned about"] = engine(
-        lambda cell: belief_of(cell, turned=True), DEFAULT
-    )
-    found["the race, trusting its prior less"] = engine(
-        lambda cell: belief_of(cell, wide=WIDE), DEFAULT
-    )
-    found["the same with its prior turned about"] = engine(
-        lambda cell: belief_of(cell, wide=WIDE, turned=True), DEFAULT
-    )
+        found[f"the race, a point worth {point_cost:g} runs"] = engine(doubted, point_cost)
+    turned = partial(doubted, turned=True)
+    found |= {
+        "the race with its prior turned about": engine(turned, DEFAULT),
+        "the race that never doubts its prior": engine(believed, DEFAULT),
+        "the same with its prior turned about": engine(partial(believed, turned=True), DEFAULT),
+        "the race that prefers no arm before scores": engine(undecided, DEFAULT),
+    }
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from advisor.advice.belief import POINTS, Belief, angle_of, observed
 from advisor.advice.learnt_belief import Learnt, LearntBeliefs
+from advisor.advice.mixture import Mixture
 from harness.experiments.calibration.ledger import read
 from harness.experiments.race.all_scores import all_scores
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cells
@@ -65,16 +66,16 @@ def coverage(
     """Share of whole runs whose test score lies in the interval believed once arms have reached a stage."""
     held = []
     for cell in cells:
-        prior = replace(learnt[cell.group], widened=factor).belief(cell.known, len(STAGES))
+        prior = replace(learnt[cell.group], widened=factor).doubted(cell.known, len(STAGES))
         held += holds(after(prior, cell, stages), cell)
     return float(np.mean(held))
 
 
-def after(prior: Belief, cell: CurveCell, stages: int) -> Belief:
+def after(prior: Mixture, cell: CurveCell, stages: int) -> Belief:
     """The belief once every arm has been scored at so many stages."""
     places = [(arm, stage) for arm in range(len(RACERS)) for stage in range(stages)]
     if not places:
-        return prior
+        return prior.given([], np.zeros(0), np.zeros((0, 0)))
     angles, noise = observed(np.stack([cell.development[place] for place in places]))
     return prior.given([prior.place(*place) for place in places], angles, noise)
 
