@@ -145,7 +145,7 @@ def elsewhere(machine: Machine, prior: Prior, *, runs: float, answers: int) -> E
     size = BYTES.get(str(prior.model.get("dtype")), 4)
     needed = COPIES * size * parameters
     row, target = prior.tokens / prior.examples, prior.target_tokens / prior.examples
-    rows, speed = int(prior.dataset["rows"]), SHARE * machine.peak
+    rows, speed = prior.usable_rows, SHARE * machine.peak
     training = 6 * parameters * rows * row / speed + math.ceil(rows / ROWS) * STEP
     reading = 2 * parameters * answers * (row - target) / speed
     batches = math.ceil(answers / (ANSWERS * machine.devices))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from advisor.advice.plan import LIKELY, Alternative, ArmRun, Plan
+from advisor.advice.plan import FEW_DOCUMENTS, LIKELY, Alternative, ArmRun, Plan
 from advisor.progress import span
 
 if TYPE_CHECKING:
@@ -110,6 +110,11 @@ def _loss(plan: Plan) -> str:
     )
     if not plan.measured:
         return f"{text}. Those are much smaller models, and whether it carries over is not known."
+    if plan.documents < FEW_DOCUMENTS:
+        return (
+            f"{text}: not decided, since only {plan.documents} documents choose between the runs, where the "
+            "measured pairs had 100. With fewer than 50 it loses more: name more of them with --tasks"
+        )
     return f"{text}: {'decided' if plan.decided else 'not decided'}, which takes less than {LIKELY:.0%}"
 
 

@@ -119,6 +119,12 @@ class Prior:
         """Share of target tokens with p < 0.1."""
         return self.conflict_share + self.ignorance_share
 
+    @property
+    def usable_rows(self) -> int:
+        """Rows of the dataset that have a target, estimated from those that were looked at."""
+        share = self.examples / (self.examples + self.dropped)
+        return round(share * int(self.dataset["rows"]))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `share_p_below_0.1` is added."""
         return {**asdict(self), "share_p_below_0.1": self.share_below}

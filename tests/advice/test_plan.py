@@ -57,6 +57,22 @@ def test_decided_is_a_chance_below_a_tenth_where_models_of_the_size_were_measure
     assert "not known" in str(large)
 
 
+def test_decided_takes_documents_enough_that_choose() -> None:
+    """Breaks where rows without a target are counted, or a handful of documents counts as deciding."""
+    nine = replay_of([0.0] * 10 + [9.0])
+    small = {**SMALL.dataset, "rows": 1000}
+    whole = replace(SMALL, dataset=small, examples=100, dropped=0)
+    assert recommend(whole, temperature=1.0, replay=nine).plan.documents == 50
+    assert recommend(whole, temperature=1.0, replay=nine).decided
+    fifth = replace(whole, dropped=25)
+    found = recommend(fifth, temperature=1.0, replay=nine)
+    assert fifth.usable_rows == 800
+    assert found.plan.documents == 40
+    assert found.plan.minutes < recommend(whole, temperature=1.0, replay=nine).plan.minutes
+    assert not found.decided
+    assert "only 40 documents choose" in str(found)
+
+
 def test_the_runs_have_rates_of_the_models_size() -> None:
     plan = recommend(SMALL, temperature=0.7, replay=replay_of([1.0])).plan
     assert [(run.objective, run.learning_rate, run.decoding) for run in plan.runs] == [
