@@ -21,6 +21,7 @@ from advisor.telemetry import switch_off
 if TYPE_CHECKING:
     from advisor.data.dataset import load_dataset
     from advisor.model.load import load_model
+    from advisor.model.loss_function import objective_loss
     from advisor.model.objective_head import add_objective_head
     from advisor.objectives.table import OBJECTIVES, get_objective
     from harness.library.confirming import confirm
@@ -39,6 +40,7 @@ _PLACES = {
     "get_objective": "advisor.objectives.table",
     "OBJECTIVES": "advisor.objectives.table",
     "add_objective_head": "advisor.model.objective_head",
+    "objective_loss": "advisor.model.loss_function",
 }
 """Where each public name lives, in the order in which a user meets them."""
 
@@ -50,6 +52,7 @@ __all__ = [  # as _PLACES; written out for editors and type checkers
     "load_dataset",
     "load_model",
     "measure_prior",
+    "objective_loss",
     "recommend",
     "train",
 ]

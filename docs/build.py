@@ -20,6 +20,7 @@ import figures
 from tables import (
     api,
     better_targets,
+    neighbours,
     objectives,
     plans,
     race,
@@ -40,6 +41,7 @@ PAGES: dict[str, tuple[Tables, ...]] = {
     "CONTRIBUTING.md": (tour.files,),
     "docs/api.md": (api.tables,),
     "docs/better-targets.md": (better_targets.tables,),
+    "docs/neighbours.md": (neighbours.tables,),
     "docs/objectives.md": (objectives.tables,),
     "docs/plans.md": (plans.tables,),
     "docs/race.md": (race.tables,),

@@ -10,7 +10,7 @@ from tests.helpers.paths import ROOT
 
 NAMES = [
     "OBJECTIVES", "add_objective_head", "confirm", "get_objective", "load_dataset", "load_model",
-    "measure_prior", "recommend", "train",
+    "measure_prior", "objective_loss", "recommend", "train",
 ]  # fmt: skip
 
 

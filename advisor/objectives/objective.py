@@ -133,6 +133,26 @@ class Objective:
         return False
 
     @property
+    def beyond_a_batch(self) -> str:
+        """Why its loss is no function of one batch's logits and labels alone; empty where it is."""
+        if self.scheduled:
+            return "it changes while it trains, and a loss function does not know how far the training is"
+        if self.by_quantile:
+            return "its percentage is of the whole training set, measured before the training"
+        if self.before_training or "anchor" in self.needs:
+            return "it compares with the model before training, which a loss function does not see"
+        if "step" in self.needs:
+            return "its weights need all micro-batches of an optimiser step at once"
+        return ""
+
+    @property
+    def of_logp_alone(self) -> bool:
+        """Whether its loss is a function of the targets' log-probabilities, one token at a time."""
+        return not (self.beyond_a_batch or self.head_statistics or self.tempered) and set(
+            self.statistics
+        ) <= {"logp"}
+
+    @property
     def by_quantile(self) -> bool:
         """Whether it has to be resolved before training."""
         return bool(self.quantiles)

@@ -25,8 +25,6 @@ class TrainerSettings:
     """Text to paste (Python, YAML or flags); empty where unsupported."""
     notes: tuple[str, ...]
     """What else to know, one sentence each."""
-    code: str = ""
-    """A program in which it does it all the same; empty where there is none."""
 
 
 LOSS_SCALE = "The loss it reports is smaller than NLL and must not be compared with it."
@@ -118,53 +116,29 @@ _NEG_P = (
     ),
 )
 
-# Trainer -> why it refuses, how to write the objective into it, and the nearest it has.
+# Trainer -> why it refuses, what `advisor export --to` calls it, and the nearest it has.
 _NO_SETTING = {
     "TRL": (
         'it refuses any loss_type but "nll" and "dft" (1.16)',
-        "mix harness.train.objective_trainer.ObjectiveLoss into SFTTrainer",
+        "trl",
         'loss_type="dft"',
     ),
     "LLaMA-Factory": (
         "beyond NLL it has DFT, EAFT and ASFT (0.9.5)",
-        "set compute_loss_func in its train/sft/trainer.py",
+        "llamafactory",
         "use_dft_loss: true",
     ),
     "ms-swift": (
         "beyond NLL it has DFT",
-        "add your own loss to its loss map and name it with --loss_type",
+        "ms-swift",
         "--enable_dft_loss true",
     ),
     "axolotl": (
         "beyond NLL it has EAFT, and DFT through Liger (0.18)",
-        "write a plugin with a trainer of your own",
+        "axolotl",
         "liger_use_token_scaling: true",
     ),
 }
-
-
-IN_TRL = """\
-from datasets import load_dataset
-from transformers import AutoModelForCausalLM
-from trl import SFTConfig, SFTTrainer
-
-from advisor import get_objective
-from harness.train.objective_trainer import ObjectiveLoss
-
-
-class Trainer(ObjectiveLoss, SFTTrainer):
-    pass
-
-
-trainer = Trainer(
-    objective=get_objective("{label}"),
-    model=AutoModelForCausalLM.from_pretrained("MODEL"),
-    args=SFTConfig(output_dir="DIR"),
-    train_dataset=load_dataset("json", data_files="DATASET", split="train"),
-)
-trainer.train()
-"""
-"""A training with an objective that TRL has no setting for."""
 
 
 def export(
@@ -211,7 +185,7 @@ def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
         return TrainerSettings(
             trainer=trainer, version=version, supported=True, settings=settings, notes=notes
         )
-    why, code, nearest = _NO_SETTING[trainer]
+    why, name, nearest = _NO_SETTING[trainer]
     return TrainerSettings(
         trainer=trainer,
         version="",
@@ -219,17 +193,11 @@ def _elsewhere(trainer: str, objective: Objective) -> TrainerSettings:
         settings="",
         notes=(
             f"{trainer} has no setting for {objective.label}: {why}.",
-            f"It takes code: {code}.",
+            f"It takes code: `advisor export {shlex.quote(objective.label)} --to {name}` writes it, or says "
+            "why there is none.",
             f"The nearest it has is -p (DFT), which is another objective: {nearest}.",
         ),
-        code=_in_trl(objective) if trainer == "TRL" else "",
     )
-
-
-def _in_trl(objective: Objective) -> str:
-    """The program for an objective that changes while it trains, unless it needs what is measured before."""
-    measured = objective.by_quantile or objective.before_training or "anchor" in objective.needs
-    return IN_TRL.format(label=objective.label) if objective.scheduled and not measured else ""
 
 
 _RARE = {

@@ -29,6 +29,7 @@ FUNCTIONS = (
     "train",
     "get_objective",
     "add_objective_head",
+    "objective_loss",
 )
 TYPES = (LoadedModel, SFTDataset, Prior, Recommendation, Verdict, Trained, Objective, ObjectiveHead)
 

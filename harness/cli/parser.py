@@ -26,6 +26,7 @@ COMMANDS = {
     "rewrite": "rewrite a dataset's answers in the model's own words, verified",
     "compare": "compare the arms of recorded runs, or of lm-eval --log_samples outputs",
     "decide": "say which checkpoint to keep, of runs made and scored elsewhere",
+    "export": "write the files with which another trainer trains with an objective",
     "report": "write one HTML page of recorded runs: verdict, plots, tables, how it was measured",
     "calibrate": "add your own confirmed runs to what recommendations rest on",
     "power": "what a comparison of a given size can find",
