@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The tests' models are tiny: a second thread in each process only gets in the others' way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: recommend test slow check lint fmt calibrate
+.PHONY: recommend test slow check lint fmt calibrate site
 
 recommend: .venv/installed  ## the main job on the embedded model and dataset
 	$(BIN)/advisor recommend ladder:strong
@@ -25,6 +25,11 @@ lint: .venv/installed
 calibrate: .venv/installed  ## coefficients, tables and figures from the records
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.experiments.calibration fit
 	$(BIN)/python docs/build.py
+
+site: .venv/installed  ## the documentation as HTML, in docs/build/site
+	$(PIP) install -c constraints.txt -e ".[docs]"
+	$(BIN)/python docs/site_pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fmt: .venv/installed
 	$(BIN)/ruff check --fix .

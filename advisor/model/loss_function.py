@@ -47,7 +47,7 @@ def objective_loss(objective: str | Objective) -> Callable[..., Tensor]:
     def loss(
         outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None, **_: Any
     ) -> Tensor:
-        logits = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
+        logits: Tensor = outputs["logits"] if isinstance(outputs, dict) else outputs.logits
         targets = labels[..., 1:].to(logits.device)
         scored = targets != IGNORED
         z, y = logits[..., :-1, :][scored].float(), targets[scored]
@@ -56,7 +56,7 @@ def objective_loss(objective: str | Objective) -> Callable[..., Tensor]:
         stats = logit_stats(z.detach(), y, needs=chosen.head_statistics)
         total = torch.dot(chosen.weight(stats), _losses(z, y, chosen.temperature))
         n = len(y) if num_items_in_batch is None else num_items_in_batch
-        return cast(Tensor, total / torch.as_tensor(n, device=total.device).clamp(min=1))
+        return total / torch.as_tensor(n, device=total.device).clamp(min=1)
 
     return loss
 

@@ -67,15 +67,6 @@ def test_a_table_replaces_what_stood_in_its_place_and_nothing_else() -> None:
     assert build.filled(found, tables) == found
 
 
-def test_links_and_pictures_of_the_documentation_exist() -> None:
-    for page in [*ROOT.glob("*.md"), *DOCS.glob("*.md"), ROOT / "results" / "README.md"]:
-        text = page.read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#:]+)[^):]*\)", text):
-            assert (page.parent / target).exists(), (page.name, target)
-        anchors = set(re.findall(r"\]\(#([^)]+)\)", text))
-        assert anchors <= set(map(anchor, re.findall(r"^#+ (.+)$", text, flags=re.M))), page.name
-
-
 def test_every_file_of_the_ten_tasks_exists() -> None:
     text = (DOCS / "extending.md").read_text(encoding="utf-8")
     named = re.findall(r"`((?:advisor|harness|tests)/[\w/.]+)`", text)
@@ -92,11 +83,6 @@ def test_every_test_that_the_security_page_names_exists() -> None:
         f for f, test in named if f"def {test}(" not in (ROOT / f).read_text(encoding="utf-8")
     ]
     assert absent == []
-
-
-def anchor(heading: str) -> str:
-    """How GitHub names the place of a heading."""
-    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def test_the_tour_names_every_package() -> None:

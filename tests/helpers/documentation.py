@@ -9,3 +9,4 @@ sys.path.insert(0, str(DOCS))
 
 import build as build  # noqa: E402
 import figures as figures  # noqa: E402
+import site_pages as site_pages  # noqa: E402
