@@ -21,12 +21,44 @@ FEW_EXAMPLES = 500
 """Examples below which a comparison of objectives is hard to resolve."""
 
 
+MEANINGS = {
+    "no_terminator": "No row ends in a token that ends a turn. A model that is trained on such rows writes "
+    "on until it is cut off: add the turn's end to the template or the rows.",
+    "terminator_unlikely": "The model hardly expects the end of a turn where the rows have it. An objective "
+    "whose weight is p hardly trains it, and answers do not end: take nll, or floored_dft.",
+    "template_unlikely": "The model hardly expects the words of the chat template. An objective whose "
+    "weight is p hardly trains them: take nll, floored_dft, or a template that the model knows.",
+    "not_settled": "More examples could put another objective first. The runs of the plan do not hang on "
+    "it.",
+    "weak": "Mean p is so low that the model can hardly be right by itself. Leaning on the prior learns "
+    "nothing here, and a teacher may help.",
+    "kind_unknown": "The published rule differs between base and instruct models, and the files do not say "
+    "which this is: give --model_kind.",
+    "measured_small": "The regret that a plan promises was measured on models of 0.15M to 0.8M parameters "
+    "on made-up problems. That it holds for larger ones is not shown.",
+    "own_records": "The answer rests on runs of your own (--calibration), and holds for training and "
+    "scoring done as these were.",
+    "outside_evidence": "The model is smaller or larger than those whose mean p was published.",
+    "forecast_disagrees": "Two ways to guess the side that wins, published results and the fit on our "
+    "cells, differ. Neither is sure: let scored answers decide.",
+    "heterogeneous": "Some examples fit the model far better than others: part of them may be noise, or "
+    "another task. Look at the worst rows of `advisor validate MODEL DATASET --scores FILE`.",
+    "few_examples": f"With fewer than {FEW_EXAMPLES} rows the objectives differ by less than can be seen.",
+    "truncated": "More than one example in twenty is longer than --max_length and loses its end.",
+    "deep_silent": "--depth deep found too few improbable targets to judge them.",
+    "deep_disagrees": "--depth deep takes the improbable targets for the opposite of what mean p suggests: "
+    "let scored answers decide.",
+    "deep_uncalibrated": "What --depth deep measures was studied on models of 0.8M parameters alone.",
+}
+"""Every code with what it means and what to do, for `advisor explain`. Codes are stable: none is renamed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caution:
     """Something the user should know before acting."""
 
     code: str
-    """Stable identifier."""
+    """One of `MEANINGS`."""
     text: str
     """One sentence, with the remedy where there is one."""
 

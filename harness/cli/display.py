@@ -151,7 +151,11 @@ def recommendation(
     """The plan and what may make it wrong; where settings are given, also what it rests on and those."""
     out.print(_facts([("pair", pair), *answer.facts()]))
     for warning in answer.warnings:
-        out.print(Text.assemble(("! ", "bold yellow"), printable(warning.text)))
+        out.print(
+            Text.assemble(
+                ("! ", "bold yellow"), printable(warning.text), (f" [{warning.code}]", "dim")
+            )
+        )
     out.print(Text.assemble(("\nnext: ", "bold"), answer.next_command(pair)))
     if settings is not None:
         _details(answer, settings)

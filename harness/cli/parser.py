@@ -30,6 +30,7 @@ COMMANDS = {
     "report": "write one HTML page of recorded runs: verdict, plots, tables, how it was measured",
     "calibrate": "add your own confirmed runs to what recommendations rest on",
     "power": "what a comparison of a given size can find",
+    "explain": "what an objective does and when it harms, or what a warning means",
     "ls": "list what there is to choose from",
     "env": "versions and devices, for a bug report",
 }

@@ -92,7 +92,9 @@ def test_the_tour_names_every_package() -> None:
             assert f"\n`{path.parent.relative_to(ROOT)}`: " in tour
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/commands.md", "docs/confirm.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/commands.md", "docs/confirm.md", "docs/choosing.md"]
+)
 def test_every_command_of_a_page_parses(page: str) -> None:
     parser = build_parser()
     text = (ROOT / page).read_text(encoding="utf-8")
