@@ -181,6 +181,11 @@ def _refuse_data(to: str, wanted: Wanted) -> None:
     """Refuse what a trainer cannot do without, or cannot read."""
     if to == "axolotl" and wanted.learning_rate is None:
         raise InputError("axolotl has no default learning rate: give --learning_rate")
+    if to == "unsloth" and wanted.layout == "messages":
+        raise InputError(
+            "Unsloth tokenises messages by itself, and its source shows no mask that leaves the other turns "
+            "out: give rows with prompt and completion, and --layout prompt_completion"
+        )
     if to == "verl" and wanted.layout != "messages":
         raise InputError(
             "verl reads a column messages from parquet files: rewrite prompt and completion"
@@ -214,7 +219,7 @@ def _notes(
         "nemo-rl",
     ):
         found.append("prompt and completion become two turns of the chat template.")
-    if wanted.layout == "messages" and neighbour.name in ("trl", "unsloth"):
+    if wanted.layout == "messages" and neighbour.name == "trl":
         found.append(
             "assistant_only_loss needs a chat template with {% generation %} marks; TRL brings them for the "
             "templates it knows and refuses the others."
@@ -246,17 +251,13 @@ Written = tuple[dict[str, str], str]
 """Files, and the command that runs them."""
 
 
-def _masked(wanted: Wanted) -> dict[str, bool]:
-    """TRL's word for training on the answers alone; prompts of prompt and completion are masked anyway."""
-    return {"assistant_only_loss": True} if wanted.layout == "messages" else {}
-
-
 def _trl(job: _Job) -> Written:
     values = {
         "model_name_or_path": job.wanted.model,
         "datasets": [{"path": "json", "data_files": job.wanted.dataset}],
         "max_length": job.wanted.max_length,
-        **_masked(job.wanted),
+        # Prompts beside a completion are left out by themselves
+        **({"assistant_only_loss": True} if job.wanted.layout == "messages" else {}),
         **_hugging_face(job.wanted),
         **(job.setting or {}),
     }
@@ -444,7 +445,6 @@ def _unsloth(job: _Job) -> Written:
     arguments = {
         **_hugging_face(job.wanted),
         "max_length": job.wanted.max_length,
-        **_masked(job.wanted),
         **(job.setting or {}),
     }
     more = (

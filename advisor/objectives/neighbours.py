@@ -91,7 +91,8 @@ NEIGHBOURS = {
             commit="015bdef0d94a", seam="logits", place="SFTTrainer(compute_loss_func=...)",
             bugs={
                 "*": "It takes TRL up to 0.24, which is older than the one this tool needs: the two share no "
-                "environment unless this tool is installed there without its dependencies.",
+                "environment unless this tool is installed there without its dependencies. Rows need prompt "
+                "and completion: it tokenises messages by itself, and no mask of the other turns was found.",
                 "neg_p": "Needs TRL 0.23, and 0.24 to evaluate.",
             },
         ),

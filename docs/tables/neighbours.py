@@ -1,7 +1,7 @@
 """The tables of other trainers: what was checked of each, and how each gets to an objective."""
 
 from advisor.errors import InputError
-from advisor.objectives.export_files import Wanted, export_files
+from advisor.objectives.export_files import Layout, Wanted, export_files
 from advisor.objectives.neighbours import NEIGHBOURS, Neighbour
 from advisor.objectives.table import OBJECTIVES
 from tables.markdown import table
@@ -46,7 +46,8 @@ def exports() -> str:
 
 def way(objective: str, to: str) -> str:
     """How a trainer gets to an objective at its default parameters."""
+    layout: Layout = "prompt_completion" if to == "unsloth" else "messages"
     try:
-        return export_files(objective, to, Wanted(learning_rate=1e-5)).how
+        return export_files(objective, to, Wanted(layout=layout, learning_rate=1e-5)).how
     except InputError:
         return ""

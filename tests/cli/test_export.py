@@ -64,7 +64,7 @@ def test_a_refusal_is_one_line(
 
 def test_it_imports_no_torch() -> None:
     code = (
-        "import sys; from harness.cli.main import main; main(['export', 'dft', '--to', 'unsloth']); "
+        "import sys; from harness.cli.main import main; main(['export', 'dft', '--to', 'liger']); "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'trl')))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)

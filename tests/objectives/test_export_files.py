@@ -91,6 +91,11 @@ def steps_of_ours(objective: str, steps: int = 1) -> Tensor:
     return moved(trainer.model)
 
 
+def layout_of(to: str) -> Any:
+    """Columns that a trainer takes."""
+    return "prompt_completion" if to == "unsloth" else "messages"
+
+
 def same_step(found: Tensor, ours: Tensor) -> None:
     assert ours.abs().max() > 1e-3  # it is a step
     assert (found - ours).abs().max() < 1e-6
@@ -212,7 +217,8 @@ def test_the_trainer_knows_every_name(to: str, objective: str, layout: Any) -> N
     try:
         found = export_files(objective, to, wanted)
     except InputError:
-        assert (to, layout) == ("verl", "prompt_completion") or objective in ("eaft(2)", "asft")
+        unread = {("verl", "prompt_completion"), ("unsloth", "messages")}
+        assert (to, layout) in unread or objective in ("eaft(2)", "asft")
         return
     known = set(READ[to]["arguments"].split())
     if to in ("llamafactory", "ms-swift", "liger"):
@@ -236,7 +242,11 @@ def test_the_trainer_knows_every_name(to: str, objective: str, layout: Any) -> N
 @pytest.mark.parametrize("to", NEIGHBOURS)
 def test_each_says_the_rate_the_data_and_the_objective(to: str) -> None:
     wanted = Wanted(
-        model="some/model", dataset="d/rows.jsonl", learning_rate=0.00125, output_dir="o-u-t"
+        layout=layout_of(to),
+        model="some/model",
+        dataset="d/rows.jsonl",
+        learning_rate=0.00125,
+        output_dir="o-u-t",
     )
     for objective in ("dft", "p_pow(0.5)"):
         found = export_files(objective, to, wanted)
@@ -255,7 +265,8 @@ def test_each_says_the_rate_the_data_and_the_objective(to: str) -> None:
 @pytest.mark.parametrize("to", NEIGHBOURS)
 def test_a_hostile_name_becomes_no_code(to: str) -> None:
     name = "a'\"; touch /tmp/x; $(id) `id`\n"
-    found = export_files("p_pow(0.5)", to, Wanted(model=name, dataset=name, learning_rate=1.0))
+    wanted = Wanted(layout=layout_of(to), model=name, dataset=name, learning_rate=1.0)
+    found = export_files("p_pow(0.5)", to, wanted)
     for file, text in found.files.items():
         if file.endswith(".py"):
             parsed = ast.parse(text)
@@ -305,6 +316,8 @@ def test_what_a_trainer_cannot_do_is_said_with_the_nearest(
 def test_what_is_missing_is_said() -> None:
     with pytest.raises(InputError, match="give --learning_rate"):
         export_files("dft", "axolotl")
+    with pytest.raises(InputError, match="--layout prompt_completion"):
+        export_files("dft", "unsloth")
     with pytest.raises(InputError, match="column messages"):
         export_files("dft", "verl", Wanted(layout="prompt_completion"))
     assert any("No learning rate" in note for note in export_files("dft", "trl").notes)
