@@ -24,23 +24,24 @@ from advisor.objectives.table import get_objective
 
 Layout = Literal["messages", "prompt_completion"]
 """The columns of the dataset: `messages`, or `prompt` and `completion`."""
-SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
-    ("trl", "neg_p"): {"loss_type": "dft"},
-    ("llamafactory", "neg_p"): {"use_dft_loss": True},
-    ("llamafactory", "eaft"): {"use_eaft_loss": True, "eaft_alpha": "alpha"},
-    ("llamafactory", "asft"): {"use_asft_loss": True, "asft_alpha": "kl"},
-    ("ms-swift", "neg_p"): {"enable_dft_loss": True},
-    ("axolotl", "neg_p"): {
-        "plugins": ["axolotl.integrations.liger.LigerPlugin"],
-        "liger_fused_linear_cross_entropy": True,
-        "liger_use_token_scaling": True,
-    },
-    ("axolotl", "eaft"): {"use_eaft": True, "eaft_alpha": "alpha"},
-    ("unsloth", "neg_p"): {"loss_type": "dft"},
-    ("liger", "neg_p"): {},
+_LIGER_IN_AXOLOTL = {
+    "plugins": ["axolotl.integrations.liger.LigerPlugin"],
+    "liger_fused_linear_cross_entropy": True,
+    "liger_use_token_scaling": True,
 }
-"""(trainer, objective): its own settings; a text is the parameter of the objective whose value stands there.
-NLL needs none anywhere."""
+SETTINGS: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("trl", "neg_p"): (">= 0.23", {"loss_type": "dft"}),
+    ("llamafactory", "neg_p"): (">= 0.9.4", {"use_dft_loss": True}),
+    ("llamafactory", "eaft"): (">= 0.9.5", {"use_eaft_loss": True, "eaft_alpha": "alpha"}),
+    ("llamafactory", "asft"): (">= 0.9.5", {"use_asft_loss": True, "asft_alpha": "kl"}),
+    ("ms-swift", "neg_p"): (">= 3.8", {"enable_dft_loss": True}),
+    ("axolotl", "neg_p"): (">= 0.13", _LIGER_IN_AXOLOTL),
+    ("axolotl", "eaft"): (">= 0.14", {"use_eaft": True, "eaft_alpha": "alpha"}),
+    ("unsloth", "neg_p"): ("with TRL >= 0.23", {"loss_type": "dft"}),
+    ("liger", "neg_p"): (">= 0.8.2", {"use_token_scaling": True}),
+}
+"""(trainer, objective): releases that have it, and its settings; a text may name the parameter of the objective
+whose value stands there. NLL needs none anywhere."""
 _SAME = {
     ("p_pow", "k", 1.0): "neg_p",
     ("threshold", "tau", 0.0): "nll",
@@ -48,6 +49,9 @@ _SAME = {
     ("cadft_mean", "beta", 0.0): "neg_p",
 }
 """Parameters at which an objective is another one."""
+
+
+LOSS_SCALE = "Its loss is not on NLL's scale: compare runs by their scores, not by their losses."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +126,8 @@ def export_files(objective: str, to: str, wanted: Wanted = Wanted()) -> Exported
             that it can; data that it cannot read.
     """
     chosen, neighbour = get_objective(objective), NEIGHBOURS[to]
-    name = _simplest(chosen)
-    setting = _setting(to, name, chosen)
+    own = own_settings(to, chosen)
+    setting = own[1] if own else None
     if setting is None:
         _refuse(chosen, neighbour)
     _refuse_data(to, wanted)
@@ -134,11 +138,11 @@ def export_files(objective: str, to: str, wanted: Wanted = Wanted()) -> Exported
         how="code" if setting is None else "setting",
         files=files,
         command=command,
-        notes=tuple(_notes(neighbour, name, wanted, setting)),
+        notes=tuple(_notes(neighbour, simplest(chosen), wanted, setting)),
     )
 
 
-def _simplest(objective: Objective) -> str:
+def simplest(objective: Objective) -> str:
     """The name of the objective, or of the one that it is at these parameters."""
     name = objective.name
     for key, value in objective.settings.items():
@@ -146,17 +150,18 @@ def _simplest(objective: Objective) -> str:
     return name
 
 
-def _setting(to: str, name: str, objective: Objective) -> dict[str, Any] | None:
-    """The trainer's own settings for an objective, or None where it has none."""
+def own_settings(to: str, objective: Objective) -> tuple[str, dict[str, Any]] | None:
+    """The releases of a trainer that have an objective and its own settings, or None where none has."""
     if objective.frozen or objective.scheduled or objective.by_quantile:
         return None
+    name = simplest(objective)
     if name == "nll":
-        return {}
-    found = SETTINGS.get((to, name))
-    if found is None:
+        return "any", {}
+    if (to, name) not in SETTINGS:
         return None
+    since, found = SETTINGS[to, name]
     values = objective.settings
-    return {k: values[v] if isinstance(v, str) and v in values else v for k, v in found.items()}
+    return since, {k: values.get(v, v) if isinstance(v, str) else v for k, v in found.items()}
 
 
 def _refuse(objective: Objective, neighbour: Neighbour) -> None:
@@ -278,7 +283,7 @@ def _transformers(job: _Job, *, liger: bool = False) -> Written:
         more = f"\n    objective=advisor.get_objective({job.literal}),"
     elif setting is None:
         more = f"\n    compute_loss_func=advisor.objective_loss({job.literal}),"
-    elif liger and _simplest(objective) == "neg_p":
+    elif liger and simplest(objective) == "neg_p":
         imports, trainer = programs.LIGER_DFT, "DFTTrainer"
     program = programs.TRANSFORMERS.substitute(
         label=objective.label, imports=imports, trainer=trainer, more=more,

@@ -44,7 +44,7 @@ NEIGHBOURS = {
         Neighbour(
             name="trl", title="TRL", repository="huggingface/trl", version="1.16.0", commit="",
             seam="trainer", place="a subclass of SFTTrainer with our ObjectiveLoss",
-            bugs={},
+            bugs={"*": "Columns prompt and completion that are texts are joined without the chat template."},
         ),
         Neighbour(
             name="transformers", title="transformers", repository="huggingface/transformers",

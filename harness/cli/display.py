@@ -292,7 +292,7 @@ def _settings(objective: str, settings: Sequence[TrainerSettings]) -> None:
     for trainer in settings:
         version = f" ({trainer.version})" if trainer.version else ""
         out.print(Text(f"\n{trainer.trainer}{version}", style="bold"))
-        out.print(Text(trainer.settings if trainer.supported else "cannot do it"))
+        out.print(Text(trainer.settings if trainer.supported else "no setting"))
         for note in trainer.notes:
             out.print(Text(f"  {note}", style="dim"))
 
