@@ -84,7 +84,8 @@ NEIGHBOURS = {
         Neighbour(
             name="nemo-rl", title="NeMo RL", repository="NVIDIA-NeMo/RL", version="0.6.0",
             commit="7ea279abfbeb", seam="logp", place="nemo_rl.algorithms.sft.NLLLossFn",
-            bugs={"*": "Its example configuration has a chat template of its own; ours is the tokenizer's."},
+            bugs={"*": "Its example configuration has a chat template of its own: "
+                  "policy.tokenizer.chat_template=default takes the tokenizer's."},
         ),
         Neighbour(
             name="unsloth", title="Unsloth", repository="unslothai/unsloth", version="2026.8.19",

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import yaml
 
-from advisor.objectives.export_files import LOSS_SCALE, own_settings, simplest
+from advisor.objectives.export_files import LOSS_SCALE, own_settings
 from advisor.objectives.neighbours import NEIGHBOURS, Neighbour, known_bugs
 from advisor.objectives.table import Objective, get_objective
+from advisor.objectives.trainer_files import simplest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """The tables of other trainers: what was checked of each, and how each gets to an objective."""
 
 from advisor.errors import InputError
-from advisor.objectives.export_files import Layout, Wanted, export_files
+from advisor.objectives.export_files import export_files
 from advisor.objectives.neighbours import NEIGHBOURS, Neighbour
 from advisor.objectives.table import OBJECTIVES
+from advisor.objectives.trainer_files import Layout, Wanted
 from tables.markdown import table
 
 

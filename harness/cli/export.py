@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import get_args
 
 from advisor.errors import InputError, printable
-from advisor.files import publish
-from advisor.objectives.export_files import Exported, Layout, Wanted, export_files
+from advisor.files import find, publish
+from advisor.objectives.export_files import Exported, export_files
 from advisor.objectives.neighbours import NEIGHBOURS
+from advisor.objectives.trainer_files import Layout, Wanted
 from harness.cli.flags import add_json, number
 
 DESCRIPTION = (
@@ -74,10 +75,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Make the files, and write or print them."""
-    names = Wanted.__dataclass_fields__
-    found = export_files(
-        args.objective, args.to, Wanted(**{name: getattr(args, name) for name in names})
-    )
+    given = {name: getattr(args, name) for name in Wanted.__dataclass_fields__}
+    given |= {name: _place(given[name]) for name in ("model", "dataset")}
+    found = export_files(args.objective, args.to, Wanted(**given))
     if args.output_path:
         _write(found, Path(args.output_path).expanduser())
     if args.json:
@@ -90,6 +90,12 @@ def run(args: argparse.Namespace) -> None:
         print(printable(f"- {note}"), file=sys.stderr)
     where = f" (in {args.output_path})" if args.output_path else ""
     print(printable(f"run: {found.command}{where}"))
+
+
+def _place(name: str) -> str:
+    """A path that is there in full, since the files are run in another folder; any other name as it is."""
+    path, there = find(name)
+    return str(path.resolve()) if there else name
 
 
 def _write(found: Exported, folder: Path) -> None:

@@ -32,6 +32,34 @@ def test_it_writes_them_once(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "is there already: give another folder" in capsys.readouterr().err
 
 
+def test_a_path_that_is_there_is_written_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The files are run in their own folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").touch()
+    assert (
+        main(
+            [
+                "export",
+                "dft",
+                "--to",
+                "trl",
+                "--dataset",
+                "rows.jsonl",
+                "--model",
+                "org/name",
+                "-o",
+                "run",
+            ]
+        )
+        == 0
+    )
+    written = yaml.safe_load((tmp_path / "run" / "sft.yaml").read_text())
+    assert written["datasets"][0]["data_files"] == str(tmp_path / "rows.jsonl")
+    assert written["model_name_or_path"] == "org/name"
+
+
 def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "dft", "--to", "verl", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

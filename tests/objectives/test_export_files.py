@@ -18,9 +18,10 @@ from torch import Tensor
 from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_dataset
 
 from advisor.errors import InputError
-from advisor.objectives.export_files import SETTINGS, Exported, Wanted, export_files
+from advisor.objectives.export_files import SETTINGS, Exported, export_files
 from advisor.objectives.neighbours import NEIGHBOURS
 from advisor.objectives.table import OBJECTIVES, get_objective
+from advisor.objectives.trainer_files import Wanted
 from harness.train.objective_trainer import ObjectiveLoss, ObjectiveTrainer
 from tests.helpers.paths import ROOT
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
