@@ -100,8 +100,9 @@ def test_what_no_batch_can_tell_is_refused(name: str) -> None:
             function(get_objective(name))
 
 
+@pytest.mark.slow
 def test_it_needs_torch_alone() -> None:
-    """Another trainer's environment has other versions of transformers and TRL than ours."""
+    """Protects `pip install --no-deps`: another trainer's environment has other versions than ours."""
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('transformers', 'trl', 'datasets', 'rich'))); "
         "import advisor; print(advisor.objective_loss('dft').__name__)"
