@@ -21,7 +21,7 @@ WINNER, PLANS, STAGED, RACE = "what-predicts-the-winner.md", "plans.md", "staged
         (PLANS, "nll, high | 1 | 16.6", "16.6 9.3", "16.6 9.3"),
         (PLANS, "`nll` | 1.4", "7.9 10.1", "7.9 10.1"),
         (PLANS, "`cadft(1)` | 4.8", "4.8 7.1", "4.8 7.1"),
-        (RACE, "the race, a point worth 1 runs", "0.8", "0.8"),
+        (RACE, "the race, a point worth 1 runs", "1.1", "1.1"),
         (WINNER, "T = 1 | new or graded skill | 47", "26.7", "-26.7"),
         (WINNER, "greedy | new or graded skill | 47", "48.6", "-48.6"),
         (WINNER, "T = 1 | random noise | 35", "20.2 17.6", "+20.2 +17.6"),
