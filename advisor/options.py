@@ -146,6 +146,9 @@ class DataOptions(Options):
         None, help="column with the prompt, where the name is not a known one"
     )
     completion_field: str | None = option(None, help="column with the completion")
+    weight_field: str | None = option(
+        None, help="column with the weight of a row, 0 for not trained (default: weight), or none"
+    )
     delimiter: str | None = option(
         None,
         help="between the cells of a csv or tsv file (default: what its first line shows)",
@@ -159,6 +162,11 @@ class DataOptions(Options):
     max_length: int | None = option(
         None, help="tokens kept of an example (default: the context, at most 2048)"
     )
+
+    @property
+    def fields(self) -> tuple[str | None, str | None, str | None]:
+        """The columns that are named: of the prompt, the completion and the weight."""
+        return self.prompt_field, self.completion_field, self.weight_field
 
 
 @dataclass(frozen=True, kw_only=True)

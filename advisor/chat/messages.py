@@ -111,7 +111,19 @@ def _message(value: dict[str, Any], column: str) -> dict[str, Any]:
     calls = _written_calls(text) if roles[0] in CALL_ROLES and "tool_calls" not in message else None
     if calls:
         return {**message, "role": role, "content": "", "tool_calls": calls}
+    if parts := _weighted_parts(value.get("content")):
+        message["spans"] = [*message.get("spans", ()), *parts]
     return {**message, "role": role, "content": text}
+
+
+def _weighted_parts(content: object) -> list[dict[str, Any]]:
+    """The parts of a content that have a `weight` of their own, as spans of its text."""
+    found, end = [], 0
+    for part in content if isinstance(content, list) else ():
+        start, end = end, end + len(part["text"])
+        if part.get("weight") is not None and part["text"]:
+            found.append({"start": start, "end": end, "weight": part["weight"]})
+    return found
 
 
 def _written_calls(text: str) -> list[dict[str, Any]] | None:

@@ -19,6 +19,7 @@ from advisor.chat.accounting import LeftOut, Rules, account, anywhere, foreign, 
 from advisor.chat.calls import shape, spellings, stand_in, thoughts, tidy
 from advisor.chat.messages import unread
 from advisor.chat.plain import PLAIN_TEXT
+from advisor.chat.stretches import stretches
 from advisor.chat.template import ChatTemplate, Conversation, Marked
 from advisor.chat.template_source import given_source, own_source, training_version
 from advisor.chat.thoughts import thought_once
@@ -164,7 +165,8 @@ class _Version:
             else:
                 if isinstance(plan, LeftOut):
                     raise _in_words_of(conversation, plan)
-                return marked
+                placed = stretches(self.templates[version], other, marked)
+                return replace(marked, weights=(*marked.weights, *placed))
         raise next((e for e in errors if isinstance(e, LeftOut)), errors[0])
 
     def _tries(

@@ -39,6 +39,20 @@ THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Span:
+    """A stretch of a text with a weight of its own."""
+
+    start: int
+    """Character of the text, from 0."""
+    end: int
+    """The first character after it."""
+    weight: float
+    """0: no target."""
+    text: str
+    """Its characters."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Conversation:
     """Messages of one row, in the role/content form."""
 
@@ -52,6 +66,12 @@ class Conversation:
     """Further variables of the template (TRL's `chat_template_kwargs` column)."""
     skip: frozenset[int] = frozenset()
     """Turns that the row marks as no target; they stay as context."""
+    weight: float = 1.0
+    """Of all its targets."""
+    weights: Mapping[int, float] = field(default_factory=dict)
+    """Of single turns, by their index; 1 where none stands."""
+    spans: Mapping[int, tuple[Span, ...]] = field(default_factory=dict)
+    """Stretches of the content of single turns, by their index."""
     remarks: tuple[str, ...] = ()
     """Codes of what was assumed in reading the row (`advisor.chat.remarks`)."""
 
@@ -72,6 +92,10 @@ class Passage:
     """Empty where the whole text is the target."""
     completion: str
     """Without the end-of-sequence token."""
+    weight: float = 1.0
+    """Of all its targets."""
+    spans: tuple[Span, ...] = ()
+    """Stretches of the completion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +112,8 @@ class Marked:
     """Whether the text before a target, tokenised by itself, must be the beginning of the whole."""
     remarks: tuple[str, ...] = ()
     """Codes of what was assumed for the row or lost by design (`advisor.chat.remarks`)."""
+    weights: tuple[tuple[int, int, float], ...] = ()
+    """Half-open character ranges, each with a factor on the weight of its characters, which is 1 at first."""
 
 
 def _speaks(message: Mapping[str, Any]) -> bool:
@@ -198,7 +224,8 @@ class ChatTemplate:
         found = self._generation_spans if self.marked else self._located_turns
         marked = found(conversation)
         spans = tuple(self._after_header(marked.text, span) for span in marked.spans)
-        marked = replace(marked, spans=spans)
+        weights = _turn_weights(conversation, marked.text, spans)
+        marked = replace(marked, spans=spans, weights=weights)
         return replace(marked, ends=tuple(self._ends(marked)))
 
     def _ends(self, marked: Marked) -> Iterator[tuple[int, int]]:
@@ -385,6 +412,25 @@ class ChatTemplate:
         except InputError:
             return "", ""
         return before, after
+
+
+def _turn_weights(
+    conversation: Conversation, text: str, spans: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, int, float], ...]:
+    """The factors of turns: each holds up to the next target, and so for what ends the turn."""
+    if not conversation.weights:
+        return ()
+    targets = conversation.targets()
+    if len(targets) != len(spans):
+        raise InputError(
+            f"the chat template marks {len(spans)} stretches of {len(targets)} target turns, so that the "
+            "weights of turns cannot be placed; give another template with --chat_template FILE"
+        )
+    stops = [*(start for start, _ in spans[1:]), len(text)]
+    return tuple(
+        (start, stop, conversation.weights.get(k, 1.0))
+        for k, (start, _), stop in zip(targets, spans, stops, strict=True)
+    )
 
 
 def _in_parts(message: dict[str, Any]) -> dict[str, Any]:

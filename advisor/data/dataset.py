@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, cast, overload
 
+import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from advisor.chat.bounded_sandbox import TooMuchWork
@@ -19,11 +20,12 @@ from advisor.chat.template import Conversation, Marked, Passage
 from advisor.data import dropped
 from advisor.data.dropped import Loss
 from advisor.data.formats import Content, Format, as_turns, detect
-from advisor.data.labels import Encoded, Encoder, end_of_text, longest
+from advisor.data.labels import Encoded, Encoder, end_of_text, longest, weighted
 from advisor.data.layouts import first_content, layout_note
 from advisor.data.passages import mark_passage
 from advisor.data.row_marks import LeftOut
 from advisor.data.sources import Source, load_rows
+from advisor.data.token_weights import require_offsets
 from advisor.data.tokenised import Tokens, check_vocabulary
 from advisor.errors import InputError
 from advisor.options import DataOptions
@@ -43,6 +45,8 @@ class Example:
     """Positions in `input_ids` of target tokens that end a turn or the sequence."""
     truncated: bool
     """Whether tokens were cut off at the end."""
+    weights: Sequence[float] | None = None
+    """Of every token, above 0 where it is a target; None: the data weigh all of its targets 1."""
 
     @property
     def target_tokens(self) -> int:
@@ -78,6 +82,8 @@ class DatasetInfo:
     """Token that ends a text that no chat template ends."""
     notes: tuple[str, ...]
     """What was assumed, one sentence each."""
+    weight_field: str | None = None
+    """Column with the weight of a row."""
 
 
 @dataclass(kw_only=True)
@@ -100,6 +106,15 @@ class Counts:
     """Rows in which one token reaches across the boundary of a target."""
     target_tokens: int = 0
     """Targets that are scored."""
+    weighted: int = 0
+    """Rows with a target whose weight is not 1."""
+    weightless: int = 0
+    """Tokens that are no targets because a span weighs them 0; those of rows and turns of weight 0 are not
+    among them."""
+    lightest: float = 1.0
+    """Smallest weight of a target, at most 1."""
+    heaviest: float = 1.0
+    """Largest weight of a target, at least 1."""
     remarks: dict[str, int] = field(default_factory=dict)
     """Rows for which something was assumed or lost by design, by its code (`advisor.chat.remarks`)."""
 
@@ -151,7 +166,23 @@ class SFTDataset(Sequence[Example]):
     @property
     def row_notes(self) -> tuple[str, ...]:
         """What was assumed of single rows among those tokenised so far, with their number."""
-        return tuple(sentences(self.counts.remarks, self.counts.examples))
+        notes = sentences(self.counts.remarks, self.counts.examples)
+        if self.weights is None:
+            return tuple(notes)
+        return (
+            *notes,
+            f"The data weigh their targets, {self.weights}: `advisor train` and `confirm` multiply the loss "
+            "by that; other trainers do not read it, and no statistic is weighted.",
+        )
+
+    @property
+    def weights(self) -> str | None:
+        """Which weights the data give the targets tokenised so far; None where all have 1."""
+        counts = self.counts
+        if not counts.weighted:
+            return None
+        range_ = f"{counts.lightest:g} to {counts.heaviest:g}"
+        return f"{range_} in {counts.weighted:,} of {counts.examples:,} rows"
 
     def raw(self, index: int) -> dict[str, Any]:
         """The source row."""
@@ -190,11 +221,13 @@ class SFTDataset(Sequence[Example]):
 
     def _add(self, encoded: Encoded, loss: Loss) -> Example:
         limit = self.info.max_length
+        labels = encoded.labels[:limit]
         example = Example(
             input_ids=encoded.input_ids[:limit],
-            labels=encoded.labels[:limit],
+            labels=labels,
             terminators=tuple(t for t in encoded.terminators if t < limit),
             truncated=len(encoded.input_ids) > limit,
+            weights=self._weights(encoded, labels),
         )
         counts = self.counts
         counts.examples += 1
@@ -206,11 +239,25 @@ class SFTDataset(Sequence[Example]):
         empty = all(label == -100 for label in encoded.labels[1:])
         counts.empty += empty
         if not example.target_tokens:
-            why = loss.why or (dropped.EMPTY if empty else dropped.CUT.format(limit))
+            why = loss.why or _why(encoded, limit, empty=empty)
             counts.reasons[why] = counts.reasons.get(why, 0) + 1
         for code in encoded.remarks:
             counts.remarks[code] = counts.remarks.get(code, 0) + 1
         return example
+
+    def _weights(self, encoded: Encoded, labels: Sequence[int]) -> Sequence[float] | None:
+        """The weights of a row, counted; None where every target that is left weighs 1."""
+        if encoded.weights is None:
+            return None
+        counts, weights = self.counts, encoded.weights[: len(labels)]
+        counts.weightless += encoded.weightless
+        scored = [w for w, label in zip(weights[1:], labels[1:], strict=True) if label != -100]
+        if all(weight == 1 for weight in scored):
+            return None
+        counts.weighted += 1
+        counts.lightest = min(counts.lightest, *scored)
+        counts.heaviest = max(counts.heaviest, *scored)
+        return weights
 
     def require_targets(self) -> None:
         """Raise InputError if rows were tokenised and none has a target token."""
@@ -222,12 +269,28 @@ class SFTDataset(Sequence[Example]):
             f"({dropped.listed(counts.reasons)}); see what was understood with advisor validate"
         )
 
+    def refuse_weights(self, what: str) -> None:
+        """Raise InputError if the rows tokenised so far weigh their targets; `what` does not read weights."""
+        if self.weights:
+            raise InputError(
+                f"{self.info.name}: {what} does not read the weights of the data, and "
+                f"{self.counts.weighted:,} of {self.counts.examples:,} rows have some: take them out "
+                "(--weight_field none does so with those of rows), or train with `advisor train`"
+            )
+
     def losses(self) -> tuple[str, ...]:
         """What of the rows read is not trained, and why: a sentence each, none where all of it is."""
         counts = self.counts
         return dropped.sentences(
             self.info.name, counts.examples, counts.reasons, counts.untrained_turns
         )
+
+
+def _why(encoded: Encoded, limit: int, *, empty: bool) -> str:
+    """Why a row has no target left."""
+    if encoded.weightless and empty:
+        return dropped.WEIGHTLESS
+    return dropped.EMPTY if empty else dropped.CUT.format(limit)
 
 
 class Reader:
@@ -283,6 +346,10 @@ class Reader:
             return self._ready(content), Loss()
         marked = self._mark(content)
         marked.text.encode()
+        if content.weight != 1:
+            whole = (0, len(marked.text), content.weight)
+            marked = replace(marked, weights=(*marked.weights, whole))
+        require_offsets(marked, fast=self.tokenizer.is_fast)
         if not isinstance(content, Conversation) or not content.skip:
             return marked, Loss()
         why = None if content.targets() else dropped.MARKED
@@ -310,7 +377,10 @@ class Reader:
             for t, (here, after) in enumerate(zip(labels, following, strict=True))
             if after == -100 and here in self.encoder.eos_ids
         )
-        return Encoded(input_ids=content.input_ids, labels=labels, terminators=ends, merged=False)
+        encoded = Encoded(
+            input_ids=content.input_ids, labels=labels, terminators=ends, merged=False
+        )
+        return encoded if content.weight == 1 else weighted(encoded, [content.weight] * len(labels))
 
 
 class HasTokenizer(Protocol):
@@ -333,6 +403,7 @@ def load_dataset(
     config: str | None = None,
     prompt_field: str | None = None,
     completion_field: str | None = None,
+    weight_field: str | None = None,
     delimiter: str | None = None,
     chat_template: str | None = None,
     max_length: int | None = None,
@@ -354,6 +425,8 @@ def load_dataset(
         config: Configuration of a hub dataset.
         prompt_field: Column of the prompt, where its name is not a known one.
         completion_field: Column of the completion; alone, the whole text is the target.
+        weight_field: Column with the weight of a row (0: not trained on), where its name is not `weight`;
+            `none` reads none. Weights of turns and stretches stand in the rows, see docs/training.md.
         delimiter: Between the cells of a csv or tsv file; by default what its first line shows.
         chat_template: A jinja file, a jinja text, or `none`; default is the tokenizer's own.
         max_length: In tokens; default is the context, at most 2048.
@@ -375,6 +448,7 @@ def load_dataset(
         split=split,
         prompt_field=prompt_field,
         completion_field=completion_field,
+        weight_field=weight_field,
         delimiter=delimiter,
         drop_bad_rows=drop_bad_rows,
         chat_template=chat_template,
@@ -390,8 +464,8 @@ def _opened(
     """The dataset, read as options say, its sequences at most `length` tokens long."""
     end = end_of_text(tokenizer, options.eos_token)
     found = load_rows(source, options.split, options.config, options.delimiter)
-    fields = (options.prompt_field, options.completion_field)
-    format = detect(found.columns, found.rows[0], *fields, single=len(found.rows) == 1)
+    format = detect(found.columns, found.rows[0], *options.fields, single=len(found.rows) == 1)
+    _refuse_missing_weights(source, format.weight)
     first = first_content(format, found, drop_bad_rows=options.drop_bad_rows)
     template = _template(first, format, tokenizer, options.chat_template, end)
     if end is None and options.eos_token != "none" and _needs_eos(first, template):
@@ -412,6 +486,7 @@ def _opened(
         template_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
         max_length=length,
         eos_token=end,
+        weight_field=format.weight,
         notes=(
             *found.notes,
             *_notes(first, format, found.columns, template),
@@ -420,6 +495,18 @@ def _opened(
     )
     reader = Reader(format, tokenizer, template, end, drop_bad_rows=options.drop_bad_rows)
     return SFTDataset(found.rows, info, reader, options)
+
+
+def _refuse_missing_weights(source: Source, column: str | None) -> None:
+    """Refuse NaN in the weights of a DataFrame, where it may be a mistake as well as an empty cell."""
+    if column is None or not isinstance(source, pd.DataFrame):
+        return
+    missing = source[column].isna()
+    if missing.any() and not missing.all():
+        raise InputError(
+            f"in memory, row {int(missing.to_numpy().argmax())} (counted from 0): {column} is NaN; write the "
+            f"weights that are meant, 1 for those of no weight: frame[{column!r}].fillna(1)"
+        )
 
 
 def _of_model(

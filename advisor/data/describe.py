@@ -6,11 +6,15 @@ from advisor.chat.template import common_prefix_length
 from advisor.data.dataset import SFTDataset
 
 
-def describe_example(dataset: SFTDataset, index: int) -> list[tuple[str, bool]]:
-    """The example's text in pieces, each with whether its tokens are scored as targets."""
+def describe_example(dataset: SFTDataset, index: int) -> list[tuple[str, float]]:
+    """The example's text in pieces, each with the weight of its tokens; 0 where they are no targets."""
     example = dataset[index]
-    scored = [False, *(label != -100 for label in example.labels[1:])]
-    pieces: list[tuple[str, bool]] = []
+    weights = example.weights or [1.0] * len(example.labels)
+    scored = [
+        0.0,
+        *(w * (label != -100) for w, label in zip(weights[1:], example.labels[1:], strict=True)),
+    ]
+    pieces: list[tuple[str, float]] = []
     done = 0
     text = ""
     for flag, group in itertools.groupby(scored):

@@ -9,6 +9,7 @@ from advisor.data.labels import Encoded
 EMPTY = "with an empty completion or no assistant turn"
 CUT = "cut at {} tokens (--max_length, else the model's context) before the first target"
 MARKED = "with every turn of the assistant marked as no target"
+WEIGHTLESS = "with a weight of 0 on every target"
 NOTHING = Encoded(input_ids=[], labels=[], terminators=(), merged=False)
 """What is left of a row that is dropped before it is tokenised."""
 

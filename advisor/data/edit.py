@@ -9,6 +9,7 @@ from advisor.chat.messages import ROLES
 from advisor.chat.template import Passage
 from advisor.data.formats import Format, Row
 from advisor.data.row_marks import LeftOut, is_untrained
+from advisor.data.row_weights import SPANS, TURN_WEIGHTS, WEIGHT, is_weighted
 from advisor.data.tokenised import Tokens
 from advisor.errors import InputError
 
@@ -16,8 +17,8 @@ TALKS = ("messages", "conversations", "conversation")
 """Formats of which one column holds a prompt and its completion as one list of messages."""
 BLANKED = {"alpaca": "input", "dolly": "context"}
 """Columns that belong to the question, by format: another question takes the place of both."""
-SAID = ("role", "from", "content", "value", "human", "assistant")
-"""What stays of a message that is written anew: its calls and thoughts were another answer's."""
+SAID = ("role", "from", "content", "value", "human", "assistant", *TURN_WEIGHTS)
+"""What stays of a message that is written anew: its calls, thoughts and spans were another answer's."""
 
 
 def check_editable(name: str, format: Format) -> None:
@@ -49,7 +50,8 @@ def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another last target, between the white space that the old one stands in."""
     format = format.of(row)
     column = format.uses[0] if _is_one_list(format) else format.uses[1]
-    return {**row, column: _said(row[column], "assistant", text)}
+    spans = {SPANS: None} if is_weighted(row.get(SPANS)) else {}  # of the old text
+    return {**row, **spans, column: _said(row[column], "assistant", text)}
 
 
 def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
@@ -107,7 +109,9 @@ def _in_form_of(old: Any, text: str) -> Any:
     """The text as the old one is written: a string, a list of strings, or a list of text parts."""
     if not isinstance(old, list) or not old:
         return text
-    return [{**old[0], "text": text} if isinstance(old[0], Mapping) else text]
+    if not isinstance(old[0], Mapping):
+        return [text]
+    return [{**{key: part for key, part in old[0].items() if key != WEIGHT}, "text": text}]
 
 
 def _last(

@@ -49,7 +49,7 @@ def look(source: str, options: DataOptions) -> None:
 
 def _format(path: Path, builder: str, options: DataOptions) -> Format | None:
     """The format of a file; None where that is for the reader to tell."""
-    fields = (options.prompt_field, options.completion_field)
+    fields = options.fields
     try:
         if builder == "csv":
             names = csv_layout(path, options.delimiter)[1]
@@ -61,7 +61,7 @@ def _format(path: Path, builder: str, options: DataOptions) -> Format | None:
         return None
 
 
-def _of_json(path: Path, fields: tuple[str | None, str | None]) -> Format | None:
+def _of_json(path: Path, fields: tuple[str | None, ...]) -> Format | None:
     """The format that the first row speaks for; the rows together have the last word."""
     first = _first_row(path)
     if first is not None:

@@ -25,6 +25,15 @@ from advisor.data.row_marks import (
     unmarked,
     untrained,
 )
+from advisor.data.row_weights import (
+    SPANS,
+    WEIGHT,
+    filled,
+    is_weighted,
+    spans_of,
+    turn_weight,
+    weight_of,
+)
 from advisor.data.tokenised import Tokens
 from advisor.data.unknown_columns import unknown
 from advisor.errors import InputError
@@ -62,6 +71,8 @@ class Format:
     """Whether a row is one text that is a target from beginning to end."""
     needs: tuple[str, ...] = ()
     """Columns that a row of this layout has values in."""
+    weight: str | None = None
+    """Column with the weight of a row; None where there is none."""
     layouts: tuple["Format", ...] = ()
     """Where columns of several layouts are there: all of them, in order; a row is read by its own."""
 
@@ -75,6 +86,7 @@ def detect(
     sample: Row,
     prompt_field: str | None = None,
     completion_field: str | None = None,
+    weight_field: str | None = None,
     *,
     single: bool = False,
 ) -> Format:
@@ -85,16 +97,19 @@ def detect(
         sample: One of its rows.
         prompt_field: Column of the prompt, where its name is not a known one.
         completion_field: Column of the completion; alone, the whole text is the target.
+        weight_field: Column of the weight of a row, where its name is not `weight`; `none` reads none.
         single: Whether the sample is the only row, which may hold the others.
     """
     have = set(columns)
     if prompt_field or completion_field:
         found = _by_fields(columns, prompt_field, completion_field)
-        return _marked(found, columns, sample, named=True)
-    fitting = list(_fitting(have))
-    if not fitting:
-        raise InputError(unknown(columns, sample, single=single))
-    return _marked(_of_layouts(fitting), columns, sample, named=False)
+        found = _marked(found, columns, sample, named=True)
+    else:
+        fitting = list(_fitting(have))
+        if not fitting:
+            raise InputError(unknown(columns, sample, single=single))
+        found = _marked(_of_layouts(fitting), columns, sample, named=False)
+    return _weighed(found, columns, sample, _weight_column(columns, found.uses, weight_field))
 
 
 def is_row(columns: Sequence[str]) -> bool:
@@ -139,7 +154,11 @@ def _of_layouts(fitting: Sequence[Format]) -> Format:
 def as_turns(passage: Passage) -> Conversation:
     """A prompt and a completion as a user's turn and its answer."""
     turns = (("user", passage.prompt), ("assistant", passage.completion))
-    return Conversation(messages=[{"role": role, "content": text} for role, text in turns])
+    return Conversation(
+        messages=[{"role": role, "content": text} for role, text in turns],
+        weight=passage.weight,
+        spans={1: passage.spans} if passage.spans else {},
+    )
 
 
 def _marked(format: Format, columns: Sequence[str], sample: Row, *, named: bool) -> Format:
@@ -155,14 +174,83 @@ def _marked(format: Format, columns: Sequence[str], sample: Row, *, named: bool)
         if not isinstance(content, Conversation) or not _has_marks(content.messages):
             return content
         skip = untrained(content.messages)
-        return replace(content, messages=unmarked(content.messages), skip=skip)
+        return replace(
+            content,
+            messages=unmarked(content.messages),
+            skip=skip,
+            **_of_turns(content.messages),
+        )
 
     seen = tuple(c for c in marks if reads(c, sample.get(c), named=named))
     return replace(format, read=read, uses=(*format.uses, *seen))
 
 
 def _has_marks(messages: Sequence[Mapping[str, Any]]) -> bool:
-    return any(not MARKS.isdisjoint(message) for message in messages)
+    return any(SPANS in message or not MARKS.isdisjoint(message) for message in messages)
+
+
+def _of_turns(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The weights that turns give themselves, as fields of a conversation."""
+    weights = {k: turn_weight(message, k) for k, message in enumerate(messages)}
+    spans = {
+        k: spans_of(message.get(SPANS), message.get("content") or "", f"turn {k}, {SPANS}")
+        for k, message in enumerate(messages)
+    }
+    return {
+        "weights": {k: weight for k, weight in weights.items() if weight != 1},
+        "spans": {k: found for k, found in spans.items() if found},
+    }
+
+
+def _weight_column(columns: Sequence[str], used: Sequence[str], named: str | None) -> str | None:
+    """The column with the weight of a row; InputError where the named one is not there."""
+    if named is None:
+        return WEIGHT if WEIGHT in columns and WEIGHT not in used else None
+    if named != "none" and named not in columns:
+        hint = did_you_mean(named, columns, at_most=3, cutoff=0.5) or ""
+        raise InputError(
+            f"no column {named!r} (--weight_field); {hint} The columns are {listed(columns)}"
+        )
+    return None if named == "none" else named
+
+
+def _weighed(format: Format, columns: Sequence[str], sample: Row, weight: str | None) -> Format:
+    """The format, with the weights of a row and of stretches of its completion."""
+    spans = SPANS in columns and SPANS not in format.uses
+
+    def read(row: Row) -> Content:
+        factor = 1.0 if weight is None else weight_of(row.get(weight), f"{weight} is")
+        if factor == 0:
+            return LeftOut(why=f"marked {weight} 0")
+        content = format.read(row)
+        if isinstance(content, LeftOut):
+            return content
+        content = replace(content, weight=factor)
+        return _with_spans(content, row, format.of(row)) if spans else content
+
+    seen = [weight] if weight is not None and weight not in format.uses else []
+    if spans and (is_weighted(sample.get(SPANS)) or not filled(sample.get(SPANS))):
+        seen.append(SPANS)
+    return replace(format, read=read, uses=(*format.uses, *seen), weight=weight)
+
+
+def _with_spans(content: Conversation | Passage | Tokens, row: Row, format: Format) -> Content:
+    """The content with the weights of stretches of its completion, where that is one text."""
+    if not is_weighted(row.get(SPANS)):
+        return content
+    if isinstance(content, Passage):
+        return replace(content, spans=spans_of(row[SPANS], content.completion, SPANS))
+    text = row.get(format.uses[:2][-1])  # of a format of two columns the completion
+    if isinstance(content, Conversation) and isinstance(text, str):
+        last = len(content.messages) - 1
+        if last >= 0 and content.messages[last].get("content") == text:
+            return replace(
+                content, spans={**content.spans, last: spans_of(row[SPANS], text, SPANS)}
+            )
+    raise InputError(
+        "spans is a column of rows whose completion is a text; of messages write it as a key of the "
+        "message, and tokens cannot be weighed by characters"
+    )
 
 
 def _by_fields(columns: Sequence[str], prompt: str | None, completion: str | None) -> Format:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from transformers import PreTrainedTokenizerBase
 
 from advisor.chat.template import ChatTemplate, Marked, common_prefix_length
+from advisor.data.token_weights import token_weights
 from advisor.errors import InputError
 
 Offsets = list[tuple[int, int]]
@@ -32,6 +33,10 @@ class Encoded:
     """Whether a token reaches across the start or the end of a target."""
     remarks: tuple[str, ...] = ()
     """Codes of what was assumed for the row or lost by design (`advisor.chat.remarks`)."""
+    weights: Sequence[float] | None = None
+    """Of every token, above 0 where it is a target; None: 1 everywhere."""
+    weightless: int = 0
+    """Tokens that would be targets, but weigh 0."""
 
 
 class Encoder:
@@ -137,13 +142,18 @@ class Encoder:
                 last = found[-1] + 1
             labels[shift + first : shift + last] = ids[first:last]
             terminators += [shift + t for t in found]
-        return Encoded(
+        encoded = Encoded(
             input_ids=leading + ids,
             labels=labels,
             terminators=tuple(terminators),
             merged=merged,
             remarks=row.remarks,
         )
+        if not row.weights:
+            return encoded
+        # A slow tokenizer tells no offsets; then one weight holds for the whole row (`require_offsets`).
+        weights = token_weights(row, offsets or [(0, len(row.text))] * len(ids))
+        return weighted(encoded, [1.0] * shift + weights)
 
     def _own_leading(self, ids: list[int]) -> list[int]:
         """The beginning of sequence, unless the text begins with it."""
@@ -177,6 +187,20 @@ class Encoder:
 
     def _is_space(self, token: int) -> bool:
         return not str(self.tokenizer.decode([token])).strip()
+
+
+def weighted(encoded: Encoded, weights: Sequence[float]) -> Encoded:
+    """The row with a weight for every token; tokens of weight 0 are no targets."""
+    labels = [
+        label if weight else -100 for label, weight in zip(encoded.labels, weights, strict=True)
+    ]
+    return replace(
+        encoded,
+        labels=labels,
+        terminators=tuple(t for t in encoded.terminators if weights[t]),
+        weights=weights,
+        weightless=sum(a != b for a, b in zip(labels, encoded.labels, strict=True)),
+    )
 
 
 def _shortened(row: Marked, length: int) -> Marked:

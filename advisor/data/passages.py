@@ -23,7 +23,13 @@ def mark_passage(
     if bos and text.startswith(bos):
         found.append(remarks.BEGINNING_GIVEN)
         start = max(start, len(bos))
-    return Marked(text=text, spans=((start, len(text)),), remarks=tuple(found))
+    first = len(passage.prompt)
+    return Marked(
+        text=text,
+        spans=((start, len(text)),),
+        remarks=tuple(found),
+        weights=tuple((first + s.start, first + s.end, s.weight) for s in passage.spans),
+    )
 
 
 def _ended(completion: str, eos_token: str | None) -> tuple[str, list[str]]:

@@ -1,26 +1,28 @@
 """What a row says of itself: which turns are trained, and whether it is a demonstration at all.
 
-Turns carry `weight` (OpenAI, Mistral), `train` or `training` (Axolotl), `loss` (ms-swift) or `label`;
-rows carry the same, or KTO's `label` (TRL) and `kto_tag` (LLaMA-Factory). A mark that cannot be read
-as yes or no is refused: trained or not, the guess would be silent.
+Turns carry `weight` (OpenAI, Mistral) or `loss_scale` (ms-swift), which are numbers (`row_weights.py`), and
+`train` or `training` (Axolotl), `loss` (ms-swift) or `label`; rows carry the same, or KTO's `label` (TRL) and
+`kto_tag` (LLaMA-Factory). A mark that cannot be read as yes or no is refused: trained or not, the guess would
+be silent.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advisor.data.row_weights import SPANS, TURN_WEIGHTS, filled, is_weighted, spans_of, turn_weight
 from advisor.errors import InputError
 from advisor.values import given, shown
 
-TURN_MARKS = ("weight", "train", "training", "loss", "label")
-DETAILS = ("train_detail", "loss_mask", "loss_scale")
-"""Marks of parts of a turn."""
+TURN_MARKS = ("train", "training", "loss", "label")
+DETAILS = ("train_detail", "loss_mask")
+"""Marks of parts of a turn in a form that is not read."""
 UNREAD = ("mask", "masked", "trainable", "do_train", "ignore", "ignored")
 """Marks of turns that are not read: whether true means trained is not the same everywhere."""
-MARKS = frozenset((*TURN_MARKS, *DETAILS, *UNREAD))
+MARKS = frozenset((*TURN_MARKS, *TURN_WEIGHTS, *DETAILS, *UNREAD))
 JUDGEMENTS = ("label", "kto_tag")
 """Columns that say of an answer whether it is a good one."""
-ROW_MARKS = ("weight", "train", "loss")
+ROW_MARKS = ("train", "loss")
 WORDS = {"true": True, "false": False}
 
 
@@ -41,38 +43,51 @@ def untrained(messages: Sequence[Mapping[str, Any]]) -> frozenset[int]:
     """
     skip = set()
     for k, message in enumerate(messages):
+        own = [name for name in TURN_WEIGHTS if filled(message.get(name))][:1]
         marks = {name: message[name] for name in TURN_MARKS if given(message.get(name))}
+        said = {name: turn_weight(message, k) > 0 for name in own}
+        said |= {name: _turn_mark(name, value, k) for name, value in marks.items()}
         detail = [name for name in DETAILS if given(message.get(name))]
         if detail:
             raise InputError(
-                f"turn {k} marks parts of itself with {detail[0]}, which is not read; mark whole "
-                "turns with train or weight"
+                f"turn {k} marks parts of itself with {detail[0]}, which is not read; write spans, a list of "
+                "objects with start, end and weight"
             )
         if other := [name for name in UNREAD if given(message.get(name))]:
             raise InputError(
                 f"turn {k} has {other[0]} {shown(message[other[0]])}, which is not read; say with "
-                "train (true or false) or weight (1 or 0) whether the turn is trained"
+                "train (true or false) or weight (0 or more) whether the turn is trained"
             )
-        if not marks:
-            continue
-        said = {name: _turn_mark(name, value, k) for name, value in marks.items()}
         if len(set(said.values())) > 1:
-            both = " and ".join(f"{name} {shown(marks[name])}" for name in said)
+            both = " and ".join(f"{name} {shown(message[name])}" for name in said)
             raise InputError(f"turn {k} has {both}, which disagree; keep one of them")
         if message["role"] == "assistant":
             skip |= {k} if False in said.values() else set()
-        elif any(value for name, value in said.items() if name != "weight"):
-            name = next(iter(said))
+        elif name := _asks(message, said, k):
             raise InputError(
-                f"turn {k}, of role {message['role']}, has {name} {shown(marks[name])}: only the "
+                f"turn {k}, of role {message['role']}, has {name} {shown(message[name])}: only the "
                 "assistant's turns can be targets; leave the mark out of the others"
             )
     return frozenset(skip)
 
 
+def _asks(message: Mapping[str, Any], said: Mapping[str, bool], k: int) -> str | None:
+    """The mark with which a turn of another than the assistant asks to be trained; a weight of 1 does not."""
+    spans = spans_of(message.get(SPANS), str(message.get("content") or ""), f"turn {k}, {SPANS}")
+    if any(span.weight not in (0, 1) for span in spans):
+        return SPANS
+    weighed = turn_weight(message, k) not in (0, 1)
+    return next(
+        (name for name, yes in said.items() if yes and (weighed or name not in TURN_WEIGHTS)), None
+    )
+
+
 def unmarked(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The messages without their marks, which are no part of what was said."""
-    return [{k: v for k, v in m.items() if k not in MARKS} for m in messages]
+    return [
+        {k: v for k, v in m.items() if k not in MARKS and not (k == SPANS and is_weighted(v))}
+        for m in messages
+    ]
 
 
 def is_untrained(message: Mapping[str, Any]) -> bool:
@@ -83,9 +98,8 @@ def is_untrained(message: Mapping[str, Any]) -> bool:
 def _turn_mark(name: str, value: object, k: int) -> bool:
     known = _yes_or_no(value)
     if known is None:
-        later = "; other weights than 0 and 1 are not trained with yet" if name == "weight" else ""
         raise InputError(
-            f"turn {k} has {name} {shown(value)}, which is neither 0 nor 1, true nor false{later}"
+            f"turn {k} has {name} {shown(value)}, which is neither 0 nor 1, true nor false"
         )
     return known
 
@@ -107,13 +121,13 @@ def judged(
     """A row that is not a demonstration, with the reason; None for one that is.
 
     Args:
-        row: `label` and `kto_tag` (true or false), `weight`, `train` and `loss` say what it is.
+        row: `label` and `kto_tag` (true or false), `train` and `loss` say what it is.
         columns: Those of them that are looked at.
         named: Whether the user named the columns that are read: then only true and false count, since
             a number may be anything.
 
     Raises:
-        InputError: A label of 0 or 1, which may be KTO's or a class; a weight that is neither 0 nor 1.
+        InputError: A label of 0 or 1, which may be KTO's or a class.
     """
     for column in columns:
         value = row.get(column)
@@ -130,7 +144,7 @@ def reads(column: str, value: object, *, named: bool) -> bool:
         return False
     if not given(value) or _word(value) in WORDS:
         return True
-    return not named and (column == "weight" or _is_bit(column, value))
+    return not named and _is_bit(column, value)
 
 
 def _means(column: str, value: object, *, named: bool) -> bool:
@@ -141,13 +155,6 @@ def _means(column: str, value: object, *, named: bool) -> bool:
         return False
     if column in ("train", "loss"):
         return _is_bit(column, value)
-    if column == "weight":
-        if _yes_or_no(value) is None:
-            raise InputError(
-                f"weight is {shown(value)}; rows of another weight than 0 and 1 are not trained with "
-                "yet; rename the column if it is no weight of training"
-            )
-        return True
     if _yes_or_no(value) is not None:
         raise InputError(
             f"{column} is {shown(value)}: write true or false if it says whether the answer is a "

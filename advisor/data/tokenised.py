@@ -18,6 +18,8 @@ class Tokens:
     """Token ids, checked to be integers of 0 or more."""
     labels: list[int]
     """The id where the token is a target, else -100; not shifted."""
+    weight: float = 1.0
+    """Of all its targets."""
 
 
 def reader(have: set[str]) -> tuple[Callable[[Mapping[str, Any]], Tokens], tuple[str, ...]]:

@@ -146,6 +146,22 @@ def scored_positions(labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor
     return rows, columns
 
 
+def total_weight(inputs: Mapping[str, Any]) -> Tensor | int:
+    r"""What the loss of a micro-batch counts for: its targets, or the sum of what the data weigh them.
+
+    The sum over a whole step is what its loss is divided by, so that a weight is a number of repetitions.
+    With NLL, $\sum_t u_t (-\log p_t) / \sum_t u_t$, a row of weight 2 is that row twice in the step, and 2 on
+    all rows changes nothing. So it is with every objective whose weight hangs on the token alone; one that
+    reads statistics of the step (cadft, talr, ...) takes them over the rows as they are, each once.
+
+    Args:
+        inputs: `labels`, and `attention_mask` and `loss_weights` where there are any.
+    """
+    rows, columns = scored_positions(inputs["labels"], inputs.get("attention_mask"))
+    weights: Tensor | None = inputs.get("loss_weights")
+    return len(rows) if weights is None else weights[rows, columns + 1].sum()
+
+
 @torch.no_grad()
 def score_batch(
     model: PreTrainedModel,
@@ -209,7 +225,8 @@ class ObjectiveOutput(ModelOutput):
     """What a model with an objective head returns; everything but the loss is detached."""
 
     loss: Tensor | None = None
-    """Scalar: *sum* over the targets of weight * NLL; divide by the step's number of targets."""
+    """Scalar: *sum* over the targets of weight * NLL; divide by the step's number of targets, or by the sum
+    of their `loss_weights` (`total_weight`)."""
     logp: Tensor | None = None
     """[targets] log-probability, row by row."""
     entropy: Tensor | None = None
@@ -217,7 +234,7 @@ class ObjectiveOutput(ModelOutput):
     top1: Tensor | None = None
     """[targets] whether the target is the most probable token."""
     weights: Tensor | None = None
-    """[targets]."""
+    """[targets] of the objective, times the `loss_weights`."""
     more: dict[str, Tensor] | None = None
     """[targets] each, the statistics that were asked for besides."""
     aux_loss: Tensor | None = None
@@ -226,6 +243,8 @@ class ObjectiveOutput(ModelOutput):
 
 def extend_forward(model: PreTrainedModel) -> None:
     """Let `model(**inputs, labels=labels, objective_head=objective)` return an `ObjectiveOutput`.
+
+    `loss_weights`, [batch, sequence], multiply each target's loss by its own, where the labels stand.
 
     The loss, backbone and head, is then computed inside the model's own forward, so that DDP and FSDP
     wrap all of it: outside, DDP does not synchronise the head's gradient, without an error. Without the
@@ -251,15 +270,19 @@ def extend_forward(model: PreTrainedModel) -> None:
         *args: Any,
         objective_head: HeadCall | Objective | None = None,
         labels: Tensor | None = None,
+        loss_weights: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
         if objective_head is None:
+            if labels is not None and loss_weights is not None:
+                raise ValueError("the model's own loss reads no loss_weights: give objective_head")
             return run(self, *args, **kwargs, **({} if labels is None else {"labels": labels}))
         if isinstance(objective_head, Objective):
             objective_head = _call_without_step(objective_head)
         if labels is None:
             raise ValueError("objective_head needs labels")
-        work = _LossAtTheHead(self, objective_head, labels, kwargs.get("attention_mask"))
+        mask = kwargs.get("attention_mask")
+        work = _LossAtTheHead(self, objective_head, labels, mask, loss_weights)
         with _at_the_head(self.get_output_embeddings(), work.run):
             outputs = run(self, *args, **{**kwargs, "use_cache": False})
         return work.output(getattr(outputs, "aux_loss", None))
@@ -302,9 +325,14 @@ class _LossAtTheHead:
     """Computes the loss while the head is being called."""
 
     def __init__(
-        self, model: PreTrainedModel, call: HeadCall, labels: Tensor, mask: Tensor | None
+        self,
+        model: PreTrainedModel,
+        call: HeadCall,
+        labels: Tensor,
+        mask: Tensor | None,
+        loss_weights: Tensor | None,
     ) -> None:
-        self.model, self.call, self.labels = model, call, labels
+        self.model, self.call, self.labels, self.loss_weights = model, call, labels, loss_weights
         self.rows, self.columns = scored_positions(labels, mask)
         self.result: Any = None
 
@@ -328,6 +356,7 @@ class _LossAtTheHead:
             self.at_targets(self.labels),
             objective.weight if call.weights is None else self.at_targets(call.weights),
             given=given,
+            factor=None if self.loss_weights is None else self.at_targets(self.loss_weights),
             needs=tuple(dict.fromkeys((*needs, *call.measures))),
             sparse=objective.sparse,
             anchor=anchor,

@@ -126,6 +126,7 @@ def weighted_nll(
     weight: Tensor | Callable[[TokenStats], Tensor],
     *,
     given: Mapping[str, Tensor] | None = None,
+    factor: Tensor | None = None,
     needs: Collection[str] = (),
     sparse: bool = False,
     anchor: Anchor | None = None,
@@ -140,6 +141,8 @@ def weighted_nll(
         targets: [tokens] int64, target token ids.
         weight: [tokens] weights, or a function from the statistics of some tokens to theirs.
         given: more [tokens] fields of TokenStats for that function, such as `reference_logp`.
+        factor: [tokens] what the whole loss of each target is multiplied by, its anchor's part too: the
+            weights that the data give.
         needs: statistics to compute beyond logp, entropy and top1: "topk_entropy", "collision", "mass".
         sparse: whether weights of exactly 0 are common: their rows then skip two of three products.
         anchor: adds `coefficient * KL(reference || model)`.
@@ -156,6 +159,7 @@ def weighted_nll(
         targets=targets.to(head.weight.device),
         weight=weight,
         given=given or {},
+        factor=None if factor is None else factor.to(head.weight.device),
         needs=needs,
         sparse=sparse,
         anchor=anchor,
@@ -266,6 +270,7 @@ class _Work:
     targets: Tensor
     weight: Tensor | Callable[[TokenStats], Tensor]
     given: Mapping[str, Tensor]
+    factor: Tensor | None
     needs: Collection[str]
     sparse: bool
     anchor: Anchor | None
@@ -280,6 +285,8 @@ class _Work:
             self.weights[tile] = self.weight(self.columns.stats(tile, self.given)).detach()
         else:
             self.weights[tile] = self.weight[tile].to(self.weights)
+        if self.factor is not None:
+            self.weights[tile] *= self.factor[tile]
         return self.weights[tile]
 
 
@@ -362,7 +369,9 @@ def _accumulate(
         tile = slice(first, min(first + work.rows, tokens))
         raw = buffer[: tile.stop - first]
         torch.mm(h[tile], w.T, out=raw) if b is None else torch.addmm(b, h[tile], w.T, out=raw)
-        held = None if work.anchor is None else _hold(work.head, raw, work.anchor, tile)
+        held = (
+            None if work.anchor is None else _hold(work.head, raw, work.anchor, tile, work.factor)
+        )
         columns.fill(work.head, raw, work.targets[tile], first, gradient=gradients.wanted)
         weights = work.weigh(tile)
         loss += torch.dot(weights, columns.losses[tile])
@@ -411,14 +420,16 @@ class _Held:
         return torch.ones_like(weights)
 
 
-def _hold(head: Head, raw: Tensor, anchor: Anchor, tile: slice) -> _Held:
+def _hold(head: Head, raw: Tensor, anchor: Anchor, tile: slice, factor: Tensor | None) -> _Held:
     r"""KL(reference || model) = \sum_v r_v (log r_v - log q_v) and its gradient q - r, by the tile."""
     z = head.finish_(raw.to(_exact(raw.dtype), copy=True))
     log_q = z.log_softmax(-1)
     log_r = anchor.head.logits(anchor.hidden[tile].to(anchor.head.weight)).log_softmax(-1).to(log_q)
     r = log_r.exp()
-    value = anchor.coefficient * (r * (log_r - log_q)).sum()
-    pull = (log_q.exp() - r).mul_(anchor.coefficient)
+    kl, pull = r * (log_r - log_q), (log_q.exp() - r).mul_(anchor.coefficient)
+    if factor is not None:
+        kl, pull = kl * factor[tile, None], pull.mul_(factor[tile, None])
+    value = anchor.coefficient * kl.sum()
     if head.softcap is not None:
         pull.mul_(1 - (z / head.softcap).square_())
     return _Held(value=value, pull=pull)

@@ -21,6 +21,7 @@ from advisor.model.forward import (
     extend_forward,
     is_extended,
     scored_positions,
+    total_weight,
 )
 from advisor.model.objective_step import (
     at_quantiles,
@@ -37,8 +38,8 @@ from advisor.objectives.weights import FROM_DISTRIBUTION, REFERENCE, REFERENCE_C
 Batch: TypeAlias = Mapping[str, Any]
 """One micro-batch: `input_ids` and `labels`, [batch, sequence] int64, on the model's device. Labels are not
 shifted and are -100 outside the targets. Beside them what the model takes: `attention_mask`, or
-`position_ids` for rows without padding; and `reference_logp` and the like (see
-`ObjectiveHead.before_training`)."""
+`position_ids` for rows without padding; `reference_logp` and the like (see `ObjectiveHead.before_training`);
+and `loss_weights`, [batch, sequence] of 0 or more where the labels stand, what the data weigh each target."""
 Reference: TypeAlias = PreTrainedModel | Literal["batches"] | None
 
 
@@ -70,8 +71,10 @@ class ObjectiveHead:
 
         Each is $\sum_t w_t (-\log p_t) / N$ over its own targets, with N the target tokens of the *whole*
         step, so that their sum, and the gradient, do not depend on how the step is cut up: divide by nothing
-        more (with accelerate: `gradient_accumulation_steps=1`). The first pass over the step, of
-        objectives that need one, is done when this is called; the losses are computed as they are asked for.
+        more (with accelerate: `gradient_accumulation_steps=1`). With `loss_weights` u it is
+        $\sum_t u_t w_t (-\log p_t) / \sum u$, the sum below over the whole step. The first pass over the
+        step, of objectives that need one, is done when this is called; the losses are computed as they are
+        asked for.
 
         Args:
             micro_batches: all of one step, each `input_ids`, `labels` and what else the model takes.
@@ -88,8 +91,8 @@ class ObjectiveHead:
         """
         self._check(micro_batches)
         calls = self._calls(micro_batches, self._in_force(done))
-        targets = sum(map(_count, micro_batches))
-        return self._losses(micro_batches, calls, max(targets, 1))
+        targets = sum(map(total_weight, micro_batches))
+        return self._losses(micro_batches, calls, targets or 1)
 
     def log_p(self, batch: Batch) -> Tensor:
         """Log-probabilities under the model as it is now, without gradient and in evaluation mode.
@@ -193,7 +196,7 @@ class ObjectiveHead:
         return _before(self.reference, batch, objective)
 
     def _losses(
-        self, micro_batches: Sequence[Batch], calls: Sequence[HeadCall], targets: int
+        self, micro_batches: Sequence[Batch], calls: Sequence[HeadCall], targets: Tensor | int
     ) -> Iterator[Tensor]:
         for batch, call in zip(micro_batches, calls, strict=True):
             output: Any = self.model(**_inputs(batch), objective_head=call)
@@ -307,10 +310,6 @@ def _places(batch: Batch) -> tuple[Tensor, Tensor]:
     """(rows, columns) of a micro-batch's targets."""
     rows, columns = scored_positions(batch["labels"], batch.get("attention_mask"))
     return rows, columns + 1
-
-
-def _count(batch: Batch) -> int:
-    return len(_places(batch)[0])
 
 
 def _inputs(batch: Batch) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions
             continue
         differs = "as it was then, and it has changed" if name == old else f"not of {name}"
         raise _another(kept, f"{what} {old}, {differs}")
-    for flag, given in (("split", data.split), ("max_length", data.max_length)):
+    for flag in ("split", "max_length", "weight_field"):
+        given = getattr(data, flag)
         then = kept.prior.dataset.get(flag)
         if None not in (given, then) and given != then:
             raise _another(kept, f"dataset {kept.dataset} with --{flag} {then}, not {given}")

@@ -314,6 +314,7 @@ def dataset(data: SFTDataset, example: int) -> None:
                 ("dropped", f"{counts.dropped:,} (no target left)"),
                 ("turns left out", f"{counts.untrained_turns:,} (marked as no target)"),
                 ("target tokens", f"{counts.target_tokens:,}"),
+                ("weights", _weights(data)),
                 ("merged", f"{counts.merged:,} (a token reaches across the start of a target)"),
             )
         )
@@ -321,10 +322,22 @@ def dataset(data: SFTDataset, example: int) -> None:
     notes((*data.notes, *data.losses()))
     out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
     text = Text()
-    for segment, target in describe_example(data, example):
+    for segment, weight in describe_example(data, example):
         shown = printable(segment)
-        text.append(f"«{shown}»" if target else shown, style="bold green" if target else "dim")
+        if weight not in (0, 1):
+            shown = f"[{weight:g}] {shown}"
+        text.append(f"«{shown}»" if weight else shown, style="bold green" if weight else "dim")
     out.print(text)
+
+
+def _weights(data: SFTDataset) -> str:
+    """Which weights the data give, and how many targets they take away."""
+    counts = data.counts
+    if not counts.weightless:
+        return data.weights or "1 everywhere"
+    share = counts.weightless / (counts.weightless + counts.target_tokens)
+    lost = f"{counts.weightless:,} tokens, {share:.1%} of the targets, weigh 0 and are not trained"
+    return f"{data.weights}; {lost}" if data.weights else lost
 
 
 def worst_rows(scores: Iterable[ExampleScore]) -> None:

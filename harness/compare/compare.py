@@ -225,6 +225,8 @@ def _of_study(
     arms = evidence.arms()
     boards = [joined(board, logs, evidence) for board in _boards(evidence, arms)]
     notes = [f"{prefix}{text}" for text in _choices(evidence, arms)]
+    if weights := evidence.prior.get("weights"):
+        notes.append(f"{prefix}trained with weights of the data, {weights}")
     obstacle = evidence.obstacle()
     if obstacle is not None:
         race = Race(margin=margin)

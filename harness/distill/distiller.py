@@ -65,7 +65,8 @@ def build_distiller(
         peft_config: of PEFT, to train an adapter.
 
     Raises:
-        InputError: teachers that do not fit the student or the rows, or too few prompts for a step.
+        InputError: teachers that do not fit the student or the rows, too few prompts for a step, or rows with
+            weights.
     """
     check_settings(config, form)
     check_route(teachers, route)
@@ -147,6 +148,7 @@ def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[
     ]
     if not rows:
         dataset.require_targets()
+    dataset.refuse_weights("distillation, which trains on the student's own answers,")
     if len(rows) < len(prompts):
         logger.warning(
             "%s: %d of %d rows are left out: no answer follows, or it was cut off",

@@ -192,7 +192,8 @@ class _Job:
         fields: tuple[str | None, str | None],
     ) -> None:
         self.loaded, self.dataset, self.read, self.fields = loaded, dataset, read, fields
-        self.format = detect(dataset.info.columns, dataset.raw(0), *fields)
+        weight = dataset.options.weight_field
+        self.format = detect(dataset.info.columns, dataset.raw(0), *fields, weight)
         check_editable(dataset.info.name, self.format)
         pattern = answers_of(dataset, settings.answer_regex)
         if pattern is None:

@@ -20,8 +20,9 @@ from advisor.objectives.objective import Parameter
 DPO, OPD, FIRE = "dpo", "opd", "fire"
 OWN, RESAMPLED = "own", "resampled"
 DEMONSTRATIONS, PAIRS, ROLLOUTS = "demonstrations", "pairs", "rollouts"
-ANSWERS, TEACHER = "answers", "teacher"
-"""What a source may need beside `PAIRS`: final answers of a known form, a model to learn from."""
+ANSWERS, TEACHER, UNWEIGHTED = "answers", "teacher", "unweighted"
+"""What a source may need beside `PAIRS`: final answers of a known form, a model to learn from, demonstrations
+whose targets the data do not weigh, since it trains on others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,7 @@ class TargetSource:
     settings: tuple[Setting, ...] = ()
     """What may stand between parentheses, in the order in which it is written."""
     needs: tuple[str, ...] = ()
-    """What a problem must have: `PAIRS`, `ANSWERS`, `TEACHER`."""
+    """What a problem must have: `PAIRS`, `ANSWERS`, `TEACHER`, `UNWEIGHTED`."""
     objective: str | None = None
     """The only objective that it goes with; None: any, or none where it has a loss of its own."""
     by_default: bool = False
@@ -199,7 +200,7 @@ _ROWS = (
                 whole=True,
             ),
         ),
-        needs=(ANSWERS,),
+        needs=(ANSWERS, UNWEIGHTED),
     ),
     TargetSource(
         name=RESAMPLED,
@@ -214,6 +215,7 @@ _ROWS = (
                 number=Parameter(default=0.005, low=0.0, high=1.0, exclusive_low=True),
             ),
         ),
+        needs=(UNWEIGHTED,),
         objective="cadft",
     ),
     TargetSource(
@@ -229,7 +231,7 @@ _ROWS = (
                 number=Parameter(default=0.1, low=0.0, exclusive_low=True),
             ),
         ),
-        needs=(PAIRS,),
+        needs=(PAIRS, UNWEIGHTED),
         by_default=True,
     ),
     TargetSource(
@@ -240,7 +242,7 @@ _ROWS = (
         source="arXiv:2306.13649",
         targets=ROLLOUTS,
         settings=(_SAMPLED,),
-        needs=(TEACHER,),
+        needs=(TEACHER, UNWEIGHTED),
         by_default=True,
     ),
     TargetSource(
@@ -261,7 +263,7 @@ _ROWS = (
             ),
             Setting(name="per_teacher", meaning="the answers of each teacher ranked by themselves"),
         ),
-        needs=(TEACHER,),
+        needs=(TEACHER, UNWEIGHTED),
         by_default=True,
     ),
 )

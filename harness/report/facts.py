@@ -102,6 +102,7 @@ def measured(evidence: Evidence) -> list[Fact]:
         ("Model", _named(study.model, study.model_fingerprint, _of_model(prior))),
         ("Dataset", _named(study.dataset, study.dataset_fingerprint, _of_dataset(prior))),
         ("Split", study.split or ""),
+        ("Weights of the data", prior.get("weights", "")),
         ("Teachers", _of_teachers(study.teachers)),
         ("Prior", _of_prior(prior)),
         ("Tasks", "; ".join(_of_tasks(runs)) or ", ".join(study.tasks)),

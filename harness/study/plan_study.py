@@ -112,12 +112,18 @@ def _problem(
         pieces=pieces_in(request.study.results) if request.study.of_plan == RACE else None,
         looks=request.study.of_plan is not None,
         domain="ladder" if ladder else "user",
-        prior=advice.prior.to_dict(),
+        prior={**advice.prior.to_dict(), **_weights(train)},
         include_path=scoring.include_path,
         rejected=rejected_side(train, dataset.read),
         answer_pattern=answers_of(train, scoring.answer_regex),
         teachers=_teachers(request),
     )
+
+
+def _weights(train: SFTDataset) -> dict[str, str]:
+    """For the records, that the data weigh their targets, where they do."""
+    train.tokenize(range(len(train)))
+    return {} if train.weights is None else {"weights": train.weights}
 
 
 def _checkpoints(options: StudyOptions) -> Path | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from advisor.data.dataset import SFTDataset
 from harness.distill.teachers import Teachers
-from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, TargetSource
+from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, UNWEIGHTED, TargetSource
 from harness.study.beginnings import Beginnings
 
 
@@ -77,6 +77,11 @@ NEEDS = {
     TEACHER: Need(
         has=lambda problem: problem.teachers is not None,
         refusal="needs a model to learn from: --teacher MODEL",
+    ),
+    UNWEIGHTED: Need(
+        has=lambda problem: all(example.weights is None for example in problem.train),
+        refusal="the data weigh their targets, and it trains on others, whose weights are not known: leave "
+        "it out, or take the weights out (--weight_field none does so with those of rows)",
     ),
 }
 """By the words of `TargetSource.needs`."""

@@ -57,6 +57,7 @@ def facts_of(loaded: LoadedModel, dataset: SFTDataset, prior: Prior | None = Non
     info = dataset.info
     kind = find(info.name)[1]
     split = [f"split {info.split}"] if info.split else []
+    weights = [f"weights {dataset.weights}"] if dataset.weights else []
     return Facts(
         base=Source(
             name=loaded.name,
@@ -66,7 +67,7 @@ def facts_of(loaded: LoadedModel, dataset: SFTDataset, prior: Prior | None = Non
         ),
         data=Source(
             name=info.name,
-            details=(*split, f"{info.rows} rows", f"fingerprint {info.fingerprint}"),
+            details=(*split, f"{info.rows} rows", f"fingerprint {info.fingerprint}", *weights),
             hub=kind is None and _is_hub_id(info.name),
             licence=licence_of(info.name, "dataset"),
         ),

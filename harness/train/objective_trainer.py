@@ -4,7 +4,8 @@
 It replaces the loss and nothing else: LoRA, accelerate, resuming, trackers come from TRL.
 
 - The loss, backbone and head, runs inside the wrapped model's forward, so that ranks are synchronised.
-- It is divided by the target tokens of the whole optimiser step, over micro-batches and ranks.
+- It is divided by the target tokens of the whole optimiser step, over micro-batches and ranks; with weights
+  of the data, `loss_weights`, by their sum.
 - Objectives whose weights need the statistics of the step get a first pass without gradient.
 - A schedule is asked, for every optimiser step, which objective is in force in it.
 - Losses of different objectives are not comparable; the same token statistics are logged for all.
@@ -20,7 +21,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling, SFTTrainer
 
-from advisor.model.forward import HeadCall, extend_forward, scored_positions
+from advisor.errors import InputError
+from advisor.model.forward import HeadCall, extend_forward, scored_positions, total_weight
 from advisor.model.objective_step import (
     FirstPass,
     evaluating,
@@ -41,15 +43,15 @@ from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 _SUMS = (
     "tokens", "nll", "p", "entropy", "weight", "weight_squared", "low", "top1", "eos_p", "eos_tokens",
 )  # fmt: skip
-_EXTRA = {"terminator": 0} | dict.fromkeys(REFERENCE_COLUMNS, 0.0)
+_EXTRA = {"terminator": 0, "loss_weights": 0.0} | dict.fromkeys(REFERENCE_COLUMNS, 0.0)
 """Columns beyond TRL's, with their padding."""
 
 
 class ObjectiveCollator(DataCollatorForLanguageModeling):
     """TRL's collator, carrying more columns.
 
-    `terminator` and those of the model before training, `reference_logp` and the like, have a value a
-    token; `row`, the number of the source row, one an example.
+    `terminator`, `loss_weights` and those of the model before training, `reference_logp` and the like, have a
+    value a token; `row`, the number of the source row, one an example.
     """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,7 +84,8 @@ class ObjectiveLoss(_Mixed):
         class MyTrainer(ObjectiveLoss, Trainer): ...
         MyTrainer(objective=get_objective("dft"), model=model, args=args, train_dataset=dataset)
 
-    Batches need `labels`; `reference_logp` and the like, [batch, sequence], where the objective reads them.
+    Batches need `labels`; `reference_logp` and the like, [batch, sequence], where the objective reads them;
+    and `loss_weights`, likewise, where the data weigh their targets.
     """
 
     objective: Objective
@@ -97,6 +100,10 @@ class ObjectiveLoss(_Mixed):
         **kwargs: Any,
     ) -> None:
         """`reference_model` is the frozen model before training, for objectives with an anchor."""
+        self._weighted = {
+            mode: _has_weights(kwargs.get(name))
+            for mode, name in ((True, "train_dataset"), (False, "eval_dataset"))
+        }
         extend_forward(model)
         super().__init__(*args, **{**kwargs, "model": model})
         self.objective = objective
@@ -132,6 +139,11 @@ class ObjectiveLoss(_Mixed):
     ) -> Any:
         """Sum of weight * NLL over this micro-batch, divided by the step's number of targets."""
         inputs = dict(inputs)
+        if self._weighted[self.model.training] and "loss_weights" not in inputs:
+            raise InputError(
+                "the dataset has loss_weights and the batch has none: set remove_unused_columns=False, and "
+                "take a collator that pads them (harness.train.objective_trainer.ObjectiveCollator)"
+            )
         if "step" in self.in_force.needs and "token_weights" not in inputs:  # in evaluation
             inputs["token_weights"] = self._step_weights([inputs])[0]
         terminator = inputs.pop("terminator", None)
@@ -140,10 +152,9 @@ class ObjectiveLoss(_Mixed):
         labels, mask = inputs["labels"], inputs.get("attention_mask")
         outputs: Any = model(**inputs, objective_head=call)
         if num_items_in_batch is None:  # in evaluation
-            num_items_in_batch = outputs.logp.numel()
-        loss = outputs.loss / torch.as_tensor(num_items_in_batch, device=outputs.loss.device).clamp(
-            min=1
-        )
+            num_items_in_batch = total_weight(inputs)
+        items = torch.as_tensor(num_items_in_batch, device=outputs.loss.device)
+        loss = outputs.loss / torch.where(items > 0, items, 1)
         if self.args.average_tokens_across_devices and self.model.training:
             loss = (
                 loss * self.accelerator.num_processes
@@ -165,6 +176,17 @@ class ObjectiveLoss(_Mixed):
             for batch, weights in zip(batches, self._step_weights(batches), strict=True):
                 batch["token_weights"] = weights
         return batches, items
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """As Trainer's, the step's target tokens over all ranks; with weights of the data their sum."""
+        items = super()._get_num_items_in_batch(batch_samples, device)
+        if items is None or not any("loss_weights" in batch for batch in batch_samples):
+            return items
+        counts, weights = zip(*map(_count_and_weight, batch_samples), strict=True)
+        sums = torch.stack([sum(counts), sum(weights)]).float().to(device)
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            sums = self.accelerator.gather(sums).view(-1, 2).sum(0)
+        return items * (sums[1] / sums[0].clamp(min=1))  # whatever else Trainer divides by stays
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the token statistics since the last log, over all ranks."""
@@ -296,6 +318,24 @@ class ObjectiveTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, ObjectiveLoss, S
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """A card with base model, data, objective and versions in the place of TRL's."""
         write_card(self, self.facts, self.card_sections)
+
+
+def _has_weights(dataset: Any) -> bool:
+    """Whether a dataset weighs its targets, token by token; InputError where it does so in another way."""
+    columns = getattr(dataset, "column_names", None) or ()
+    if "weight" in columns:
+        raise InputError(
+            "the dataset has a column weight, which `advisor train` reads and this trainer does not: give "
+            "loss_weights, a list with a number for every token, or remove the column"
+        )
+    return "loss_weights" in columns
+
+
+def _count_and_weight(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Target tokens of a micro-batch as Trainer counts them, and the sum of their weights."""
+    scored = batch["labels"][..., 1:].ne(-100)
+    weights = batch.get("loss_weights")
+    return scored.sum(), (scored if weights is None else weights[..., 1:][scored]).sum()
 
 
 def _before_training(inputs: dict[str, Any]) -> dict[str, Tensor]:

@@ -171,11 +171,13 @@ def prepare_resampling(
     """The same with the form of this dataset's answers, where answers are to be verified.
 
     Raises:
-        InputError: a training in which nothing could be resampled, or resampled rows never be trained on.
+        InputError: a training in which nothing could be resampled, or resampled rows never be trained on;
+            rows with weights.
     """
     if resampling is None:
         return None
     rows = sum(1 for example in dataset if example.target_tokens)
+    dataset.refuse_weights("--resample, which exchanges targets,")
     step = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
     epochs = (
         config.max_steps * step / max(rows, 1) if config.max_steps > 0 else config.num_train_epochs
@@ -220,15 +222,18 @@ def _pattern(dataset: SFTDataset, given: str | None) -> str:
 
 def _rows(dataset: SFTDataset) -> list[Row]:
     """The rows of a dataset that have a target, as the collator takes them."""
-    rows = [_row(example) for example in dataset if example.target_tokens]
-    if not rows:
+    examples = [example for example in dataset if example.target_tokens]
+    if not examples:
         dataset.require_targets()
-    return rows
+    weighted = any(example.weights is not None for example in examples)
+    return [_row(example, weighted=weighted) for example in examples]
 
 
-def _row(example: Example) -> Row:
+def _row(example: Example, *, weighted: bool) -> Row:
     ends = set(example.terminators)
+    ones = [1.0] * len(example.input_ids)
     return {
+        **({"loss_weights": list(example.weights or ones)} if weighted else {}),
         "input_ids": example.input_ids,
         "labels": [-100, *example.labels[1:]],  # nothing precedes the first token
         "terminator": [int(i in ends) for i in range(len(example.input_ids))],

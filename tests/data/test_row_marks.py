@@ -76,7 +76,7 @@ def test_rows_of_which_every_turn_is_marked_are_refused() -> None:
 @pytest.mark.parametrize(
     ("turns", "reason"),
     [
-        ([ASKED, answer("a", weight=0.5)], "turn 1 has weight 0.5.*not trained with yet"),
+        ([ASKED, answer("a", weight="half")], "turn 1 has weight 'half', no weight: write 0"),
         ([ASKED, answer("a", weight=-1)], "turn 1 has weight -1"),
         ([ASKED, answer("a", train="maybe")], "turn 1 has train 'maybe'"),
         ([ASKED, answer("a", weight=1, train=False)], "weight 1 and train False, which disagree"),
@@ -118,8 +118,8 @@ def test_labels_that_may_be_classes() -> None:
     assert named[0].target_tokens and "Columns not used: label." in named.info.notes
     assert shown({**row, "label": "entailment"}) == shown({**row, "label": 3}) == "q\n«a</s>»"
     assert shown({"text": "a film", "label": 0}) == "«a film</s>»"
-    with pytest.raises(InputError, match=r"weight is 0.5; rows of another weight"):
-        shown({**row, "label": None, "weight": 0.5})
+    with pytest.raises(InputError, match=r"weight is -0.5, outside the range"):
+        shown({**row, "label": None, "weight": -0.5})
     assert shown({**row, "label": True, "loss": 1.25, "train": "train"}) == "q\n«a</s>»"
 
 

@@ -12,6 +12,8 @@ from harness.train.objective_trainer import ObjectiveTrainer
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 
 STEPS = 20
+WEIGHTED = "weighted "
+"""Before the name of an objective that is trained on rows that weigh their targets."""
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
@@ -30,6 +32,17 @@ def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:
             "reference_logp": torch.linspace(-3, -0.5, len(ids)).tolist(),
             "reference_mass": [0.3 + 0.4 * (i % 2) for i in range(len(ids))],
         })  # fmt: skip
+    return found
+
+
+def weighted_rows(count: int, seed: int = 0, **more: float) -> list[dict[str, Any]]:
+    """The same rows, weighed token by token from 0.2 to 3; `weight` weighs all of them alike."""
+    found: list[dict[str, Any]] = []
+    for number, row in enumerate(rows(count, seed)):
+        generator = torch.Generator().manual_seed(number)
+        drawn = 0.2 + 2.8 * torch.rand(len(row["input_ids"]), generator=generator)
+        weights = torch.full_like(drawn, more["weight"]) if "weight" in more else drawn
+        found.append({**row, "loss_weights": weights.tolist()})
     return found
 
 

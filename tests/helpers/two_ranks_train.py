@@ -7,13 +7,16 @@ from pathlib import Path
 import torch
 
 from tests.helpers.processes import leave_without_threads
-from tests.helpers.training import curve, train, weights
+from tests.helpers.training import WEIGHTED, curve, train, weighted_rows, weights
 
 if __name__ == "__main__":
     gc.freeze()  # as in conftest.py
     folder, names = Path(sys.argv[1]), sys.argv[2].split(",")
     for name in names:
-        trainer = train(folder / name, name, max_steps=4, per_device_train_batch_size=4)
+        objective = name.removeprefix(WEIGHTED)
+        data = weighted_rows(64) if name != objective else None
+        settings = {"max_steps": 4, "per_device_train_batch_size": 4}
+        trainer = train(folder / name, objective, data=data, **settings)
         assert trainer.accelerator.num_processes == 2, "this has to run on two ranks"
         if trainer.is_world_process_zero():
             found = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -382,3 +383,61 @@ def test_the_dataset_is_never_overwritten(capsys: Any, model_folder: Path, data:
     before = data.read_bytes()
     code, _, err = command(capsys, "validate", model_folder, data, "--scores", data)
     assert code == 2 and "is DATASET itself" in err and data.read_bytes() == before
+
+
+def test_scores_become_weights_that_are_read_back(
+    capsys: Any, model_folder: Path, data: Path, tmp_path: Path
+) -> None:
+    """The example of docs/training.md: mean p of a row as its weight; what has no score is left out."""
+    path, weighed = tmp_path / "scores.jsonl", tmp_path / "weighed.jsonl"
+    assert command(capsys, "validate", model_folder, data, "--scores", path)[0] == 0
+    frame = pd.read_json(data, lines=True)
+    scores = pd.read_json(path, lines=True).set_index("row")
+    frame["weight"] = scores["p"].reindex(frame.index).fillna(0)
+    frame.to_json(weighed, orient="records", lines=True)
+    dataset = load_dataset(weighed, tiny_tokenizer())
+    for row, example in enumerate(dataset):
+        if row in scores.index:
+            assert example.weights is not None
+            assert example.weights[-1] == pytest.approx(scores["p"][row], rel=1e-6)
+    assert dataset.counts.reasons == {"marked weight 0": 1}
+    _, out, err = command(capsys, "validate", model_folder, weighed)
+    assert "weights" in out and "in 6 of 7 rows" in out and "no statistic is weighted" in err
+    again = tmp_path / "again.jsonl"
+    assert command(capsys, "validate", model_folder, weighed, "--scores", again)[0] == 0
+    assert again.read_text() == path.read_text()  # weights change no score
+
+
+def test_validate_says_how_many_targets_weigh_nothing(
+    capsys: Any, model_folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "data.jsonl"
+    spans = [{"start": 0, "end": 3, "weight": 0}, {"start": 4, "end": 5, "weight": 3}]
+    path.write_text(json.dumps({"prompt": "a ", "completion": "b c d", "spans": spans}))
+    _, out, _ = command(capsys, "validate", model_folder, path)
+    assert (
+        "1 to 3 in 1 of 1 rows; 2 tokens, 50.0% of the targets, weigh 0 and are not trained" in out
+    )
+    assert "«[3]  d»" in out or "«[3] d»" in out
+    found = json.loads(command(capsys, "validate", model_folder, path, "--json")[1])
+    assert {name: found[name] for name in ("weighted", "weightless", "lightest", "heaviest")} == {
+        "weighted": 1, "weightless": 2, "lightest": 1.0, "heaviest": 3.0,
+    }  # fmt: skip
+
+
+def test_the_prior_is_that_of_the_targets_whatever_they_weigh(loaded: LoadedModel) -> None:
+    rows = [{"prompt": "a b ", "completion": text} for text in ("c d", "e f g", "h i")]
+    spans = [{"start": 0, "end": 1, "weight": 0}]
+
+    def measured(*changed: dict[str, Any]) -> dict[str, Any]:
+        dataset = load_dataset(list(changed), loaded.tokenizer)
+        found = asdict(measure_prior(loaded, dataset, exact=True))
+        return {
+            k: v for k, v in found.items() if k not in ("dataset", "seconds", "notes", "dropped")
+        }
+
+    plain = measured(*rows)
+    assert measured(*({**row, "weight": 0.1 + i} for i, row in enumerate(rows))) == plain
+    assert measured({**rows[0], "weight": 0}, *rows[1:]) == measured(*rows[1:])
+    less = measured({**rows[0], "spans": spans}, *rows[1:])
+    assert less["target_tokens"] == plain["target_tokens"] - 1

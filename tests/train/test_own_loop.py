@@ -325,3 +325,34 @@ def test_the_plain_call_takes_what_is_in_force() -> None:
         model(**batch(9), objective_head=row).loss for row in (staged.at(0.5), get_objective("dft"))
     )
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("objective", ["nll", "dft"])
+def test_weights_of_the_data_in_a_loop_of_ones_own(objective: str) -> None:
+    """Against full logits: the sum of u times the loss over the sum of u, over the whole step."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 16, (4, 6), generator=generator)
+    labels = ids.clone()
+    labels[:, :2] = -100
+    factors = 0.1 + torch.rand(ids.shape, generator=generator)
+    batches = [
+        {
+            "input_ids": ids[k : k + 2],
+            "labels": labels[k : k + 2],
+            "loss_weights": factors[k : k + 2],
+        }
+        for k in (0, 2)
+    ]
+    model, plain = tiny_model(initializer_range=0.3), tiny_model(initializer_range=0.3)
+    head = add_objective_head(model.requires_grad_(True).train(), objective)
+    losses = list(head.losses(batches))
+    sum(losses).backward()  # type: ignore[union-attr]
+    log_p = plain(ids).logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    kept = labels[:, 1:] != -100
+    loss = -log_p if objective == "nll" else -log_p.exp()  # -p has DFT's gradient
+    weights = factors[:, 1:][kept]
+    ((weights * loss[kept]).sum() / weights.sum()).backward()
+    for one, other in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="reads no loss_weights"):
+        model(**batches[0])

@@ -413,3 +413,66 @@ def test_a_file_beside_or_above_the_model_may_be_read(
     monkeypatch.chdir(data.parent)
     for out in ("out", "."):
         trained(model_folder, Path(data.name), Path(out), "--max_steps", "1")
+
+
+WEIGHTED = [
+    {"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6]), "weight": 0.5 + i % 3,
+     "spans": [{"start": 0, "end": 1, "weight": 0.25 * (i % 2)}]}
+    for i in range(40)
+]  # fmt: skip
+SGD = "--optim sgd --max_grad_norm 0 --lr_scheduler_type constant --learning_rate 0.3 --max_steps 1"
+
+
+@pytest.mark.parametrize("objective", ["nll", "cadft", "iw_sft"])
+def test_weights_survive_packing(model_folder: Path, objective: str) -> None:
+    """A step over all rows: padded, padding-free and packed it is the same."""
+    after = []
+    for flags in ("", "--padding_free true", "--packing true --max_length 24"):
+        loaded = load_model(model_folder)
+        dataset = load_dataset(WEIGHTED, loaded)
+        words = [*SGD.split(), *flags.split(), "--per_device_train_batch_size", "40"]
+        config, _ = read_settings(words, {})
+        trainer = build_trainer(loaded, dataset, get_objective(objective), config)
+        assert ("packing" in flags) == (len(trainer.train_dataset) < 40)
+        trainer.train()
+        after.append(torch.cat([p.detach().flatten() for p in trainer.model.parameters()]))
+    for other in after[1:]:
+        torch.testing.assert_close(other, after[0], rtol=0, atol=5e-6)
+
+
+def test_weights_reach_the_trained_model_and_its_card(
+    model_folder: Path, write: Any, tmp_path: Path
+) -> None:
+    found = {}
+    for name, rows, flags in (
+        ("weighted", WEIGHTED, []),
+        ("plain", [{"prompt": r["prompt"], "completion": r["completion"]} for r in WEIGHTED], []),
+        ("ones", [{**row, "weight": 1, "spans": None} for row in WEIGHTED], []),
+        ("unread", [{**row, "spans": None} for row in WEIGHTED], ["--weight_field", "none"]),
+    ):
+        data = write(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        found[name] = trained(model_folder, data, tmp_path / name, *flags)
+    for name in ("ones", "unread"):
+        assert all(torch.equal(found[name][key], value) for key, value in found["plain"].items())
+    moved = (found["weighted"][key] - value for key, value in found["plain"].items())
+    assert max(part.abs().max().item() for part in moved) > 1e-4
+    assert (
+        "weights 0.125 to 2.5 in 40 of 40 rows" in (tmp_path / "weighted" / "README.md").read_text()
+    )
+    assert "weights" not in (tmp_path / "plain" / "README.md").read_text().split("- Training")[0]
+
+
+def test_what_exchanges_targets_refuses_their_weights(
+    capsys: Any, model_folder: Path, write: Any, tmp_path: Path
+) -> None:
+    data = write("data.jsonl", "".join(json.dumps(row) + "\n" for row in WEIGHTED))
+    words = [model_folder, data, "--output_dir", tmp_path / "out", *QUICK]
+    line = refused(
+        capsys, "train", *words, "--objective", "cadft", "--resample", "--max_steps", "40"
+    )
+    assert "--resample, which exchanges targets, does not read the weights of the data" in line
+    words = [*words[:4], "--teacher", model_folder, "--max_steps", "1"]
+    line = refused(capsys, "distill", *words)
+    assert (
+        "distillation, which trains on the student's own answers, does not read the weights" in line
+    )
