@@ -111,7 +111,7 @@ def _message(value: dict[str, Any], column: str) -> dict[str, Any]:
     calls = _written_calls(text) if roles[0] in CALL_ROLES and "tool_calls" not in message else None
     if calls:
         return {**message, "role": role, "content": "", "tool_calls": calls}
-    if parts := _weighted_parts(value.get("content")):
+    if parts := _weighted_parts(value.get("content") or value.get("value")):
         message["spans"] = [*message.get("spans", ()), *parts]
     return {**message, "role": role, "content": text}
 

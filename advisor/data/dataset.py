@@ -47,6 +47,27 @@ class Example:
     """Whether tokens were cut off at the end."""
     weights: Sequence[float] | None = None
     """Of every token, above 0 where it is a target; None: the data weigh all of its targets 1."""
+    weightless: tuple[int, ...] = ()
+    """Positions in `input_ids` of tokens of an answer that are no targets because a span weighs them 0."""
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the data weigh a token of its answers other than 1."""
+        return self.weights is not None or bool(self.weightless)
+
+    @property
+    def answers(self) -> list[int]:
+        """The labels with what a span weighs 0: where a prompt ends and what answers it, trained or not."""
+        silent = set(self.weightless)
+        pairs = zip(self.input_ids, self.labels, strict=True)
+        return [token if t in silent else label for t, (token, label) in enumerate(pairs)]
+
+    @property
+    def target_weights(self) -> list[float]:
+        """Of the targets that are scored, in order."""
+        weights = self.weights or [1.0] * len(self.labels)
+        pairs = zip(weights[1:], self.labels[1:], strict=True)
+        return [weight for weight, label in pairs if label != -100]
 
     @property
     def target_tokens(self) -> int:
@@ -107,14 +128,14 @@ class Counts:
     target_tokens: int = 0
     """Targets that are scored."""
     weighted: int = 0
-    """Rows with a target whose weight is not 1."""
+    """Rows in which a span weighs a token 0, or any weight of a target is not 1."""
     weightless: int = 0
     """Tokens that are no targets because a span weighs them 0; those of rows and turns of weight 0 are not
     among them."""
-    lightest: float = 1.0
-    """Smallest weight of a target, at most 1."""
-    heaviest: float = 1.0
-    """Largest weight of a target, at least 1."""
+    lightest: float | None = None
+    """Smallest weight of a target; None before there is one."""
+    heaviest: float | None = None
+    """Largest weight of a target."""
     remarks: dict[str, int] = field(default_factory=dict)
     """Rows for which something was assumed or lost by design, by its code (`advisor.chat.remarks`)."""
 
@@ -181,8 +202,8 @@ class SFTDataset(Sequence[Example]):
         counts = self.counts
         if not counts.weighted:
             return None
-        range_ = f"{counts.lightest:g} to {counts.heaviest:g}"
-        return f"{range_} in {counts.weighted:,} of {counts.examples:,} rows"
+        low, high = 0 if counts.weightless else counts.lightest, counts.heaviest or 0
+        return f"{low:g} to {high:g} in {counts.weighted:,} of {counts.examples:,} rows"
 
     def raw(self, index: int) -> dict[str, Any]:
         """The source row."""
@@ -221,14 +242,15 @@ class SFTDataset(Sequence[Example]):
 
     def _add(self, encoded: Encoded, loss: Loss) -> Example:
         limit = self.info.max_length
-        labels = encoded.labels[:limit]
         example = Example(
             input_ids=encoded.input_ids[:limit],
-            labels=labels,
+            labels=encoded.labels[:limit],
             terminators=tuple(t for t in encoded.terminators if t < limit),
             truncated=len(encoded.input_ids) > limit,
-            weights=self._weights(encoded, labels),
+            weights=encoded.weights and encoded.weights[:limit],
+            weightless=tuple(t for t in encoded.weightless if t < limit),
         )
+        example = self._weighed(example)
         counts = self.counts
         counts.examples += 1
         counts.truncated += example.truncated
@@ -245,19 +267,17 @@ class SFTDataset(Sequence[Example]):
             counts.remarks[code] = counts.remarks.get(code, 0) + 1
         return example
 
-    def _weights(self, encoded: Encoded, labels: Sequence[int]) -> Sequence[float] | None:
-        """The weights of a row, counted; None where every target that is left weighs 1."""
-        if encoded.weights is None:
-            return None
-        counts, weights = self.counts, encoded.weights[: len(labels)]
-        counts.weightless += encoded.weightless
-        scored = [w for w, label in zip(weights[1:], labels[1:], strict=True) if label != -100]
-        if all(weight == 1 for weight in scored):
-            return None
-        counts.weighted += 1
-        counts.lightest = min(counts.lightest, *scored)
-        counts.heaviest = max(counts.heaviest, *scored)
-        return weights
+    def _weighed(self, example: Example) -> Example:
+        """The example with its weights counted, and none where every target that is left weighs 1."""
+        counts, found = self.counts, set(example.target_weights)
+        if found <= {1}:
+            example = replace(example, weights=None)
+        for weight in found:
+            counts.lightest = min(weight, counts.lightest or weight)
+            counts.heaviest = max(weight, counts.heaviest or weight)
+        counts.weighted += example.weighted
+        counts.weightless += len(example.weightless)
+        return example
 
     def require_targets(self) -> None:
         """Raise InputError if rows were tokenised and none has a target token."""

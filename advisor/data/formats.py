@@ -52,6 +52,7 @@ PAIRS = (
     ("text", "code"),
 )
 OPTIONS = "chat_template_kwargs"
+NO_WEIGHT = "; --weight_field none reads no column"
 PASSAGES = ("prompt/completion", "preference")
 """Formats of plain texts, which no template renders by itself."""
 Content = Conversation | Passage | Tokens | LeftOut
@@ -219,7 +220,7 @@ def _weighed(format: Format, columns: Sequence[str], sample: Row, weight: str | 
     spans = SPANS in columns and SPANS not in format.uses
 
     def read(row: Row) -> Content:
-        factor = 1.0 if weight is None else weight_of(row.get(weight), f"{weight} is")
+        factor = 1.0 if weight is None else weight_of(row.get(weight), f"{weight} is", NO_WEIGHT)
         if factor == 0:
             return LeftOut(why=f"marked {weight} 0")
         content = format.read(row)

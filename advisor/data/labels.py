@@ -35,8 +35,8 @@ class Encoded:
     """Codes of what was assumed for the row or lost by design (`advisor.chat.remarks`)."""
     weights: Sequence[float] | None = None
     """Of every token, above 0 where it is a target; None: 1 everywhere."""
-    weightless: int = 0
-    """Tokens that would be targets, but weigh 0."""
+    weightless: tuple[int, ...] = ()
+    """Positions of tokens that would be targets, but weigh 0."""
 
 
 class Encoder:
@@ -199,7 +199,7 @@ def weighted(encoded: Encoded, weights: Sequence[float]) -> Encoded:
         labels=labels,
         terminators=tuple(t for t in encoded.terminators if weights[t]),
         weights=weights,
-        weightless=sum(a != b for a, b in zip(labels, encoded.labels, strict=True)),
+        weightless=tuple(t for t, label in enumerate(encoded.labels) if label != labels[t]),
     )
 
 

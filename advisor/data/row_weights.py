@@ -26,12 +26,13 @@ def filled(value: object) -> bool:
     return given(value) or isinstance(value, float)
 
 
-def weight_of(value: object, what: str) -> float:
+def weight_of(value: object, what: str, mend: str = "") -> float:
     """The weight that a cell holds, as a number or as text; 1 where it is empty.
 
     Args:
         value: Of the cell.
         what: What has it, as the beginning of a refusal: `weight is`, `turn 1 has weight`.
+        mend: What else may be done about it, as its end.
 
     Raises:
         InputError: No number, or one outside `RANGE`.
@@ -41,9 +42,11 @@ def weight_of(value: object, what: str) -> float:
     try:
         number = _number(value)
     except (ValueError, OverflowError):
-        raise InputError(f"{what} {shown(value)}, no weight: write {RANGE}") from None
+        raise InputError(f"{what} {shown(value)}, no weight: write {RANGE}{mend}") from None
     if number != 0 and not SMALLEST <= number <= LARGEST:
-        raise InputError(f"{what} {shown(value)}, outside the range of a weight: write {RANGE}")
+        raise InputError(
+            f"{what} {shown(value)}, outside the range of a weight: write {RANGE}{mend}"
+        )
     return abs(number)
 
 

@@ -4,6 +4,9 @@ r"""The prior: how much probability a model already gives the target tokens of a
 of Beyond Log Likelihood (arXiv:2510.00526, Eq. 5), $\frac{1}{N} \sum_i \sum_j p_\theta(y_{ij})$, with an
 interval clustered by example; beside it stands what the average cannot see.
 
+Targets that the data weigh 0 are none here. Other weights change no statistic: p says what the model knows of
+a target, whatever that is worth, and the published cells and records that it is compared with are unweighted.
+
 Examples are drawn in a seeded random order, a block at a time, sorted by length inside a block only,
 so that after every block the examples seen are a random sample of the dataset. Measuring may stop when the
 recommendation is the same everywhere in the anytime-valid intervals of the statistics it reads.

@@ -337,7 +337,7 @@ def _weights(data: SFTDataset) -> str:
         return data.weights or "1 everywhere"
     share = counts.weightless / (counts.weightless + counts.target_tokens)
     lost = f"{counts.weightless:,} tokens, {share:.1%} of the targets, weigh 0 and are not trained"
-    return f"{data.weights}; {lost}" if data.weights else lost
+    return f"{data.weights}; {lost}"
 
 
 def worst_rows(scores: Iterable[ExampleScore]) -> None:

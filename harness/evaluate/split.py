@@ -57,8 +57,9 @@ def _prompt(dataset: SFTDataset, example: Example) -> tuple[int, ...]:
 
 
 def _first_target(example: Example) -> int:
-    """Where the first target stands; behind the last token where there is none."""
-    return next((i for i, label in enumerate(example.labels) if label != -100), len(example.labels))
+    """Where the first answer begins, trained or not; behind the last token where there is none."""
+    labels = example.answers
+    return next((i for i, label in enumerate(labels) if label != -100), len(labels))
 
 
 def _begins(dataset: SFTDataset, ids: Sequence[int]) -> bool:
@@ -99,7 +100,7 @@ def own_task(
 
 def _answer_length(examples: Sequence[Example], context: int) -> int:
     """A little more tokens than the longest reference, but half the context or what prompts leave of it."""
-    longest = max(example.target_tokens for example in examples)
+    longest = max(example.target_tokens + len(example.weightless) for example in examples)
     prompt = max(map(_first_target, examples))
     return min(longest + 16, max(context - prompt - 1, context // 2))
 

@@ -33,8 +33,8 @@ UNCHANGED: dict[str, Any] = {
 
 
 def prompt_of(example: Example) -> list[int]:
-    """The tokens before an example's last target."""
-    return example.input_ids[: last_target(example.labels)[0]]
+    """The tokens before an example's last target, with what a span of it weighs 0."""
+    return example.input_ids[: last_target(example.answers)[0]]
 
 
 def turn_ends(examples: Iterable[Example]) -> set[int]:

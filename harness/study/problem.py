@@ -79,7 +79,7 @@ NEEDS = {
         refusal="needs a model to learn from: --teacher MODEL",
     ),
     UNWEIGHTED: Need(
-        has=lambda problem: all(example.weights is None for example in problem.train),
+        has=lambda problem: not any(example.weighted for example in problem.train),
         refusal="the data weigh their targets, and it trains on others, whose weights are not known: leave "
         "it out, or take the weights out (--weight_field none does so with those of rows)",
     ),

@@ -143,6 +143,21 @@ def test_an_answer_marked_as_no_target_is_not_the_one_rewritten() -> None:
     assert [m["content"] for m in asked] == ["Q", "a1", "q2", "a2"]
 
 
+def test_weights_of_the_old_words_go_with_them() -> None:
+    spans = [{"start": 0, "end": 1, "weight": 2}]
+    row = {"prompt": "q", "completion": "abc", "weight": 3, "spans": spans}
+    found = with_completion(row, detect(list(row), row), "A")
+    assert found == {"prompt": "q", "completion": "A", "weight": 3, "spans": None}
+    parts = [{"type": "text", "text": "a", "weight": 2}, {"type": "text", "text": "b"}]
+    answer = {"role": "assistant", "content": parts, "weight": 3, "spans": spans}
+    talk = {"messages": [TALK[0], answer]}
+    said = with_completion(talk, detect(["messages"], talk), "A")["messages"][1]
+    content = [{"type": "text", "text": "A"}]
+    assert said == {"role": "assistant", "content": content, "weight": 3}
+    other = {"prompt": "q", "completion": "abc", "spans": [{"start": 0, "label": "x"}]}
+    assert with_completion(other, detect(list(other), other), "A")["spans"] == other["spans"]
+
+
 def test_a_row_of_several_layouts_is_rewritten_in_its_own() -> None:
     row = {"messages": None, "prompt": "q", "completion": "a"}
     format = detect(list(row), row)

@@ -93,6 +93,8 @@ def test_a_column_that_is_no_weight_is_left_alone() -> None:
     row = {"question": "q", "answer": "a", "weight": "70 kg"}
     with pytest.raises(InputError, match=r"row 0 \(counted from 0\): weight is '70 kg', no weight"):
         read(row)
+    with pytest.raises(InputError, match="--weight_field none reads no column"):
+        read(row)
     assert weighed(row, weight_field="none") == [[("a</s>", 1.0)]]
     target = {"animal": "cat", "weight": "4"}
     assert weighed(target, prompt_field="animal", completion_field="weight")[0] == [("4</s>", 1.0)]
@@ -157,7 +159,8 @@ def test_the_tokens_of_a_final_answer_are_weighed_more() -> None:
 def test_a_row_whose_every_target_weighs_zero_has_none() -> None:
     row = {"text": "abc", "spans": [span(0, 3, 0)]}
     dataset = load_dataset([row], byte_tokenizer(), eos_token="none")
-    assert dataset[0].target_tokens == 0
+    assert dataset[0].target_tokens == 0 and dataset[0].answers == dataset[0].input_ids
+    assert dataset.weights == "0 to 0 in 1 of 1 rows"
     assert dataset.counts.reasons == {"with a weight of 0 on every target": 1}
     assert dataset.counts.weightless == 3
 

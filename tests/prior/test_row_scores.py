@@ -416,7 +416,7 @@ def test_validate_says_how_many_targets_weigh_nothing(
     path.write_text(json.dumps({"prompt": "a ", "completion": "b c d", "spans": spans}))
     _, out, _ = command(capsys, "validate", model_folder, path)
     assert (
-        "1 to 3 in 1 of 1 rows; 2 tokens, 50.0% of the targets, weigh 0 and are not trained" in out
+        "0 to 3 in 1 of 1 rows; 2 tokens, 50.0% of the targets, weigh 0 and are not trained" in out
     )
     assert "«[3]  d»" in out or "«[3] d»" in out
     found = json.loads(command(capsys, "validate", model_folder, path, "--json")[1])

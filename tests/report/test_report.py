@@ -194,6 +194,14 @@ def test_the_command_and_the_facts_name_the_teachers() -> None:
     assert "Teachers" not in dict(facts.measured(Evidence(study=study_of(), runs=())))
 
 
+def test_the_facts_say_that_the_data_had_weights() -> None:
+    study, weights = study_of(), "0.5 to 2 in 3 of 4 rows"
+    runs = play(study, lambda *_: flat(0.5))
+    for prior, says in ((PRIOR, None), ({**PRIOR, "weights": weights}, weights)):
+        evidence = Evidence(study=study, runs=tuple(replace(run, prior=prior) for run in runs))
+        assert dict(facts.measured(evidence)).get("Weights of the data") == says
+
+
 def test_studies_alike_but_for_their_training_are_told_apart() -> None:
     settings: tuple[dict[str, str], ...] = ({"max_steps": "75"}, {"optim": "sgd"}, {})
     alike = [study_of(training={"logging_steps": "5", **more}) for more in settings]

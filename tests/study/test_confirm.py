@@ -29,6 +29,7 @@ from harness.cli.main import main
 from harness.evaluate.final_answers import extract_answer, find_answer_pattern
 from harness.evaluate.lm_eval import task_names
 from harness.evaluate.split import own_task, split_rows
+from harness.generate.decoding import prompt_of
 from harness.ladder import resolve
 from harness.ladder.named_pair import pair_of
 from harness.records.arm import Arm
@@ -283,6 +284,21 @@ def test_answers_leave_room_for_prompts() -> None:
     assert longest(20, 40) == 41 + 16  # with the end of the sequence
     assert longest(100, 405) == 512 - 100 - 1
     assert longest(400, 405) == 256
+
+
+def test_a_thought_that_weighs_nothing_is_no_part_of_the_prompt() -> None:
+    spans = [{"start": 0, "end": 8, "weight": 0}]
+    rows = [
+        {"prompt": f"q{i} ", "completion": f"thought #### {i}", "spans": spans} for i in range(5)
+    ]
+    dataset = load_dataset(rows, byte_tokenizer())
+    task = own_task(dataset, None)
+    documents = task["custom_dataset"]()["test"].to_list()
+    assert [row["prompt"] for row in documents] == [f"q{i} " for i in range(5)]
+    assert documents[0]["reference"].startswith("thought #### 0")
+    assert task["generation_kwargs"]["max_gen_toks"] == len("thought #### 0") + 1 + 16
+    assert dataset[0].target_tokens == len("#### 0") + 1
+    assert bytes(prompt_of(dataset[0])) == b"q0 "
 
 
 def test_what_begins_a_sequence_is_no_prompt() -> None:

@@ -142,7 +142,7 @@ def test_what_an_arm_needs_is_asked_for_before_any_work_and_again_by_a_run(
     with pytest.raises(ArmRefused) as late:
         fit(spec_of(arm), problem)
     assert str(early.value) == f"--objectives {arm}: {late.value}" and "\n" not in str(late.value)
-    assert not available(problem) and not {arm} & set(default_objectives("nll"))
+    assert available(problem) == {"unweighted"} and not {arm} & set(default_objectives("nll"))
 
 
 def test_settings_of_fire_reach_it_and_are_checked() -> None:
@@ -154,13 +154,15 @@ def test_settings_of_fire_reach_it_and_are_checked() -> None:
 
 
 def test_distillation_is_a_default_arm_only_where_there_is_a_teacher() -> None:
-    assert default_objectives("nll", {"teacher"})[-2:] == ("opd", "fire")
-    assert not {"opd", "fire"} & set(default_objectives("nll", {"pairs"}))
+    assert default_objectives("nll", {"teacher", "unweighted"})[-2:] == ("opd", "fire")
+    for has in ({"pairs", "unweighted"}, {"teacher"}):  # nor where the data weigh their targets
+        assert not {"opd", "fire"} & set(default_objectives("nll", has))
 
 
 def test_dpo_is_a_default_arm_only_where_there_are_pairs() -> None:
     assert default_objectives("cadft") == ("nll", "neg_p", "threshold", "cadft")
-    assert default_objectives("nll", {"pairs"})[-1] == "dpo"
+    assert default_objectives("nll", {"pairs", "unweighted"})[-1] == "dpo"
+    assert "dpo" not in default_objectives("nll", {"pairs"})
     assert labels_of(["dpo", "dft", "neg_p"]) == ("nll", "dpo", "neg_p")
 
 
@@ -454,11 +456,45 @@ def test_a_confirmation_with_pairs_and_an_arm_that_is_refused(
     assert [run.spec.arm.method for run in Results(tmp_path).failed()] == ["neg_p@own(1)"]
 
 
+def test_a_confirmation_says_that_the_data_had_weights(
+    capsys: Any, model_folder: Path, write: Any, tmp_path: Path
+) -> None:
+    data = write_rows(write, completion=" {a} {b}")
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows = [{**row, "quality": 0.5 + 3 * (i % 2)} for i, row in enumerate(rows)]
+    write("d.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    words = ["confirm", str(model_folder), str(data), *FLAGS, "--completion_field", "completion"]
+    words += ["--weight_field", "quality", "--chat_template", "none", "--results", str(tmp_path)]
+    assert main([*words, "--objectives", "dft", "--logging_steps", "1"]) == 0
+    capsys.readouterr()
+    runs = list(Results(tmp_path).runs())
+    assert {run.spec.arm.method for run in runs} == {"base", "nll", "neg_p"}
+    for run in runs:
+        assert run.prior is not None and run.spec.reading is not None
+        assert run.prior["weights"].startswith("0.5 to 3.5 in ")
+        assert run.spec.reading["weight_field"] == "quality"
+        assert run.prior["dataset"]["weight_field"] == "quality"
+    [step] = next(run for run in runs if run.spec.arm.method == "nll").steps
+    assert (
+        step["mean_weight"] != 1
+    )  # as that of NLL itself is; no eight of these weights are 8 in all
+    assert main(["compare", str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    assert "trained with weights of the data, 0.5 to 3.5 in" in captured.out + captured.err
+
+
 @pytest.mark.parametrize(
     ("columns", "field", "objective", "says"),
     [
         ({"completion": "{a}"}, "completion", "dpo", "has no pairs"),
         ({"chosen": "{a}", "rejected": "{a}"}, "chosen", "dpo", "has no pairs"),
+        (
+            {"chosen": "{a}", "rejected": "{b}", "weight": "2"},
+            "chosen",
+            "dpo",
+            "weigh their targets",
+        ),
+        ({"completion": "{a}", "weight": "2"}, "completion", "nll@own(1)", "weigh their targets"),
     ],
 )
 def test_arms_that_the_data_do_not_allow_are_refused_at_once(
