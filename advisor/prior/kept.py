@@ -102,9 +102,11 @@ def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions
             continue
         differs = "as it was then, and it has changed" if name == old else f"not of {name}"
         raise _another(kept, f"{what} {old}, {differs}")
+    found = dict(kept.prior.dataset)
+    if "weight_field" in found:  # an earlier version read none
+        found["weight_field"] = found["weight_field"] or "none"
     for flag in ("split", "max_length", "weight_field"):
-        given = getattr(data, flag)
-        then = kept.prior.dataset.get(flag)
+        given, then = getattr(data, flag), found.get(flag)
         if None not in (given, then) and given != then:
             raise _another(kept, f"dataset {kept.dataset} with --{flag} {then}, not {given}")
 

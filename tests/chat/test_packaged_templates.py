@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from advisor.data.dataset import load_dataset
+from advisor.data.describe import describe_example
+from advisor.errors import InputError
 from harness.experiments import chat_templates as templates
+from tests.helpers.byte_tokens import byte_tokenizer
 from tests.helpers.documentation import build
 from tests.helpers.paths import ROOT
 
@@ -43,6 +47,28 @@ def test_all_packaged_templates_are_tried() -> None:
     assert {name for name in FOUND if name.startswith("transformers")} >= {
         f"transformers processing_{name}" for name in ("llama4", "qwen2_audio", "smolvlm")
     }
+
+
+def test_stretches_are_placed_to_the_character_in_every_template() -> None:
+    """The thought's words are the answer's and the question's, too: a search would mistake them."""
+    content = "<think>\nab ab\n</think>\n\nab cd"
+    thought = {"start": 0, "end": content.index("\n\nab"), "weight": 0.5}
+    answer = {"start": content.index("ab cd"), "end": len(content), "weight": 3}
+    said = {"role": "assistant", "content": content, "spans": [thought, answer]}
+    row = {"messages": [{"role": "user", "content": "ab"}, said]}
+    refused = set()
+    for name, text in FOUND.items():
+        dataset = load_dataset([row], byte_tokenizer(), chat_template=text, max_length=20_000)
+        try:
+            pieces = describe_example(dataset, 0)
+        except InputError:
+            refused.add(name)
+            continue
+        weighed = {w: "".join(t for t, weight in pieces if weight == w) for w in (0.5, 3)}
+        assert weighed[3] == "ab cd", name
+        assert "ab ab" in weighed[0.5] and "cd" not in weighed[0.5], name
+    lost = {name for name in FOUND if "deepseekv3" in name}  # that loses the thought itself
+    assert lost <= refused and len(refused) <= len(lost) + 2, refused
 
 
 def test_every_word_is_a_target_or_context_or_the_row_is_refused(

@@ -129,6 +129,8 @@ def test_stretches_are_weighed_in_every_layout(row: dict[str, Any]) -> None:
     assert weighed(found) == [expected]
     if "messages" not in row:
         assert weighed({**row, "spans": json.dumps(spans)}) == [expected]  # as a CSV holds it
+        columns = {key: [one[key] for one in spans] for key in spans[0]}
+        assert weighed({**row, "spans": columns}) == [expected]  # as Arrow may hold it
     doubled = [(text, 2 * weight) for text, weight in expected]
     assert weighed({**found, "weight": 2}) == [doubled]
 

@@ -157,6 +157,10 @@ def test_a_pair_on_the_hub_is_known_by_its_names(kept: Path) -> None:
     prior = read_prior(str(kept))
     same = ("org/model", "org/data")
     refuse_another(prior, names=same, places=same, data=DataOptions())
+    refuse_another(prior, names=same, places=same, data=DataOptions(weight_field="none"))
+    with pytest.raises(InputError, match="with --weight_field none, not quality"):
+        weighed = DataOptions(weight_field="quality")
+        refuse_another(prior, names=same, places=same, data=weighed)
     other = ("org/model", "org/others")
     with pytest.raises(InputError, match="dataset org/data, not of org/others"):
         refuse_another(prior, names=other, places=other, data=DataOptions())
