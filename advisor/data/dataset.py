@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, cast, overload
 
-import pandas as pd
 from transformers import PreTrainedTokenizerBase
 
 from advisor.chat.bounded_sandbox import TooMuchWork
@@ -20,6 +19,7 @@ from advisor.chat.template import Conversation, Marked, Passage
 from advisor.data import dropped
 from advisor.data.dropped import Loss
 from advisor.data.formats import Content, Format, as_turns, detect
+from advisor.data.frames import refuse_missing
 from advisor.data.labels import Encoded, Encoder, end_of_text, longest, weighted
 from advisor.data.layouts import first_content, layout_note
 from advisor.data.passages import mark_passage
@@ -193,7 +193,7 @@ class SFTDataset(Sequence[Example]):
         return (
             *notes,
             f"The data weigh their targets, {self.weights}: `advisor train` and `confirm` multiply the loss "
-            "by that; other trainers do not read it, and no statistic is weighted.",
+            "by that; other trainers do not read it, and the prior does not count it.",
         )
 
     @property
@@ -485,7 +485,7 @@ def _opened(
     end = end_of_text(tokenizer, options.eos_token)
     found = load_rows(source, options.split, options.config, options.delimiter)
     format = detect(found.columns, found.rows[0], *options.fields, single=len(found.rows) == 1)
-    _refuse_missing_weights(source, format.weight)
+    refuse_missing(source, format.weight)
     first = first_content(format, found, drop_bad_rows=options.drop_bad_rows)
     template = _template(first, format, tokenizer, options.chat_template, end)
     if end is None and options.eos_token != "none" and _needs_eos(first, template):
@@ -515,18 +515,6 @@ def _opened(
     )
     reader = Reader(format, tokenizer, template, end, drop_bad_rows=options.drop_bad_rows)
     return SFTDataset(found.rows, info, reader, options)
-
-
-def _refuse_missing_weights(source: Source, column: str | None) -> None:
-    """Refuse NaN in the weights of a DataFrame, where it may be a mistake as well as an empty cell."""
-    if column is None or not isinstance(source, pd.DataFrame):
-        return
-    missing = source[column].isna()
-    if missing.any() and not missing.all():
-        raise InputError(
-            f"in memory, row {int(missing.to_numpy().argmax())} (counted from 0): {column} is NaN; write the "
-            f"weights that are meant, 1 for those of no weight: frame[{column!r}].fillna(1)"
-        )
 
 
 def _of_model(

@@ -41,6 +41,18 @@ def rows_of(frame: pd.DataFrame) -> tuple[list[dict[str, Any]], list[str]]:
     ]
 
 
+def refuse_missing(source: object, column: str | None) -> None:
+    """Refuse NaN in a DataFrame's column of weights, where it may be a mistake as well as an empty cell."""
+    if column is None or not isinstance(source, pd.DataFrame):
+        return
+    missing = source[column].isna()
+    if missing.any() and not missing.all():
+        raise InputError(
+            f"in memory, row {int(missing.to_numpy().argmax())} (counted from 0): {column} is NaN; write the "
+            f"weights that are meant, 1 for those of no weight: frame[{column!r}].fillna(1)"
+        )
+
+
 def _made_decimal(column: "pd.Series[Any]") -> bool:
     """Whether decimal numbers are all whole, and there are empty cells that explain why they are decimal."""
     if not pd.api.types.is_float_dtype(column.dtype):

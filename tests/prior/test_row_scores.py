@@ -402,7 +402,7 @@ def test_scores_become_weights_that_are_read_back(
             assert example.weights[-1] == pytest.approx(scores["p"][row], rel=1e-6)
     assert dataset.counts.reasons == {"marked weight 0": 1}
     _, out, err = command(capsys, "validate", model_folder, weighed)
-    assert "weights" in out and "in 6 of 7 rows" in out and "no statistic is weighted" in err
+    assert "weights" in out and "in 6 of 7 rows" in out and "the prior does not count it" in err
     again = tmp_path / "again.jsonl"
     assert command(capsys, "validate", model_folder, weighed, "--scores", again)[0] == 0
     assert again.read_text() == path.read_text()  # weights change no score

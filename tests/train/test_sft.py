@@ -456,9 +456,7 @@ def test_weights_reach_the_trained_model_and_its_card(
         assert all(torch.equal(found[name][key], value) for key, value in found["plain"].items())
     moved = (found["weighted"][key] - value for key, value in found["plain"].items())
     assert max(part.abs().max().item() for part in moved) > 1e-4
-    assert (
-        "weights 0.125 to 2.5 in 40 of 40 rows" in (tmp_path / "weighted" / "README.md").read_text()
-    )
+    assert "weights 0 to 2.5 in 40 of 40 rows" in (tmp_path / "weighted" / "README.md").read_text()
     assert "weights" not in (tmp_path / "plain" / "README.md").read_text().split("- Training")[0]
 
 
