@@ -424,13 +424,14 @@ SGD = "--optim sgd --max_grad_norm 0 --lr_scheduler_type constant --learning_rat
 
 
 @pytest.mark.parametrize("objective", ["nll", "cadft", "iw_sft"])
-def test_weights_survive_packing(model_folder: Path, objective: str) -> None:
+def test_weights_survive_packing(model_folder: Path, tmp_path: Path, objective: str) -> None:
     """A step over all rows: padded, padding-free and packed it is the same."""
     after = []
     for flags in ("", "--padding_free true", "--packing true --max_length 24"):
         loaded = load_model(model_folder)
         dataset = load_dataset(WEIGHTED, loaded)
         words = [*SGD.split(), *flags.split(), "--per_device_train_batch_size", "40"]
+        words += ["--output_dir", str(tmp_path), "--save_strategy", "no"]
         config, _ = read_settings(words, {})
         trainer = build_trainer(loaded, dataset, get_objective(objective), config)
         assert ("packing" in flags) == (len(trainer.train_dataset) < 40)
