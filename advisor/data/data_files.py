@@ -30,6 +30,8 @@ MAGIC = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\0", ".zst": b"(\x
 """How compressed files begin."""
 TEXT_SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".tsv"})
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+BLOCK = 2**17
+"""Bytes of a file that are read at a time, up to the end of a line."""
 POINTER = b"version https://git-lfs.github.com/spec/"
 WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt")
 REMEDIES = {
@@ -186,18 +188,30 @@ def check_file(path: Path) -> None:
     check_pointer(path)
     if kind_of(path)[0] not in TEXT_SUFFIXES:
         return
-    blank = True
-    with opened(path) as lines:
-        for number, line in enumerate(lines, 1):
+    blank, number = True, 1
+    with opened(path) as stream:
+        for block in line_blocks(stream):
             try:
-                blank = not line.decode().strip("\ufeff \t\r\n") and blank
+                text = block.decode()
             except UnicodeDecodeError as error:
-                raise InputError(_not_utf8(path, number, line, error)) from error
+                start = block.rfind(b"\n", 0, error.start) + 1
+                number += block.count(b"\n", 0, start)
+                raise InputError(
+                    _not_utf8(path, number, block[start:], error.start - start)
+                ) from error
+            blank = blank and not text.strip("\ufeff \t\r\n")
+            number += block.count(b"\n")
     if blank:
         raise InputError(f"{path} is empty")
 
 
-def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> str:
+def line_blocks(stream: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a stream in blocks that end where lines do."""
+    while block := stream.read(BLOCK):
+        yield block if block.endswith(b"\n") else block + stream.readline()
+
+
+def _not_utf8(path: Path, number: int, line: bytes, place: int) -> str:
     packed = next((s for s, magic in MAGIC.items() if number == 1 and line.startswith(magic)), "")
     if packed:
         return (
@@ -206,8 +220,8 @@ def _not_utf8(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -
         )
     name = "utf-16" if number == 1 and line[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin1"
     return (
-        f"{path} is not UTF-8 text: byte 0x{line[error.start]:02x} on line {number}, column "
-        f"{error.start + 1}; convert it, e.g. iconv -f {name} -t utf-8 {path.name} > utf8"
+        f"{path} is not UTF-8 text: byte 0x{line[place]:02x} on line {number}, column "
+        f"{place + 1}; convert it, e.g. iconv -f {name} -t utf-8 {path.name} > utf8"
         f"{path.suffix}"
     )
 

@@ -20,8 +20,9 @@ from advisor.data import dropped
 from advisor.data.dropped import Loss
 from advisor.data.formats import Content, Format, as_turns, detect
 from advisor.data.frames import refuse_missing
+from advisor.data.joined import Joined
 from advisor.data.labels import Encoded, Encoder, end_of_text, longest, weighted
-from advisor.data.layouts import first_content, layout_note
+from advisor.data.layouts import first_content, layout_note, unread_note
 from advisor.data.passages import mark_passage
 from advisor.data.row_marks import LeftOut
 from advisor.data.sources import Source, load_rows
@@ -90,7 +91,7 @@ class DatasetInfo:
     rows: int
     """Number of source rows."""
     fingerprint: str
-    """Hash of the source's content; the prefix says of what."""
+    """Hash of the whole content of the source, rows that are never read included; the prefix says of what."""
     template: str
     """`tokenizer`, `file`, `string` (where a chat template comes from), `plain` or `none`."""
     template_text: str
@@ -208,6 +209,11 @@ class SFTDataset(Sequence[Example]):
     def raw(self, index: int) -> dict[str, Any]:
         """The source row."""
         return dict(self._rows[index])
+
+    def expect(self, indices: Iterable[int]) -> None:
+        """These rows will be asked for, a few thousand at most, in this order or another."""
+        if isinstance(self._rows, Joined):
+            self._rows.expect(indices)
 
     def read(
         self, rows: Sequence[Mapping[str, Any]], *, max_length: int | None = None
@@ -511,6 +517,7 @@ def _opened(
             *found.notes,
             *_notes(first, format, found.columns, template),
             *layout_note(found, format),
+            *unread_note(found),
         ),
     )
     reader = Reader(format, tokenizer, template, end, drop_bad_rows=options.drop_bad_rows)

@@ -12,12 +12,21 @@ from advisor.errors import InputError
 
 def table(rows: list[Any], name: str) -> list[dict[str, Any]]:
     """Rows with the same columns each; a bare text is a row with the column `text`."""
-    rows = [{"text": row} if isinstance(row, str) else row for row in rows]
-    for i, row in enumerate(rows):
-        if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
-            raise InputError(f"{name}, row {i} (counted from 0): not an object with named columns")
+    try:
+        rows = [as_row(value, i) for i, value in enumerate(rows)]
+    except InputError as error:
+        raise InputError(f"{name}, {error}") from error
     columns = {key: None for row in rows for key in row}
     return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def as_row(value: Any, number: int) -> dict[str, Any]:
+    """A row with the columns that it has itself; a bare text is a row with the column `text`."""
+    if isinstance(value, str):
+        return {"text": value}
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise InputError(f"row {number} (counted from 0): not an object with named columns")
+    return value
 
 
 def read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
@@ -54,12 +63,23 @@ def _json_lines(file: Path, text: str) -> Iterator[Any]:
     """The value on each line; InputError names the first line that is broken."""
     for number, part in enumerate([text] if text.lstrip()[:1] == "[" else text.split("\n")):
         if part.strip():
-            try:
-                yield json.loads(part, object_pairs_hook=_object)
-            except _TwiceError as error:
-                raise InputError(f"line {number + 1} of {file}: {error}") from error
-            except json.JSONDecodeError as error:
-                raise InputError(
-                    f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "
-                    f"(column {error.colno})"
-                ) from error
+            yield parse_line(part, number, file)
+
+
+def parse_line(text: str, number: int, file: Path) -> Any:
+    """The JSON value on a line, counted from 0.
+
+    Raises:
+        InputError: It is broken, too deeply nested, or holds a number that is too long.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except _TwiceError as error:
+        raise InputError(f"line {number + 1} of {file}: {error}") from error
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "
+            f"(column {error.colno})"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"line {number + 1} of {file} cannot be read as json ({error})") from error

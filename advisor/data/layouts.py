@@ -1,11 +1,12 @@
 """What the rows of a source look like together: the first that counts, and how many of each layout."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from datasets import Dataset
 
-from advisor.data.formats import Content, Format
+from advisor.data.formats import Content, Format, Row
+from advisor.data.joined import Joined
 from advisor.data.row_marks import LeftOut
 from advisor.data.sources import Rows
 from advisor.errors import InputError
@@ -34,10 +35,24 @@ def layout_note(found: Rows, format: Format) -> Iterator[str]:
     """That rows are laid out in several ways, where they are."""
     if not format.layouts:
         return
-    rows = found.rows
+    rows: Iterable[Row] = found.rows
     if isinstance(rows, Dataset):  # its other columns need not be read
         rows = rows.select_columns(sorted({c for f in format.layouts for c in f.needs}))
+    elif isinstance(rows, Joined):
+        rows = rows.sample()
     counts = Counter(format.of(row).name for row in rows)
     if len(counts) > 1:
         parts = ", ".join(f"{number:,} as {name}" for name, number in counts.most_common())
-        yield f"Rows of several layouts, each read by the columns that it fills: {parts}."
+        looked = counts.total()
+        of = f" (of the {looked:,} rows looked at)" if looked < len(found.rows) else ""
+        yield f"Rows of several layouts, each read by the columns that it fills: {parts}{of}."
+
+
+def unread_note(found: Rows) -> Iterator[str]:
+    """That rows which are not drawn are not read, where that is so."""
+    if isinstance(found.rows, Joined) and found.rows.looked < len(found.rows):
+        yield (
+            f"{found.name} is large: its columns are those of {found.rows.looked:,} of its "
+            f"{len(found.rows):,} rows, and a row is read when it is drawn, so that a fault in another stays "
+            "unseen; advisor validate reads all, and so does --exact. The fingerprint is of all bytes."
+        )

@@ -20,14 +20,19 @@ from advisor.data import data_files as files
 from advisor.data.data_files import BUILDERS, check_file, kind_of
 from advisor.data.delimited import csv_layout
 from advisor.data.frames import rows_of
+from advisor.data.joined import Joined, Part
+from advisor.data.json_lines import open_lines
 from advisor.data.json_rows import read_json, table
+from advisor.data.row_groups import ParquetRows
 from advisor.data.shapes import split_of
 from advisor.errors import InputError
 from advisor.hub import hub_or_cache
 from advisor.names import did_you_mean
 
-Table: TypeAlias = datasets.Dataset | list[dict[str, Any]]
-Source: TypeAlias = str | Path | datasets.DatasetDict | Table | pd.DataFrame
+Table: TypeAlias = datasets.Dataset | list[dict[str, Any]] | Joined
+Source: TypeAlias = (
+    str | Path | datasets.DatasetDict | datasets.Dataset | list[dict[str, Any]] | pd.DataFrame
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +46,14 @@ class Rows:
     split: str | None
     """None where the source has no splits."""
     fingerprint: str
-    """`sha256:` of the file's bytes or of the rows as JSON, else `datasets:` fingerprint."""
+    """`sha256:` of all bytes of the files or of all rows as JSON, else `datasets:` fingerprint."""
     notes: tuple[str, ...] = ()
     """What was assumed of the file, one sentence each."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names in the order of the source."""
-        return tuple(self.rows[0])
+        return self.rows.columns if isinstance(self.rows, Joined) else tuple(self.rows[0])
 
 
 def load_rows(
@@ -184,6 +189,8 @@ def _load_files(
         raise InputError(f"--delimiter {delimiter!r}: {own[0]} is no csv or tsv file; leave it out")
     if builder == "json":
         return _load_json(splits)
+    if builder == "parquet":
+        return {name: Joined([*map(ParquetRows, those)]) for name, those in splits.items()}, []
     names = {name: [str(file) for file in those] for name, those in splits.items()}
     options, notes = _csv_options(own, delimiter) if builder == "csv" else ({}, [])
     loaded: dict[str, Table] = datasets.load_dataset(builder, data_files=names, **options)
@@ -217,17 +224,20 @@ def _csv_options(own: list[Path], delimiter: str | None) -> tuple[dict[str, Any]
 def _load_json(splits: dict[str, list[Path]]) -> tuple[dict[str, Table], list[str]]:
     """Rows of JSON files by split; one file by itself may hold several splits."""
     notes: list[str] = []
-    loaded: dict[str, list[Any]] = {}
+    loaded: dict[str, list[Part]] = {}
     alone = sum(map(len, splits.values())) == 1
     for name, own in splits.items():
         for file in own:
+            if (lines := open_lines(file)) is not None:
+                loaded.setdefault(name, []).append(lines)
+                continue
             parts, said = read_json(file)
             if set(parts) != {""} and not alone:
                 raise InputError(f"{file} holds splits of its own; name it by itself")
             notes += said
             for part, rows in parts.items():
-                loaded.setdefault(part or name, []).extend(table(rows, file.name))
-    return {name: table(rows, "") for name, rows in loaded.items()}, notes
+                loaded.setdefault(part or name, []).append(table(rows, file.name))
+    return {name: Joined(those) for name, those in loaded.items()}, notes
 
 
 def _from_hub(source: str, split: str | None, config: str | None, path: Path) -> Rows:

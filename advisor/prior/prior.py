@@ -46,6 +46,8 @@ SMALLEST_BLOCK, LARGEST_BLOCK = 32, 128
 """Examples between two looks at the recommendation: a quarter of those seen, within these bounds."""
 CEILING = 4096
 """Examples after which measuring stops though the recommendation is not settled."""
+PERMUTED = 2**20
+"""Rows up to which all numbers are shuffled, 8 bytes each; of more, only those drawn take memory."""
 BINS = 20
 """Bins of the histogram of p."""
 ENTROPY_EDGES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, math.inf)
@@ -302,6 +304,14 @@ def _block(seen: int) -> int:
     return min(max(SMALLEST_BLOCK, seen // 4), LARGEST_BLOCK)
 
 
+def drawn(rows: int, at_most: int, seed: int) -> NDArray[np.int64]:
+    """[min(rows, at_most)] numbers of rows, distinct and in random order."""
+    draw = np.random.default_rng(seed)
+    if rows <= PERMUTED or at_most >= rows:
+        return draw.permutation(rows)[:at_most]
+    return draw.choice(rows, size=at_most, replace=False)
+
+
 def measure_prior(
     loaded: LoadedModel,
     dataset: SFTDataset,
@@ -335,7 +345,9 @@ def measure_prior(
 
     fixed = exact or limit is not None
     at_most = limit if limit is not None else len(dataset) if exact else CEILING
-    order = np.random.default_rng(seed).permutation(len(dataset))[:at_most]
+    order = drawn(len(dataset), at_most, seed)
+    if len(order) <= CEILING:
+        dataset.expect(order.tolist())
     probe = Probe(loaded, batch_tokens=batch_tokens)
     sample = _Sample(np.asarray(sorted(loaded.tokenizer.added_tokens_decoder), dtype=np.int64))
     start = time.monotonic()

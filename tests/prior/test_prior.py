@@ -1,6 +1,7 @@
 """The prior against closed forms, an independent full-logit computation, and its own stopping rule."""
 
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
 from advisor.prior.intervals import ratio_interval
-from advisor.prior.prior import Prior, measure_prior
+from advisor.prior.prior import Prior, drawn, measure_prior
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 
 
@@ -217,3 +218,15 @@ def test_real_model_and_data_equal_full_logits(shared: Path, model: str) -> None
     p = np.concatenate([rows for rows in reference(loaded, kept) if len(rows)])[:, 0]
     assert prior.target_tokens == len(p)
     assert prior.mean_p == pytest.approx(p.mean(), abs=1e-5)
+
+
+def test_few_rows_are_shuffled_and_of_many_only_the_drawn_take_memory() -> None:
+    few = drawn(1000, 64, seed=3)
+    assert few.tolist() == np.random.default_rng(3).permutation(1000)[:64].tolist()
+    tracemalloc.start()
+    many = drawn(10**8, 4096, seed=0)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+    assert len(set(many.tolist())) == 4096 and 0 <= many.min() < 10**6 and many.max() >= 99 * 10**6
+    assert (np.diff(many) > 0).mean() == pytest.approx(0.5, abs=0.05)  # in no order
+    assert sorted(drawn(2**20 + 1, 2**21, seed=0).tolist()) == list(range(2**20 + 1))
