@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,34 @@ def find(name: str) -> tuple[Path, str | None]:
     except (OSError, RuntimeError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error).strip(".")
         raise InputError(f"{name}: cannot be a path ({reason})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file: the one way in which files of others are opened.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is not UTF-8 or not JSON, or is nested too deeply.
+    """
+    return parse_json(path.read_text(encoding="utf-8"))
+
+
+def parse_json(
+    text: str | bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
+) -> Any:
+    """The value of a JSON text: json, with every refusal of a text as the one kind that readers expect.
+
+    Args:
+        text: of others.
+        hook: makes an object of its keys and values.
+
+    Raises:
+        ValueError: it is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=hook)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def output_file(output: str, *, flag: str, dataset: str) -> Path:

@@ -15,7 +15,7 @@ Types are checked, never converted: "5" is no number and 1 is no text.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
 
@@ -82,6 +82,25 @@ TOKEN_IDS: Kind[list[int]] = Kind(lambda: _ids(0))
 LABELS: Kind[list[int]] = Kind(lambda: _ids(-100))
 
 
+def object_of(
+    name: str, kinds: Mapping[str, Any], *, extra: str = "allow", total: bool = True
+) -> Any:
+    """The type of a JSON object, for pydantic.
+
+    Args:
+        name: Of the type.
+        kinds: Of the values, by key.
+        extra: What is done with other keys: "allow", "ignore" or "forbid".
+        total: Whether every key has to be there.
+    """
+    from pydantic import with_config
+    from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
+
+    make: Any = TypedDict  # a call that mypy reads as a definition
+    settings: Any = {"strict": True, "extra": extra}
+    return with_config(settings)(make(name, kinds, total=total))
+
+
 def parse(kind: Kind[T], value: object, name: str) -> T:
     """The value as its type says.
 
@@ -99,6 +118,33 @@ def parse(kind: Kind[T], value: object, name: str) -> T:
         return kind.adapter.validate_python(value)
     except ValidationError as error:
         raise InputError(fault(error, name)) from error
+
+
+def built(kind: Kind[T], content: object, name: str) -> T:
+    """A dataclass, with those within it, from JSON's objects and lists; what it has no field for is left out.
+
+    Raises:
+        InputError: A field is missing or of another type than its annotation says, or a number is not finite.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return kind.adapter.validate_json(json.dumps(content, allow_nan=False), strict=True)
+    except ValidationError as error:
+        raise InputError(fault(error, name)) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{name} cannot be read ({error})") from error
+
+
+def dataclass_of(kind: type[T]) -> Kind[T]:
+    """The type of a dataclass, for `built`."""
+
+    def make() -> TypeAdapter[T]:
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(kind)
+
+    return Kind(make)
 
 
 def fault(error: ValidationError, name: str) -> str:

@@ -16,7 +16,6 @@ neighbours correlate where the skill is the same and hardly where it is not (`ki
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -27,9 +26,18 @@ from typing import Any, Literal
 import numpy as np
 
 from advisor.advice.features import expit
-from advisor.advice.forecast import SAMPLED, Array, Forecast, Level, Line, forecast_of, root
+from advisor.advice.forecast import (
+    LARGEST,
+    SAMPLED,
+    Array,
+    Forecast,
+    Level,
+    forecast_of,
+    root,
+)
 from advisor.errors import InputError
-from advisor.files import cells_in_lines, publish
+from advisor.files import cells_in_lines, publish, read_json
+from advisor.values import built, dataclass_of
 
 Decoding = Literal["greedy", "sampled", "unknown"]
 Domain = Literal["ladder", "published", "user"]
@@ -57,7 +65,7 @@ class Pair:
 
     features: Mapping[str, float]
     """As `features.features` gives them; of what was published its mean p or nothing."""
-    parameters: float
+    parameters: int | float
     """Of the model."""
     decoding: Decoding
     """How answers are had."""
@@ -94,6 +102,12 @@ class Cell(Pair):
     source: str = ""
     """Paper and table, or the study."""
 
+    def __post_init__(self) -> None:
+        """ValueError where a number is none of which a forecast can be made."""
+        numbers = (*self.features.values(), *self.gains.values(), self.error)
+        if not all(abs(number) <= LARGEST for number in numbers) or self.error < 0:
+            raise ValueError(f"{self.name}: a number beyond {LARGEST:g}, or an error below 0")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kinship:
@@ -129,6 +143,23 @@ class Calibration:
     """The richest first, mean p alone last."""
     cells: Sequence[Cell]
     """Of every domain."""
+
+    def __post_init__(self) -> None:
+        """ValueError where parts do not fit each other."""
+        for how, levels in self.levels.items():
+            if not levels or how not in self.order:
+                raise ValueError(f"no levels, or no order of arms, where answers are {how}")
+            arms = list(levels[0].lines)
+            if not arms or any(list(level.lines) != arms for level in levels):
+                raise ValueError(f"levels of different arms where answers are {how}")
+            if not {"mean_p"}.issuperset(levels[-1].names):
+                raise ValueError(f"the last level reads more than mean p where answers are {how}")
+            if not set(arms).issuperset(self.order[how]):
+                raise ValueError(f"order names arms that no level has where answers are {how}")
+        if not {"greedy", "sampled"} <= self.levels.keys():
+            raise ValueError("no levels for greedy answers, or none for sampled ones")
+        if not 0 < self.sizes[0] <= self.sizes[1]:
+            raise ValueError(f"sizes {self.sizes} are no two numbers of parameters")
 
     def forecast(self, pair: Pair) -> Forecast:
         """What to expect of a pair."""
@@ -267,6 +298,9 @@ def _rounded(value: Any) -> Any:
     return [_rounded(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
+CALIBRATION = dataclass_of(Calibration)
+
+
 @cache
 def shipped() -> Calibration:
     """The calibration that comes with the package."""
@@ -280,33 +314,11 @@ def read(path: Path) -> Calibration:
         InputError: the file is not one.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found.pop("schema") != SCHEMA:
             raise ValueError("another schema")
-        levels = {how: [_level(one) for one in some] for how, some in found.pop("levels").items()}
-        return Calibration(
-            levels=levels,
-            cells=[Cell(**cell) for cell in found.pop("cells")],
-            sizes=tuple(found.pop("sizes")),
-            kinship=Kinship(**found.pop("kinship")),
-            **found,
-        )
+        return built(CALIBRATION, found, "calibration")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path}: not a calibration ({error}): write one with `advisor calibrate`"
         ) from error
-
-
-def _level(found: dict[str, Any]) -> Level:
-    lines = {
-        arm: Line(
-            **{
-                **line,
-                "coefficients": tuple(line["coefficients"]),
-                "covariance": tuple(map(tuple, line["covariance"])),
-            }
-        )
-        for arm, line in found.pop("lines").items()
-    }
-    correlation = tuple(map(tuple, found.pop("correlation")))
-    return Level(lines=lines, correlation=correlation, **{k: tuple(v) for k, v in found.items()})

@@ -23,6 +23,8 @@ BOUND = 5.0
 
 A race at an eighth of the cost, which could settle the rest, loses about as much itself on the ladder.
 """
+LARGEST = 1e6
+"""What a number of a fit may be at most."""
 DRAWS = 2000
 """Of the joint distribution of gains, for probabilities and regrets."""
 ALIKE = 5.0
@@ -58,6 +60,24 @@ class Level:
     correlation: tuple[tuple[float, ...], ...]
     """[arms, arms] of the residuals: arms that lean on the prior win and lose together."""
 
+    def __post_init__(self) -> None:
+        """ValueError where sizes differ, or numbers are none of which a forecast can be made."""
+        size, arms = len(self.names), len(self.lines)
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {
+            "mean": (self.mean, (size,)),
+            "scale": (self.scale, (size,)),
+            "correlation": (self.correlation, (arms, arms)),
+        }
+        for arm, line in self.lines.items():
+            shapes[f"coefficients of {arm}"] = (line.coefficients, (size,))
+            shapes[f"covariance of {arm}"] = (line.covariance, (size, size) if size else (0,))
+            shapes[f"line of {arm}"] = ((line.intercept, line.noise), (2,))
+        for name, (numbers, shape) in shapes.items():
+            if np.shape(numbers) != shape or not np.all(np.abs(numbers) <= LARGEST):
+                raise ValueError(f"{name} is not of shape {shape}, or beyond {LARGEST:g}")
+        if min((*self.scale, 1.0)) <= 0 or any(line.noise < 0 for line in self.lines.values()):
+            raise ValueError("a scale is not above 0, or a noise below it")
+
     def reads(self, found: Mapping[str, float]) -> bool:
         """Whether all its features are there."""
         return all(name in found for name in self.names)
@@ -71,7 +91,7 @@ class Level:
         size = len(self.names)
         spread = [np.array(line.covariance).reshape(size, size) for line in lines]
         variance = [line.noise + float(z @ s @ z) for line, s in zip(lines, spread, strict=True)]
-        return np.array(mean), np.array(variance)
+        return np.array(mean), np.maximum(variance, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

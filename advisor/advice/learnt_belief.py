@@ -22,7 +22,7 @@ from advisor.advice.learning_rates import Word
 from advisor.advice.mixture import Mixture
 from advisor.advice.replayed import FACTOR, Decoding
 from advisor.errors import InputError
-from advisor.files import publish
+from advisor.files import publish, read_json
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("learnt_belief.json")
@@ -179,7 +179,7 @@ def read(path: Path) -> LearntBeliefs:
         InputError: the file holds none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         learnt = {

@@ -8,7 +8,6 @@ the untouched model is told on which of them a plan would lose (docs/plans.md). 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -18,7 +17,7 @@ from typing import Literal
 
 from advisor.advice.learning_rates import Word
 from advisor.errors import InputError
-from advisor.files import cells_in_lines, publish
+from advisor.files import cells_in_lines, publish, read_json
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("replayed.json")
@@ -132,7 +131,7 @@ def read(path: Path) -> Replay:
         InputError: the file is not one.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found.pop("schema") != SCHEMA:
             raise ValueError("another schema")
         plans = {

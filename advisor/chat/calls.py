@@ -14,6 +14,7 @@ from typing import Any
 from advisor.chat.remarks import NULLS
 from advisor.chat.template import THOUGHT_KEYS, Conversation
 from advisor.errors import InputError
+from advisor.files import parse_json
 
 Message = dict[str, Any]
 OTHER_CALLS = ("function_call", "function_calls", "tool_call", "toolCalls")
@@ -98,7 +99,7 @@ def _json(value: object) -> object:
     """The value that a JSON text holds, or the value itself."""
     if isinstance(value, str):
         try:
-            return json.loads(value)
+            return parse_json(value)
         except json.JSONDecodeError:
             return value
     return value
@@ -129,7 +130,7 @@ def read_tools(value: object) -> list[Any] | None:
     """The tools of a row: a list, one object, or either as JSON text; None where there are none."""
     if isinstance(value, str):
         try:
-            value = json.loads(value) if value.strip() else None
+            value = parse_json(value) if value.strip() else None
         except json.JSONDecodeError as error:
             raise InputError(f"the tools column is not JSON ({error.msg})") from error
     if isinstance(value, dict):

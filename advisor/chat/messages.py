@@ -12,6 +12,7 @@ from typing import Any
 from advisor.chat.calls import ARGUMENTS, PLACES
 from advisor.chat.template import THOUGHT_KEYS
 from advisor.errors import InputError
+from advisor.files import parse_json
 from advisor.values import TURNS, given, listed, parse, scalar, shown
 
 CALL_ROLES = ("function_call", "tool_call")
@@ -62,7 +63,7 @@ def from_json(value: object, column: str) -> object:
     if not isinstance(value, str) or value.lstrip()[:1] != "[":
         return value
     try:
-        return json.loads(value)
+        return parse_json(value)
     except json.JSONDecodeError as error:
         raise InputError(f"{column} holds text that is no JSON ({error.msg})") from error
 
@@ -129,7 +130,7 @@ def _weighted_parts(content: object) -> list[dict[str, Any]]:
 def _written_calls(text: str) -> list[dict[str, Any]] | None:
     """The calls that a text is the JSON of; None for another text."""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except json.JSONDecodeError:
         return None
     calls = found if isinstance(found, list) else [found]

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import importlib
 import io
-import json
 import lzma
 import re
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from advisor.errors import InputError
-from advisor.files import find
+from advisor.files import find, read_json
 from advisor.names import neighbour
 
 BUILDERS = {
@@ -238,7 +237,7 @@ def check_folder(path: Path) -> None:
         raise InputError(f"{path} is a model, not a dataset; the command takes MODEL DATASET")
     if (listing := path / "dataset_info.json").is_file():
         try:
-            found = json.loads(listing.read_text("utf-8"))
+            found = read_json(listing)
         except (ValueError, RecursionError) as error:
             raise InputError(f"{listing} is broken JSON ({error}); correct it") from error
         check_listing(found, listing)

@@ -14,6 +14,7 @@ from advisor.data.delimited import csv_layout
 from advisor.data.formats import Format, Row, detect
 from advisor.data.json_rows import read_json, table
 from advisor.errors import InputError
+from advisor.files import parse_json
 from advisor.options import DataOptions
 
 LARGEST = 2**25
@@ -89,7 +90,7 @@ def _first_row(path: Path) -> Row | None:
             found, _ = json.JSONDecoder().raw_decode(text[1:].lstrip())
         else:
             line, _, rest = text.partition("\n")
-            found = json.loads(line) if rest.lstrip().startswith("{") else None
+            found = parse_json(line) if rest.lstrip().startswith("{") else None
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

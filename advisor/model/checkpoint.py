@@ -5,7 +5,6 @@ reading it can fail. Used by `advisor/model/load.py`; needs no torch.
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from advisor.data.data_files import check_pointer, is_data
 from advisor.errors import InputError
-from advisor.files import find
+from advisor.files import find, read_json
 from advisor.model.kind import kind as kind
 from advisor.names import neighbour
 
@@ -55,7 +54,7 @@ def check_config(name: str, folder: Path) -> None:
     """Refuses a folder that is not a model."""
     if (folder / "config.json").is_file():
         try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
+            config = read_json(folder / "config.json")
         except (ValueError, RecursionError) as error:
             raise refusal(name, error, "its config.json is broken") from error
         if not isinstance(config, dict):
@@ -147,7 +146,7 @@ def check_weight_files(folder: Path) -> None:
         check_pointer(path)
     for index in folder.glob("*.safetensors.index.json"):
         try:
-            named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            named = set(read_json(index)["weight_map"].values())
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{index}: is broken ({error}); copy it again") from error
         absent = sorted(file for file in named if not (folder / str(file)).is_file())

@@ -6,7 +6,6 @@ Asked in this order, the name that the config records last, since a base model m
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import Any, Literal
 
 import huggingface_hub
 import yaml
+
+from advisor.files import read_json
 
 Kind = Literal["base", "instruct", "unknown"]
 
@@ -201,7 +202,7 @@ def _of_cache(folder: Path) -> str:
 def _recorded(folder: Path) -> str:
     """The name that the config remembers, without its owner; it may be that of the model before training."""
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return ""
     return Path(str(config.get("_name_or_path") or "")).name

@@ -5,7 +5,6 @@ anything whose probabilities would mean nothing: missing, unsafe, half-initialis
 Log-probabilities are computed in float32 whatever the model's dtype (see `advisor/model/head.py`).
 """
 
-import json
 import pickle
 import warnings
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from advisor.errors import InputError
+from advisor.files import parse_json
 from advisor.hub import hub_or_cache
 from advisor.model import checkpoint, gguf
 from advisor.model.in_memory import from_memory
@@ -234,7 +234,7 @@ def decoding_temperature(model: PreTrainedModel) -> tuple[float, str]:
 def _check_generation_config(file: Path) -> None:
     """Refuses a file that transformers would pass over in silence."""
     try:
-        json.loads(file.read_text("utf-8") if file.is_file() else "{}")
+        parse_json(file.read_text("utf-8") if file.is_file() else "{}")
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{file}: broken JSON ({error}): correct it, remove it, or give --temperature"

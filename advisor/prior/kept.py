@@ -6,12 +6,11 @@ alone (`Prior.to_dict()`) is read as well.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from advisor.data import data_files
 from advisor.errors import InputError
-from advisor.files import find
+from advisor.files import find, read_json
 from advisor.model import checkpoint
 from advisor.options import DataOptions
 from advisor.prior.prior import Prior
@@ -49,7 +48,7 @@ def read_prior(file: str) -> Kept:
             f"{FLAG} {file}: no such file: write one with `advisor recommend ... -o FILE`"
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise _no_prior(file, str(error)) from error
     if not isinstance(found, dict):

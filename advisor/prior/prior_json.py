@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from advisor.errors import InputError
-from advisor.values import Kind, parse
+from advisor.values import Kind, object_of, parse
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -46,23 +46,19 @@ def checked(found: Mapping[str, Any], prior: Any) -> dict[str, Any]:
 
 def _adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
     """Every field of `Prior` as it stands in JSON, by the annotation that it has there."""
-    from pydantic import ConfigDict, Field, TypeAdapter, with_config
-    from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
-
-    def object_of(name: str, kinds: dict[str, Any], extra: Any, *, total: bool = True) -> Any:
-        make: Any = TypedDict  # a call that mypy reads as a definition
-        kind = make(name, kinds, total=total)
-        return with_config(ConfigDict(strict=True, extra=extra))(kind)
+    from pydantic import Field, TypeAdapter
 
     number: Any = Annotated[float, Field(allow_inf_nan=False)]
     interval: Any = Annotated[list[number], Field(min_length=2, max_length=2)]
     model = {"name": str, "fingerprint": str, "parameters": int, "kind": str}
     dataset = {"name": str, "fingerprint": str, "rows": int, "max_length": int}
     named = {
-        "model": object_of("model", model, "allow"),
-        "dataset": object_of("dataset", dataset, "allow"),
-        "bounds": object_of("bounds", dict.fromkeys(READ, interval), "forbid", total=False),
-        "intervals": object_of("intervals", dict.fromkeys(CUT, interval), "forbid", total=False),
+        "model": object_of("model", model),
+        "dataset": object_of("dataset", dataset),
+        "bounds": object_of("bounds", dict.fromkeys(READ, interval), extra="forbid", total=False),
+        "intervals": object_of(
+            "intervals", dict.fromkeys(CUT, interval), extra="forbid", total=False
+        ),
     }
     by_annotation = {
         "int": int, "int | None": int | None, "float": number, "float | None": number | None,
@@ -75,4 +71,4 @@ def _adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
         kind = named.get(field.name) or by_annotation[str(field.type)]
         needed = field.default is MISSING and field.default_factory is MISSING
         kinds[field.name] = kind if needed else NotRequired[kind]
-    return TypeAdapter(object_of("prior", kinds, "ignore"))
+    return TypeAdapter(object_of("prior", kinds, extra="ignore"))

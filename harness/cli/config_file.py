@@ -51,7 +51,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise InputError(f"--config {path}: {' '.join(str(error).split())}") from None
     if not isinstance(settings, dict):
         raise InputError(f"--config {path}: expected `name: value` lines")

@@ -6,16 +6,19 @@ inspect's own `value_to_float` takes them: C is 1, P 0.5, I and N 0.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
-from advisor.values import listed, shown
+from advisor.files import read_json
+from advisor.values import Kind, listed, object_of, parse, shown
 from harness.compare.score_tables import WHOLE, Cell, scored
 from harness.compare.scored_arm import Scored, arm_named
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 GRADES = {
     "c": 1.0, "p": 0.5, "i": 0.0, "n": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0,
@@ -35,9 +38,21 @@ def logs_in(folder: Path) -> list[Path]:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
+
+
+def _log() -> TypeAdapter[Any]:
+    """What is read of the samples of a log."""
+    from pydantic import TypeAdapter
+
+    kinds = {"id": int | str, "epoch": int, "scores": dict[str, dict[str, Any]] | None}
+    sample: Any = object_of("sample", kinds, total=False)
+    return TypeAdapter(object_of("log", {"samples": list[sample] | None}, total=False))
+
+
+LOG: Kind[Any] = Kind(_log)
 
 
 def read_inspect(
@@ -68,7 +83,7 @@ def read_inspect(
 
 def _read(path: Path, scorer: str | None) -> tuple[str, list[Cell], list[str]]:
     """The scorer of a log, a cell for every sample that it scored, and notes."""
-    content = _content(path)
+    content = parse(LOG, _content(path), str(path))
     try:
         spec, samples = content["eval"], content.get("samples") or []
         task, model = str(spec["task"]), _model(spec)
@@ -78,7 +93,7 @@ def _read(path: Path, scorer: str | None) -> tuple[str, list[Cell], list[str]]:
         arm = arm_named(model, decoding=None if heat is None else float(heat))
         whole = content["status"] == "success"
         values = {(s["id"], s.get("epoch", 1)): s.get("scores") or {} for s in samples}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path}: not a whole log of inspect_ai ({error!r})") from None
     if not whole:
         raise InputError(

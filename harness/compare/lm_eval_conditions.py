@@ -45,7 +45,12 @@ def _limit(run: Mapping[str, Any]) -> float | str | None:
     """Documents of a task, or their share, that were evaluated; "none" where that is all of them."""
     if "limit" not in run:
         return None
-    return "none" if run["limit"] is None else float(run["limit"])
+    return "none" if run["limit"] is None else _number(run["limit"])
+
+
+def _number(value: Any) -> float | str:
+    """As text where it is none: it is compared alone."""
+    return float(value) if isinstance(value, int | float) else _canonical(value)
 
 
 def _canonical(value: Any) -> str:

@@ -9,15 +9,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
+from advisor.files import read_json
+from advisor.values import Kind, object_of, parse
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 TIME = re.compile(r"_(\d{4}-\d\d-\d\dT[^_]*)$")
 """The end of the names of lm-eval's files."""
@@ -77,7 +81,7 @@ def find_logs(path: Path) -> list[Log]:
     elif path.suffix == ".jsonl":
         logs = [log for log in _in_folder(path.parent) if log.path == path]
         logs = logs or [Log(path=path, task=_task(path), results={})]
-    elif path.suffix == ".json" and _is_results(content := _content(path)):
+    elif path.suffix == ".json" and _is_results(content := _content(path), path):
         logs = _of_results(path, content)
         if not logs:
             raise InputError(f"{path}: lm-eval's results without samples: log them (--log_samples)")
@@ -95,7 +99,7 @@ def _in_folder(folder: Path) -> Iterator[Log]:
     results = {
         file: content
         for file in sorted(folder.glob("*.json"))
-        if _is_results(content := _content(file))
+        if _is_results(content := _content(file), file)
     }
     by_time = {time: content for file, content in results.items() if (time := _time(file))}
     for file in sorted(folder.glob("samples_*.jsonl")):
@@ -130,17 +134,37 @@ def _of_results(path: Path, content: Mapping[str, Any]) -> list[Log]:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError) as error:
         if path.name.startswith("results"):
             raise InputError(f"{path}: not lm-eval's results ({error})") from None
         return None
 
 
-def _is_results(content: Any) -> bool:
-    """Whether a JSON file is one of lm-eval's results."""
+def _is_results(content: Any, path: Path) -> bool:
+    """Whether a JSON file is one of lm-eval's results; InputError where one is damaged."""
     keys = content.keys() if isinstance(content, Mapping) else set()
-    return "results" in keys and bool(keys & {"configs", "n-shot"})
+    found = "results" in keys and bool(keys & {"configs", "n-shot"})
+    if found:
+        parse(RESULTS, content, str(path))
+    return found
+
+
+def _results() -> TypeAdapter[Any]:
+    """What is read of results."""
+    from pydantic import TypeAdapter
+
+    task: Any = object_of("task", {"metric_list": list[dict[str, Any]] | None}, total=False)
+    kinds: dict[str, Any] = {
+        "results": dict[str, dict[str, Any]] | None,
+        "higher_is_better": dict[str, dict[str, Any]] | None,
+        "configs": dict[str, task] | None,
+        "config": dict[str, Any] | None,
+    }
+    return TypeAdapter(object_of("results", kinds, total=False))
+
+
+RESULTS: Kind[Any] = Kind(_results)
 
 
 def _labelled(path: Path, logs: Sequence[Log]) -> list[Log]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Required
 from typing_extensions import TypedDict  # pydantic wants it before Python 3.12
 
 from advisor.errors import InputError
+from advisor.files import read_json
 from advisor.values import Kind, parse
 from harness.compare.scored_arm import arm_named
 from harness.records.arm import DEMONSTRATIONS, Arm
@@ -63,7 +63,7 @@ def read_plan(path: Path | str) -> list[Planned]:
         InputError: it cannot be read, has no plan, or a run of it is something else.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
     except OSError as error:
         raise InputError(f"--plan {path}: {error.strerror}: {REMEDY}") from None
     except ValueError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.files import parse_json, read_json
 from advisor.names import neighbour
 from harness.compare.inspect_logs import is_log, logs_in, read_inspect
 from harness.compare.lm_eval_logs import find_logs, read_logs
@@ -128,7 +128,7 @@ def _first(path: Path) -> Mapping[str, Any]:
     try:
         with path.open(encoding="utf-8-sig") as lines:
             text = next((line for line in lines if line.strip()), "")
-        found = json.loads(text)
+        found = parse_json(text)
     except (OSError, ValueError):
         return {}
     if isinstance(found, list) and found:  # lm-eval 0.4.2 writes an array
@@ -138,6 +138,6 @@ def _first(path: Path) -> Mapping[str, Any]:
 
 def _content(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):  # the reader of tables says what is wrong
         return None

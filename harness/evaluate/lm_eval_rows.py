@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.files import parse_json
 from harness.records.metrics import NO_FILTER
 
 Record = Mapping[str, Any]
@@ -52,9 +53,9 @@ def parse(text: str) -> list[Record]:
         ValueError, LookupError, TypeError: it is none.
     """
     if text.lstrip().startswith("["):
-        records = json.loads(text)
+        records = parse_json(text)
     else:  # lm-eval leaves line separators such as U+2028 inside its strings: only \n ends a record
-        records = [json.loads(line) for line in text.split("\n") if line.strip()]
+        records = [parse_json(line) for line in text.split("\n") if line.strip()]
     for record in (records[0], *records):
         _ = record["doc_id"], record["doc"], record["arguments"][next(iter(_keys(record)))]
     return list(records)

@@ -5,7 +5,8 @@
 
 Rows of about 150 bytes are written into a temporary folder, one file at a time, and `advisor recommend` is
 run on each in a process of its own, of which the system says the peak of the resident memory and the time of
-the processor. Parquet is written in row groups of 2**20 rows, pyarrow's own choice and the hardest to read in pieces.
+the processor. Parquet is written in row groups of 2**20 rows, pyarrow's own choice and the hardest to read in
+pieces.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.files import parse_json
+from advisor.values import built, dataclass_of
 
 FAILED = {
     "marker_missing": "the analysis ends without the marker",
@@ -36,6 +38,9 @@ class Outcome:
     """The new target, where it is verified."""
     own_share: float | None = None
     """Mean weight of the plain stream in hinted decoding."""
+
+
+OUTCOME = dataclass_of(Outcome)
 
 
 class Provenance:
@@ -68,8 +73,8 @@ class Provenance:
 
     def _outcome(self, line: bytes) -> Outcome:
         try:
-            return Outcome(**_object(line))
-        except TypeError:
+            return built(OUTCOME, _object(line), "outcome")
+        except InputError:
             text = line[:60].decode(errors="replace")
             raise self._refused(f"has a line that is no row's outcome ({text})") from None
 
@@ -99,7 +104,7 @@ class Provenance:
 def _object(line: bytes) -> dict[str, Any]:
     """The JSON object on a line; empty where there is none."""
     try:
-        found = json.loads(line)
+        found = parse_json(line)
     except ValueError:  # nor UTF-8
         return {}
     return found if isinstance(found, dict) else {}

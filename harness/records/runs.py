@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any
 
 from advisor.errors import InputError
-from advisor.files import publish
+from advisor.files import publish, read_json
+from advisor.values import built, dataclass_of
+from harness.records import record_parts
 from harness.records.arm import Arm
 from harness.records.metrics import SHARE, from_first_records, one_each, split_name
 from harness.records.schemas import SCHEMA, upgrade
@@ -33,8 +35,6 @@ SCORE_FIELDS = ("task", "metric", "filter", "higher_is_better", "unit", "tempera
 """What a record says of a score beside documents and values."""
 
 __all__ = ["Environment", "Results", "Run", "RunSpec", "Score", "read_run"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +198,10 @@ class Run:
     """Version of the format."""
 
 
+RUN = dataclass_of(Run)
+"""A record in the newest format, after its columns and documents are put in their places."""
+
+
 class Results:
     """A folder of records: finished runs in `runs/`, the last failure of a specification in `failed/`.
 
@@ -295,12 +299,12 @@ def read_run(path: Path) -> Run:
         InputError: unreadable, not a record, or of a newer format.
     """
     try:
-        return _decode(json.loads(path.read_text(encoding="utf-8")))
+        return _decode(read_json(path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise InputError(
             f"{path}: not a whole record of a run ({type(error).__name__}): move it out of the folder"
         ) from None
@@ -365,35 +369,29 @@ def _compact(value: Any) -> Any:
 
 def _decode(content: Mapping[str, Any]) -> Run:
     content = upgrade(content)
-    spec = {
-        **content["spec"],
-        "tasks": tuple(content["spec"]["tasks"]),
-        "arm": _known(Arm, content["spec"]["arm"]),
-    }
     columns = content["steps"]
     steps = zip(*columns.values(), strict=True)
     decoded = {
-        "spec": _known(RunSpec, spec),
-        "environment": _known(Environment, content["environment"]),
-        "steps": tuple(
+        "steps": [
             {name: value for name, value in zip(columns, step, strict=True) if value is not None}
             for step in steps
-        ),
+        ],
         "held_out": {
             name: value for name, value in content["held_out"].items() if value is not None
         },
-        "scores": tuple(_score(score, content["documents"]) for score in content["scores"]),
-        "curve": tuple(_look(look, content["documents"]) for look in content.get("curve", ())),
+        "scores": [_score(score, content["documents"]) for score in content["scores"]],
+        "curve": [_look(look, content["documents"]) for look in content.get("curve", ())],
     }
-    return _known(Run, {**content, **decoded})
+    run = built(RUN, {**content, **decoded}, "record")
+    record_parts.check(run.spec, run.planned)
+    return run
 
 
-def _look(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Look:
-    scores = tuple(_score(score, sets) for score in content["scores"])
-    return _known(Look, {**content, "scores": scores})
+def _look(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {**content, "scores": [_score(score, sets) for score in content["scores"]]}
 
 
-def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Score:
+def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> dict[str, Any]:
     documents = tuple(sets[content["documents"]])
     flat = content["values"]
     repeats = len(flat) // max(len(documents), 1)
@@ -404,13 +402,7 @@ def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> Score:
         metric, chosen = split_name(content["metric"])
         rows, higher, unit = from_first_records(metric, rows)
         said = {"metric": metric, "filter": chosen, "higher_is_better": higher, "unit": unit}
-    return _known(Score, {**content, **said, "documents": documents, "values": rows})
-
-
-def _known(kind: type[T], content: Mapping[str, Any]) -> T:
-    """An object of the fields that this version knows."""
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in content.items() if name in names})
+    return {**content, **said, "documents": documents, "values": rows}
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:

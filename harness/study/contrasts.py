@@ -154,7 +154,7 @@ def contrasts(board: Board, arms: Iterable[Arm], baseline: Arm, race: Race) -> l
         race: which of the arms were dropped, and the margin.
 
     Raises:
-        InputError: fewer than two documents in common.
+        InputError: an arm has no runs, or fewer than two documents are in common.
     """
     chosen = [arm for arm in arms if arm != baseline]
     sign = 1.0 if board.higher_is_better else -1.0
@@ -210,8 +210,13 @@ def paired(board: Board, arm: Arm, baseline: Arm) -> tuple[Array, Array, int]:
     """Two [seeds, documents] arrays on the documents that all have, and how many the largest run has.
 
     Raises:
-        InputError: fewer than two documents in common.
+        InputError: an arm has no runs, or fewer than two documents are in common.
     """
+    for one in (arm, baseline):
+        if one not in board.runs:
+            raise InputError(
+                f"{board.name}: {one.label} has no run of this study: its records disagree on the plan"
+            )
     pairs = _pairs(
         board.runs[arm], board.runs[baseline], base=BASE in (arm.objective, baseline.objective)
     )

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from advisor.advice.belief import Array, Belief
 from advisor.advice.learnt_belief import shipped
 from advisor.advice.mixture import Mixture
-from advisor.files import publish
+from advisor.files import publish, read_json
 from harness.records.runs import Results, Run, RunSpec, Score
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
@@ -284,7 +284,7 @@ def _costs(study: Study, problem: Problem, base: Run, results: Results) -> Secon
     """Seconds by a trial, once: a race that is started again, or elsewhere, reckons with the same."""
     path = results.folder / COSTS
     try:
-        return Seconds(**json.loads(path.read_text(encoding="utf-8")))
+        return Seconds(**read_json(path))
     except (OSError, ValueError, TypeError):
         pass
     training, answer = seconds_of_parts(study, problem)

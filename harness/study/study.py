@@ -370,6 +370,11 @@ def part_values(
 ) -> dict[str, NDArray[np.float64]]:
     """Per task, [documents] scores at a temperature (of use), averaged over repeats; larger is better."""
     found = part_scores(study, run, part, temperature)
+    if lacking := [task for task in study.tasks if task not in found]:
+        raise InputError(
+            f"the record of {run.spec.arm.label}, seed {run.spec.seed} ({run.spec.id}), has no {part} score "
+            f"of {lacking[0]} at the temperature of use: move it away, and it is run again"
+        )
     return {task: np.array(found[task].oriented) for task in study.tasks}
 
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle, spread
@@ -285,7 +286,7 @@ def _keep(found: _Findings) -> _Conclusion:
             if study.seeds[0] in found.board.runs[arm]}  # fmt: skip
     try:
         scores = {arm: part_mean(study, run, "development") for arm, run in runs.items()}
-    except KeyError:
+    except InputError:
         text = f"Nothing is kept: the runs have no scores on development documents to choose by. {seeds}"
         return _Conclusion(text=text, winner=found.base, fine_tune=None)
     best = max(scores, key=lambda arm: scores[arm])

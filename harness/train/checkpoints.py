@@ -6,7 +6,6 @@ is minimised, in which model and on which data, is kept in the checkpoint's `tra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
 
 from advisor.errors import InputError
+from advisor.files import read_json
 from advisor.objectives.table import get_objective
 from harness.train.trained_with import ROWS, STEPS, Setting, found_in
 from harness.train.whole_checkpoint import check_whole
@@ -192,7 +192,7 @@ def _may_be_longer(settings: Settings) -> bool:
 
 
 def _state(checkpoint: str) -> dict[str, Any]:
-    state: dict[str, Any] = json.loads((Path(checkpoint) / STATE).read_text(encoding="utf-8"))
+    state: dict[str, Any] = read_json(Path(checkpoint) / STATE)
     return state
 
 
@@ -204,7 +204,7 @@ def _number(checkpoint: Path) -> int:
 def _step(checkpoint: Path) -> int | None:
     """Optimiser steps done at a checkpoint; None where it is none, or a part of one."""
     try:
-        return int(json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["global_step"])
+        return int(read_json(checkpoint / STATE)["global_step"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -7,7 +7,6 @@ cache and nothing but a cache: whatever is wrong with it, the training begins at
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import secrets
@@ -23,6 +22,7 @@ from unittest.mock import patch
 from transformers import TrainerCallback
 
 from advisor.errors import InputError
+from advisor.files import read_json
 from harness.runtime.quiet import quiet
 from harness.train.checkpoints import STATE
 from harness.train.whole_checkpoint import check_whole
@@ -80,7 +80,7 @@ class Beginning:
         return None
 
     def _fits(self, path: Path) -> bool:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = read_json(path / STATE)
         if not same_until(self.until, state["global_step"], state["max_steps"]):
             return False
         if (path / PLACE).read_text(encoding="utf-8") != self.name or not _is_there(path):

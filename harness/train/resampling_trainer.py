@@ -15,6 +15,7 @@ from trl.models.utils import unwrap_model_for_generation
 
 from advisor.data.labels import last_target
 from advisor.errors import InputError
+from advisor.files import read_json
 from advisor.objectives.table import TokenStats
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.generate.decoding import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
@@ -131,7 +132,7 @@ class ResamplingTrainer(ObjectiveTrainer):
                 "--resample out, to begin anew leave out --resume_from_checkpoint"
             )
         try:
-            self.resampler.restore(json.loads(found[0].read_text(encoding="utf-8")))
+            self.resampler.restore(read_json(found[0]))
         except (OSError, ValueError, LookupError) as error:
             raise InputError(
                 f"{found[0]}: resampling cannot go on from here ({error}): resume with the settings and the "

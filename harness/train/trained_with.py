@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from advisor.errors import InputError
+from advisor.files import read_json
+
 Setting = str | int | float | bool | None
 
 ROWS = "an optimiser step of"
@@ -80,7 +83,7 @@ def found_in(checkpoint: Path, wanted: Mapping[str, Setting]) -> dict[str, Setti
         checkpoint: of this or another trainer.
         wanted: the settings of now: they say in which form a number of steps is compared.
     """
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    state = _settings(checkpoint / "trainer_state.json")
     found: dict[str, Setting] = {}
     epochs = wanted.get("--num_train_epochs")
     if wanted.get("--max_steps") is not None:
@@ -89,7 +92,7 @@ def found_in(checkpoint: Path, wanted: Mapping[str, Setting]) -> dict[str, Setti
         found["--num_train_epochs"] = state.get("num_train_epochs")
     adapter = checkpoint / "adapter_config.json"
     if adapter.is_file():
-        fields = _adapter(json.loads(adapter.read_text(encoding="utf-8")))
+        fields = _adapter(_settings(adapter))
         # PEFT writes there what it chose itself where nothing was asked for.
         found |= {flag: value for flag, value in fields.items() if wanted.get(flag) is not None}
     schedule = checkpoint / "scheduler.pt"
@@ -97,6 +100,17 @@ def found_in(checkpoint: Path, wanted: Mapping[str, Setting]) -> dict[str, Setti
         rates = torch.load(schedule, weights_only=True).get("base_lrs")
         found |= {"--learning_rate": float(rates[0])} if rates else {}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """The object in a JSON file of a checkpoint."""
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: is broken ({error}): copy the checkpoint again") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: holds no settings: copy the checkpoint again")
+    return found
 
 
 def _adapter(fields: Mapping[str, Any]) -> dict[str, Setting]:

@@ -5,7 +5,6 @@ Trainer goes on without an optimiser state, and with what it finds of the weight
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from advisor.errors import InputError, TrainingDiverged
+from advisor.files import read_json
 from harness.train.divergence import StopsWhenDiverged
 
 WEIGHTS = (
@@ -54,7 +54,7 @@ def _weights(folder: Path) -> list[Path]:
     index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
     if index is not None:
         try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            names = set(read_json(index)["weight_map"].values())
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{folder}: is damaged: {index.name} cannot be read: {MEND}"

@@ -1,0 +1,58 @@
+"""`python -m harness.experiments.fuzz --target NAME --inputs N --seed S`: crashes of a reader, by their kind.
+
+A line of JSON for each target; with --keep the first files of each kind of crash are written into a folder.
+The exit code is 1 where there was a crash.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from harness.experiments.fuzz.fuzz import Found, fuzz
+from harness.experiments.fuzz.targets import TARGETS
+
+
+def main() -> int:
+    """Fuzz the targets; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m harness.experiments.fuzz", description=__doc__)
+    parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS))
+    parser.add_argument("--inputs", type=int, default=1000, help="broken files for each target")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the first files of each kind of crash"
+    )
+    arguments = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    crashed = False
+    for target in arguments.target:
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            found = fuzz(target, arguments.inputs, arguments.seed, Path(folder))
+        told = {"target": target, "seed": arguments.seed, "inputs": found.inputs, "read": found.read,
+                "refused": found.refused, "crashes": dict(found.crashes.most_common()),
+                "seconds": round(time.monotonic() - start)}  # fmt: skip
+        print(json.dumps(told), flush=True)
+        if arguments.keep:
+            _keep(found, arguments.keep / target)
+        crashed |= bool(found.crashes)
+    return int(crashed)
+
+
+def _keep(found: Found, folder: Path) -> None:
+    """The first files of each kind of crash, in numbered folders with the kind beside them."""
+    for number, (kind, files) in enumerate(found.examples.items()):
+        own = folder / f"{number:03}"
+        for name, content in files.items():
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            (own / name).write_bytes(content)
+        (own / "kind.txt").write_text(kind + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
