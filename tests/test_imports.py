@@ -19,7 +19,7 @@ ORDER = (
     "harness.runtime", "harness.statistics", "harness.records", "harness.ladder", "harness.gym",
     "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.deep_probe",
     "harness.study", "harness.compare", "harness.plots", "harness.report",
-    "harness.experiments", "harness.cli", "harness.library",
+    "harness.cli", "harness.library", "harness.experiments",
 )  # fmt: skip
 """Packages, and the files beside them, from the foundation up: each imports from those before it."""
 FACES = ("advisor", "advisor.__main__", "harness")

@@ -34,7 +34,7 @@ def checked(found: Mapping[str, Any], prior: Any) -> dict[str, Any]:
     plain = json.loads(
         json.dumps(dict(found), default=str)
     )  # pairs as lists, wherever they come from
-    plain = parse(Kind(lambda: _adapter(prior)), plain, "prior")
+    plain = parse(Kind(lambda: adapter(prior)), plain, "prior")
     for name, whole in (("bounds", READ), ("intervals", CUT)):
         ends = {key: tuple(pair) for key, pair in plain.get(name, {}).items()}
         lacking = [key for key in whole if key not in (*NO_TOKENS, *ends)]
@@ -44,7 +44,7 @@ def checked(found: Mapping[str, Any], prior: Any) -> dict[str, Any]:
     return {**plain, "mean_p_interval": tuple(plain["mean_p_interval"])}
 
 
-def _adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
+def adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
     """Every field of `Prior` as it stands in JSON, by the annotation that it has there."""
     from pydantic import Field, TypeAdapter
 

@@ -58,3 +58,34 @@ def _planned() -> TypeAdapter[Any]:
 EVALUATION: Kind[Any] = Kind(_evaluation)
 TEACHERS: Kind[Any] = Kind(_teachers)
 PLANNED: Kind[Any] = Kind(_planned)
+
+
+def schema_of_file(run: TypeAdapter[Any]) -> dict[str, Any]:
+    """The JSON schema of a record as it stands in its file.
+
+    There the sets of documents stand once and a score names one by its number, values are flat, steps stand
+    by column, and the id is beside the specification.
+
+    Args:
+        run: of `Run`, as which a record is read.
+    """
+    schema = run.json_schema()
+    parts, fields = schema["$defs"], schema["properties"]
+    numbers = {"type": "array", "items": {"type": "number"}}
+    parts["Score"]["properties"] |= {"documents": {"type": "integer"}, "values": numbers}
+    fields |= {
+        "id": {"type": "string"},
+        "steps": {"type": "object", "additionalProperties": {"type": "array"}},
+        "held_out": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+        "documents": {"type": "array", "items": {"type": "array", "items": {"type": "string"}}},
+    }
+    of_spec = parts["RunSpec"]["properties"]
+    for holder, name, kind in (
+        (of_spec, "evaluation", EVALUATION), (of_spec, "teachers", TEACHERS), (fields, "planned", PLANNED),
+    ):  # fmt: skip
+        holder[name] = kind.adapter.json_schema()
+        parts |= holder[name].pop("$defs", {})
+    for part in (schema, parts["Score"], parts["Look"], parts["RunSpec"], parts["Arm"]):
+        part["additionalProperties"] = False
+    schema["required"] = [*schema["required"], "id", "documents", "schema"]
+    return schema

@@ -17,6 +17,7 @@ from advisor.advice.calibration import Calibration, Cell, Kinship, Pair, read, s
 from advisor.advice.features import expit, features, logit
 from advisor.advice.forecast import ALIKE, BOUND, Level, Line, expect, forecast_of, root, square
 from advisor.errors import InputError
+from harness.cli.main import main
 from harness.experiments.calibration import ship
 from harness.experiments.calibration.findings import described
 from harness.experiments.calibration.grid import read_grid
@@ -258,3 +259,24 @@ def test_features_and_probabilities_invert() -> None:
     answered = {"accuracy": 0.5, "temperature": 0.0}  # not as the cells were measured
     assert features(None, answered) == {}
     assert features(None, {**answered, "temperature": 1.0}) == {"accuracy": 0.5}
+
+
+KEPT = ROOT / "tests" / "helpers" / "kept"
+"""Calibrations as earlier versions wrote them, with two cells each."""
+
+
+def test_calibrations_of_earlier_versions_are_read_or_refused_with_the_remedy(capsys: Any) -> None:
+    assert len(calibrated.read(KEPT / "calibration-1.json").cells) == 2
+    words = [
+        "recommend",
+        "--prior",
+        str(KEPT / "prior-first.json"),
+        "--temperature",
+        "1",
+        "--calibration",
+    ]
+    assert main([*words, str(KEPT / "calibration-1.json")]) == 0
+    assert main([*words, str(KEPT / "calibration-1-without-kinship.json")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "calibration lacks 'kinship'" in said and "write one with `advisor calibrate`" in said
+    assert len(said.splitlines()) == 1

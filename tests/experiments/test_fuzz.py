@@ -93,7 +93,7 @@ CRASHED = [
     ("inspect", "log.json|0|samples|0|id", {}, "samples[0].id"),
     ("inspect", "log.json|0|plan|config|temperature", 10**400, "not a whole log of inspect_ai"),
     ("lm-eval", f"results_{TIME}.json|0|higher_is_better", [], "higher_is_better is [], not an object"),
-    ("lm-eval", f"results_{TIME}.json|0|configs|sums|metric_list", ["a"], "metric_list[0] is 'a', not an object"),
+    ("lm-eval", f"results_{TIME}.json|0|configs|sums|metric_list", ["a"], "metric_list[0] is 'a', not an"),
     ("provenance", "rows.jsonl|1|row", "2", "no row's outcome"),
 ]  # fmt: skip
 """What left a reader as a traceback, or a value that broke what was computed from it later."""

@@ -68,6 +68,10 @@ def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None
     assert results.write(run) == copy and len(list(copy.parent.iterdir())) == 1
 
 
+def test_there_is_a_record_of_every_format() -> None:
+    assert {json.loads(path.read_text())["schema"] for path in OLD.glob("*.json")} == {1, 2, SCHEMA}
+
+
 def test_the_first_format_is_read_as_it_was_meant() -> None:
     old = read_run(OLD / "schema-1-rewritten.json")
     assert old.spec.arm == Arm(objective="cadft(1)", targets="resampled", learning_rate=0.0003)
