@@ -238,7 +238,7 @@ def check_folder(path: Path) -> None:
     if (listing := path / "dataset_info.json").is_file():
         try:
             found = read_json(listing)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise InputError(f"{listing} is broken JSON ({error}); correct it") from error
         check_listing(found, listing)
 

@@ -39,6 +39,8 @@ def read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
         return {"": list(_json_lines(file, text))}, ()
     except _TwiceError as error:
         raise InputError(f"{file}: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{file} cannot be read as json ({error})") from error
     files.check_listing(found, file)
     if found is None:
         return {"": []}, ()
@@ -82,5 +84,5 @@ def parse_line(text: str, number: int, file: Path) -> Any:
             f"broken JSON on line {number + error.lineno} of {file}: {error.msg} "
             f"(column {error.colno})"
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"line {number + 1} of {file} cannot be read as json ({error})") from error

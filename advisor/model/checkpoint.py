@@ -55,7 +55,7 @@ def check_config(name: str, folder: Path) -> None:
     if (folder / "config.json").is_file():
         try:
             config = read_json(folder / "config.json")
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise refusal(name, error, "its config.json is broken") from error
         if not isinstance(config, dict):
             raise InputError(f"{name}: its config.json holds no settings: {str(config)[:40]}")

@@ -235,7 +235,7 @@ def _check_generation_config(file: Path) -> None:
     """Refuses a file that transformers would pass over in silence."""
     try:
         parse_json(file.read_text("utf-8") if file.is_file() else "{}")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(
             f"{file}: broken JSON ({error}): correct it, remove it, or give --temperature"
         ) from error
