@@ -37,6 +37,7 @@ class HighRate:
 HIGH_RATES = (
     HighRate(below=5e5, full=3e-3, lora=3e-3, source="our cells of 0.15M parameters"),
     HighRate(below=2e6, full=1e-3, lora=1e-3, source="our cells of 0.8M parameters"),
+    HighRate(below=2e7, full=5e-4, lora=1e-3, source="our cells of 5M parameters"),
     HighRate(below=1e9, full=1e-4, lora=1e-3, source="our cells of SmolLM2-135M-Instruct"),
     HighRate(
         below=1e10,

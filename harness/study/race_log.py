@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from advisor.errors import InputError
+from advisor.files import parse_json
+from advisor.values import built, dataclass_of
 from harness.records.runs import RunSpec
 from harness.study.race import State
 
@@ -55,6 +57,9 @@ class Standing:
     """Points that this is expected to add."""
     cost: float | None
     """Of it, full runs."""
+
+
+STANDING = dataclass_of(Standing)
 
 
 def standing_of(told: Told) -> Standing:
@@ -104,8 +109,7 @@ def standings(folder: Path) -> list[Standing]:
     found = []
     for line in lines:
         try:
-            content = json.loads(line)
-            found.append(Standing(**{**content, "interval": tuple(content["interval"])}))
-        except (ValueError, TypeError, KeyError):
+            found.append(built(STANDING, parse_json(line), "standing"))
+        except (ValueError, InputError):
             continue
     return found

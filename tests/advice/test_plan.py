@@ -88,6 +88,7 @@ def test_the_runs_have_rates_of_the_models_size() -> None:
     [
         (152_256, "full", 3e-3, 1e-3),
         (8e5, "full", 1e-3, 3e-4),
+        (5e6, "full", 5e-4, 2e-4),
         (1.35e8, "full", 1e-4, 3e-5),
         (8e9, "full", 5e-5, 2e-5),
         (7e10, "full", 1e-5, 3e-6),

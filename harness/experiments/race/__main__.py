@@ -15,7 +15,9 @@ MODELS = Path("outputs/calibration")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"plan": _plan, "run": _run, "fit": _fit, "rivals": _rivals})
+    run_step(
+        _parser(), {"plan": _plan, "run": _run, "fit": _fit, "sizes": _sizes, "rivals": _rivals}
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     steps.add_parser(
         "fit", help="what is believed before a race, and what races come to on the cells"
     )
+    steps.add_parser("sizes", help="what size does, from the cells of three sizes")
     steps.add_parser(
         "rivals", help="what ASHA of syne-tune comes to on the cells; of the extra `bench`"
     )
@@ -91,6 +94,12 @@ def _fit(arguments: argparse.Namespace) -> None:
     studies = arguments.results.parent
     write(learnt_beliefs(studies), SHIPPED)
     _write(replay(studies), arguments.results / "replay.json")
+
+
+def _sizes(arguments: argparse.Namespace) -> None:
+    from harness.experiments.race.sizes import sizes
+
+    _write(sizes(arguments.results.parent), SIZES / "sizes.json")
 
 
 def _rivals(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +14,52 @@ from scipy.stats import spearmanr
 
 from advisor.advice.belief import Array
 from advisor.advice.mixture import Mixture
+from harness.experiments.calibration.gains import POINTS
+from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
+from harness.experiments.calibration.ledger import RunLine, fingerprint, read
 from harness.experiments.race.all_scores import all_scores
-from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cells
+from harness.experiments.race.curves import FILES, RACERS, STAGES, CurveCell, curve_cells
 from harness.experiments.race.fit_belief import Scored, fit_belief
 from harness.experiments.race.larger import LARGE, MIDDLE, SMALL, demonstrations
-from harness.experiments.race.race_policies import PLAN, Spent, engine, oracle, plan, score, spent
+from harness.experiments.race.race_policies import PLAN, Spent, engine, plan, spent
 from harness.experiments.race.replay_race import DEFAULT
 from harness.experiments.race.ship_belief import after, holds
-from harness.experiments.replay.ship import HEATS
+from harness.experiments.replay.ship import HEATS, STUDIES
 from harness.records.arm import NLL
 
 SIZES = (SMALL, MIDDLE, LARGE)
 CELLS = "sizes/cells.csv"
+FOLDERS = (*STUDIES, "sizes")
+PLAIN = [arm for arm, (name, _) in enumerate(RACERS) if name == NLL]
+HIGH = RACERS.index((NLL, "high"))
 RESAMPLED = 10_000
 """Resamples of demonstrations for an interval."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WholeRuns:
+    """What the whole runs of a cell scored in one study; NaN of an arm that it did not make."""
+
+    cell: Cell
+    """Which one."""
+    developed: Array
+    """[arms] points on the development problems."""
+    test: Array
+    """[arms] points on the test problems."""
+
+
+Demonstrations = tuple[str, str, float, int]
+Gains = Mapping[str, Mapping[Demonstrations, Array]]
+"""Size -> demonstrations -> [arms] points over NLL."""
+
+
 def sizes(results: Path) -> dict[str, Any]:
     """Gains of every arm by size, how they go together, and what is lost on a size that was left out."""
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"records": records_of_sizes(results)}
     for how, heat in HEATS.items():
-        cells = [
-            *curve_cells(results, heat),
-            *curve_cells(results, heat, folder="sizes", files=(CELLS,)),
-        ]
-        gains = {size: gains_of([c for c in cells if c.cell.size == size]) for size in SIZES}
-        shared = set.intersection(*(set(one) for one in gains.values()))
-        scores = [
-            *all_scores(results, heat),
-            *all_scores(results, heat, folders=("sizes",), files=(CELLS,)),
-        ]
+        runs = whole_runs(results, heat)
+        gains = {size: gains_of([r for r in runs if r.cell.size == size]) for size in SIZES}
+        shared = sorted(set.intersection(*(set(one) for one in gains.values())))
         found[how] = {
             "demonstrations": len(shared),
             "gains": [
@@ -53,37 +71,74 @@ def sizes(results: Path) -> dict[str, Any]:
                 _together(gains, shared, one, other)
                 for one, other in ((SMALL, MIDDLE), (MIDDLE, LARGE), (SMALL, LARGE))
             ],
-            "left_out": [_left_out(cells, scores, size) for size in SIZES],
+            "left_out": _left_out(results, heat),
         }
     return found
 
 
-def gains_of(cells: Sequence[CurveCell]) -> dict[tuple[Any, ...], Array]:
-    """Demonstrations -> [arms] points over NLL at the rate that its development problems prefer.
+def records_of_sizes(results: Path) -> str:
+    """SHA-256 of every ledger that is read."""
+    return fingerprint(results / name for name in FOLDERS)
 
-    Cells of the same demonstrations, at other checkpoints and pretraining texts, are averaged.
+
+def whole_runs(results: Path, temperature: float) -> list[WholeRuns]:
+    """Every cell of every study, once a study."""
+    cells = {cell.name: cell for name in (*FILES, CELLS) for cell in read_grid(results / name)}
+    found = []
+    for folder in FOLDERS:
+        table: dict[str, list[RunLine]] = defaultdict(list)
+        for run in read(results / folder)[1]:
+            if run.seed == 0 and run.share == 1:
+                table[run.cell].append(run)
+        found += [_whole(cells[name], some, temperature) for name, some in table.items()]
+    return found
+
+
+def _whole(cell: Cell, runs: Sequence[RunLine], temperature: float) -> WholeRuns:
+    points = np.full((2, len(RACERS)), np.nan)
+    rates = rates_by_word(cell.size)
+    for arm, (name, word) in enumerate(RACERS):
+        for run in runs:
+            if run.objective == name and isclose(run.learning_rate or 0.0, rates[word]):
+                for row, part in enumerate(("development", "test")):
+                    points[row, arm] = POINTS * run.right(part, temperature).mean()
+    return WholeRuns(cell=cell, developed=points[0], test=points[1])
+
+
+def gains_of(runs: Sequence[WholeRuns]) -> dict[Demonstrations, Array]:
+    """Points over NLL at the rate that its development problems prefer, by demonstrations.
+
+    Cells of the same demonstrations, at other checkpoints and pretraining texts, are averaged; an arm that
+    none of them has stays NaN. A cell without NLL at the high rate is left out.
     """
-    plain = [arm for arm, (name, _) in enumerate(RACERS) if name == NLL]
-    found: dict[tuple[Any, ...], list[Array]] = defaultdict(list)
-    for cell in cells:
-        best = max((score(cell, arm, len(STAGES) - 1), -arm) for arm in plain)[1]
-        found[demonstrations(cell.cell)].append(cell.test - cell.test[-best])
-    return {what: np.mean(some, axis=0) for what, some in found.items()}
+    found: dict[Demonstrations, list[Array]] = defaultdict(list)
+    for one in runs:
+        plain = [arm for arm in PLAIN if not np.isnan(one.developed[arm])]
+        if HIGH in plain:
+            best = max(plain, key=one.developed.__getitem__)
+            found[demonstrations(one.cell)].append(one.test - one.test[best])
+    return {what: _mean(np.stack(some)) for what, some in found.items()}
 
 
-Gains = Mapping[str, Mapping[tuple[Any, ...], Array]]
+def _mean(table: Array) -> Array:
+    """Over the first axis, of what is there."""
+    there = ~np.isnan(table)
+    total = np.where(there, table, 0).sum(axis=0)
+    found: Array = np.where(there.any(axis=0), total / np.maximum(there.sum(axis=0), 1), np.nan)
+    return found
 
 
-def _gain(gains: Gains, shared: set[tuple[Any, ...]], arm: int) -> dict[str, Any]:
-    """By size, the mean over demonstrations with its 95 % interval, and the share above zero."""
-    found = {}
-    for size in SIZES:
-        some = np.array([gains[size][what][arm] for what in sorted(shared)])
-        low, high = _interval(some, np.mean)
+def _gain(gains: Gains, shared: Sequence[Demonstrations], arm: int) -> dict[str, Any]:
+    """By size, the mean over the demonstrations that have the arm at every size, and the share above zero."""
+    table = np.array([[gains[size][what][arm] for size in SIZES] for what in shared])
+    whole = table[~np.isnan(table).any(axis=1)]
+    found: dict[str, Any] = {"demonstrations": len(whole)}
+    for place, size in enumerate(SIZES):
+        low, high = _interval(whole[:, place], np.mean)
         found[size] = {
-            "mean": round(float(some.mean()), 1),
+            "mean": round(float(whole[:, place].mean()), 1),
             "interval": [round(low, 1), round(high, 1)],
-            "above": round(float((some > 0).mean()), 3),
+            "above": round(float((whole[:, place] > 0).mean()), 3),
         }
     return found
 
@@ -96,17 +151,18 @@ def _interval(values: Array, statistic: Any) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _together(gains: Gains, shared: set[tuple[Any, ...]], one: str, other: str) -> dict[str, Any]:
+def _together(
+    gains: Gains, shared: Sequence[Demonstrations], one: str, other: str
+) -> dict[str, Any]:
     """How gains of arms that are not NLL go together at two sizes, over demonstrations and arms."""
-    arms = [arm for arm, (name, _) in enumerate(RACERS) if name != NLL]
-    pairs = np.array(
-        [[gains[one][what][arms], gains[other][what][arms]] for what in sorted(shared)]
-    )
-    large = (np.abs(pairs) > 5).all(axis=1)
+    arms = [arm for arm in range(len(RACERS)) if arm not in PLAIN]
+    pairs = np.array([[gains[one][what][arms], gains[other][what][arms]] for what in shared])
+    large = (np.abs(pairs) > 5).all(axis=1)  # False of what is missing
     agree = np.sign(pairs[:, 0]) == np.sign(pairs[:, 1])
 
     def rank(some: Array) -> float:
-        return float(spearmanr(some[:, 0].ravel(), some[:, 1].ravel()).statistic)
+        flat = some.transpose(1, 0, 2).reshape(2, -1)
+        return float(spearmanr(*flat[:, ~np.isnan(flat).any(axis=0)]).statistic)
 
     low, high = _interval(pairs, rank)
     return {
@@ -118,13 +174,23 @@ def _together(gains: Gains, shared: set[tuple[Any, ...]], one: str, other: str) 
     }
 
 
-def _left_out(cells: Sequence[CurveCell], scores: Sequence[Scored], size: str) -> dict[str, Any]:
+def _left_out(results: Path, heat: float) -> list[dict[str, Any]]:
     """What is believed of cells of a size from those of the others that do not share the skill."""
-    mine = [cell for cell in cells if cell.cell.size == size]
-    skills = {cell.cell.skill for cell in mine}
+    cells = [
+        *curve_cells(results, heat),
+        *curve_cells(results, heat, folder="sizes", files=(CELLS,)),
+    ]
+    scores = all_scores(results, heat, folders=FOLDERS, files=(*FILES, CELLS))
+    return [
+        _judged([c for c in cells if c.cell.size == size], [s for s in scores if s.size != size])
+        for size in SIZES
+    ]
+
+
+def _judged(mine: Sequence[CurveCell], scores: Sequence[Scored]) -> dict[str, Any]:
     learnt = {
-        skill: fit_belief([s for s in scores if s.size != size and s.skill != skill])
-        for skill in skills
+        skill: fit_belief([s for s in scores if s.skill != skill])
+        for skill in {cell.cell.skill for cell in mine}
     }
 
     def believed(cell: CurveCell) -> Mixture:
@@ -138,10 +204,9 @@ def _left_out(cells: Sequence[CurveCell], scores: Sequence[Scored], size: str) -
         "race": engine(believed, DEFAULT),
         "three": plan(PLAN[:2], PLAN[2:]),
         "nll": plan([(NLL, "high")]),
-        "oracle": oracle,
     }
     return {
-        "size": size,
+        "size": mine[0].cell.size,
         "cells": len(mine),
         "coverage": [round(share, 3) for share in held],
         **{name: _brief(spent(mine, way)) for name, way in ways.items()},
