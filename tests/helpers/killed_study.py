@@ -1,4 +1,4 @@
-"""A study that is killed at twenty random moments and then left to end; run by study/test_confirm.py.
+"""A study that is killed at ten random moments and then left to end; run by study/test_confirm.py.
 
     python -m tests.helpers.killed_study FOLDER WORDS...
 
@@ -28,7 +28,7 @@ from harness.study import confirm, run_race
 from harness.study import executors as executor
 from harness.study.execute import Trial, execute
 
-KILLS = 20
+KILLS = 10
 
 
 def note(path: Path, line: str) -> None:
