@@ -15,9 +15,11 @@ Types are checked, never converted: "5" is no number and 1 is no text.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, cast
 
 from advisor.errors import InputError
 
@@ -129,11 +131,40 @@ def built(kind: Kind[T], content: object, name: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return kind.adapter.validate_json(json.dumps(content, allow_nan=False), strict=True)
+        text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+        if LONE.search(text) is None:
+            return kind.adapter.validate_json(text, strict=True)
+        if STANDS_IN.search(text) is not None:
+            raise ValueError("halves of characters, and characters of private use")
+        found = kind.adapter.validate_json(LONE.sub(_moved(SHIFT), text), strict=True)
+        return cast(T, _moved_back(found))
     except ValidationError as error:
         raise InputError(fault(error, name)) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{name} cannot be read ({error})") from error
+
+
+LONE, STANDS_IN = re.compile("[\ud800-\udfff]"), re.compile("[\U000f0000-\U000f07ff]")
+"""Halves of characters, which pydantic's JSON does not read, and what stands in for them meanwhile."""
+SHIFT = 0xF0000 - 0xD800
+
+
+def _moved(by: int) -> Callable[[re.Match[str]], str]:
+    return lambda match: chr(ord(match.group()) + by)
+
+
+def _moved_back(value: Any) -> Any:
+    """A value with the halves of characters in its texts again."""
+    if isinstance(value, str):
+        return STANDS_IN.sub(_moved(-SHIFT), value)
+    if isinstance(value, Mapping):
+        return {_moved_back(key): _moved_back(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_moved_back, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        own = {one.name: _moved_back(getattr(value, one.name)) for one in fields(value) if one.init}
+        return replace(value, **own)
+    return value
 
 
 def dataclass_of(kind: type[T]) -> Kind[T]:

@@ -482,7 +482,7 @@ def test_refusals_are_one_line(
     assert "not a folder" in refused(tmp_path / "none") and "not a folder" in refused(file)
     assert "holds neither run records" in refused(empty)
     assert str(torn) in refused(broken)
-    assert "not as `advisor confirm` writes them" in refused(foreign)
+    assert "spec.evaluation.temperature is 'hot', not a number" in refused(foreign)
     assert "a folder" in refused(whole, "--output_path", empty)
     assert "cannot be written" in refused(whole, "--output_path", file / "report.html")
     assert file.read_text() == "here" and not list(empty.iterdir())
