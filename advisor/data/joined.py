@@ -3,15 +3,16 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import Any, overload
+from typing import Any
 
 from advisor.data.json_lines import JsonLines
+from advisor.data.lazy_rows import LazyRows
 from advisor.data.row_groups import ParquetRows
 
 Part = JsonLines | ParquetRows | list[dict[str, Any]]
 
 
-class Joined(Sequence[dict[str, Any]]):
+class Joined(LazyRows):
     """Rows of files; those of JSON lines and parquet are read when they are asked for."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -27,16 +28,9 @@ class Joined(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row = range(len(self))[index]
-        part = bisect_right(self._firsts, row) - 1
-        return self._filled(self._parts[part][row - self._firsts[part]])
+    def _row(self, number: int) -> dict[str, Any]:
+        part = bisect_right(self._firsts, number) - 1
+        return self._filled(self._parts[part][number - self._firsts[part]])
 
     def sample(self) -> Iterator[dict[str, Any]]:
         """The rows that tell how rows are laid out: all of small files."""

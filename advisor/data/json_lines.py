@@ -7,19 +7,20 @@ file.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from advisor.data.data_files import kind_of, line_blocks
 from advisor.data.json_rows import as_row, parse_line
+from advisor.data.lazy_rows import LazyRows
 from advisor.errors import InputError
 
 LOOKED_AT = 256
 """Parts of a file, of `data_files.BLOCK` bytes and the rest of a line, that are parsed when it is opened."""
 
 
-class JsonLines(Sequence[dict[str, Any]]):
+class JsonLines(LazyRows):
     """The rows of a file with a JSON value on every line; a bare text is a row with the column `text`."""
 
     def __init__(self, path: Path) -> None:
@@ -48,17 +49,10 @@ class JsonLines(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self._rows[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row = range(len(self))[index]
-        part = bisect_right(self._rows, row) - 1
-        number, text = self._part(part)[row - self._rows[part]]
-        return as_row(parse_line(text, number, self.path), row)
+    def _row(self, number: int) -> dict[str, Any]:
+        part = bisect_right(self._rows, number) - 1
+        line, text = self._part(part)[number - self._rows[part]]
+        return as_row(parse_line(text, line, self.path), number)
 
     def sample(self) -> Iterator[dict[str, Any]]:
         """The rows that are looked at: all of a small file."""

@@ -1,17 +1,18 @@
 """Rows of a parquet file read where they lie: a batch of a row group, and a row when it is asked for."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.table import table_cast
 
+from advisor.data.lazy_rows import LazyRows
 from advisor.errors import InputError
 
 BATCH_BYTES = 2**21
@@ -20,7 +21,7 @@ LOOKED_AT = 64
 """Row groups of which the first batch is looked at."""
 
 
-class ParquetRows(Sequence[dict[str, Any]]):
+class ParquetRows(LazyRows):
     """The rows of a parquet file, as `datasets` gives them, with a batch of them in memory.
 
     Within a row group parquet is read from its beginning, so that rows in any order are dear where groups are
@@ -54,15 +55,8 @@ class ParquetRows(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self._firsts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> dict[str, Any]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row = range(len(self))[index]
-        return self._kept[row] if row in self._kept else self._read(row)
+    def _row(self, number: int) -> dict[str, Any]:
+        return self._kept[number] if number in self._kept else self._read(number)
 
     def expect(self, rows: Iterable[int]) -> None:
         """Read these rows in one go from the beginning to the end, and keep them."""
