@@ -110,7 +110,7 @@ def stands(
         until_decided: buy until the leader is unlikely to lose more than five points, and nothing after; the
             costs then say by `point_cost` how little the price counts until there.
     """
-    belief = _after(prior, right)
+    belief = after(prior, right)
     reached = [max((k + 1 for a, k in right if a == arm), default=0)
                for arm in range(len(belief.mean))]  # fmt: skip
     prices = np.array([_price(arm, shares, reached[arm], costs, out)
@@ -132,7 +132,8 @@ def stands(
     )
 
 
-def _after(prior: Belief | Mixture, right: Mapping[Place, Array]) -> Belief:
+def after(prior: Belief | Mixture, right: Mapping[Place, Array]) -> Belief:
+    """The belief once some scores are known, [documents] share of right answers by arm and share."""
     if not right:
         return prior.given([], np.zeros(0), np.zeros((0, 0)))
     angles, noise = observed(np.stack([right[place] for place in right]))

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from math import isclose
 from pathlib import Path
 
 import numpy as np
 
 from advisor.advice.belief import Array, angle_of
 from advisor.advice.learnt_belief import known_of
-from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
+from harness.experiments.calibration.grid import Cell, read_grid
 from harness.experiments.calibration.ledger import CellLine, RunLine, read, unpack
-from harness.experiments.race.curves import FILES, RACERS, STAGES
+from harness.experiments.race.curves import (
+    FILES,
+    RACERS,
+    STAGES,
+    base_of,
+    runs_by_arm,
+    runs_by_cell,
+)
 from harness.experiments.race.fit_belief import Scored
 from harness.experiments.replay.ship import STUDIES
-from harness.records.arm import BASE
 
 
 def all_scores(
@@ -38,11 +42,7 @@ def all_scores(
     found = []
     for folder in folders:
         measured, runs = read(results / folder)
-        table: dict[str, list[RunLine]] = defaultdict(list)
-        for run in runs:
-            if run.seed == 0 and run.share == 1:
-                table[run.cell].append(run)
-        for name, some in table.items():
+        for name, some in runs_by_cell(runs).items():
             one = _scored(cells[name], measured[name], some, temperature)
             if one is not None:
                 found.append(one)
@@ -52,7 +52,7 @@ def all_scores(
 def _scored(
     cell: Cell, line: CellLine, runs: Sequence[RunLine], temperature: float
 ) -> Scored | None:
-    base = next((run for run in runs if run.objective == BASE), None)
+    base = base_of(runs)
     angles = np.full((len(RACERS), len(STAGES)), np.nan)
     noise = np.ones_like(angles)
     for arm, stage, right in _answers(cell, runs, temperature):
@@ -76,14 +76,10 @@ def _answers(
     cell: Cell, runs: Sequence[RunLine], temperature: float
 ) -> Iterator[tuple[int, int, Array]]:
     """Arm, stage and answers: of whole runs those of all problems, else of the development ones."""
-    rates = rates_by_word(cell.size)
-    for arm, (objective, word) in enumerate(RACERS):
-        for run in runs:
-            if run.objective != objective or not isclose(run.learning_rate or 0.0, rates[word]):
-                continue
-            parts = [run.right(part, temperature) for part in ("development", "test")]
-            yield arm, len(STAGES) - 1, np.concatenate(parts).astype(np.float64)
-            for stage, share in enumerate(STAGES[:-1]):
-                if f"{share:g}" in run.curve:
-                    packed = run.curve[f"{share:g}"][f"development@{temperature:g}"]
-                    yield arm, stage, unpack(packed).astype(np.float64)
+    for arm, run in runs_by_arm(cell, runs):
+        parts = [run.right(part, temperature) for part in ("development", "test")]
+        yield arm, len(STAGES) - 1, np.concatenate(parts).astype(np.float64)
+        for stage, share in enumerate(STAGES[:-1]):
+            if f"{share:g}" in run.curve:
+                packed = run.curve[f"{share:g}"][f"development@{temperature:g}"]
+                yield arm, stage, unpack(packed).astype(np.float64)

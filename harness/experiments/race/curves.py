@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isclose
 from pathlib import Path
@@ -62,9 +62,7 @@ def curve_cells(
         files: that list the cells.
     """
     measured, runs = read(results / folder)
-    table: dict[str, list[RunLine]] = defaultdict(list)
-    for run in runs:
-        table[run.cell].append(run)
+    table = runs_by_cell(runs)
     found = []
     for name in files:
         for cell in read_grid(results / name):
@@ -78,22 +76,37 @@ def curve_cells(
     return found
 
 
+def runs_by_cell(runs: Iterable[RunLine]) -> dict[str, list[RunLine]]:
+    """Whole runs of the first seed, by the name of their cell; none where a cell has none."""
+    table: dict[str, list[RunLine]] = defaultdict(list)
+    for run in runs:
+        if run.seed == 0 and run.share == 1:
+            table[run.cell].append(run)
+    return table
+
+
+def runs_by_arm(cell: Cell, runs: Iterable[RunLine]) -> Iterator[tuple[int, RunLine]]:
+    """The runs of a cell that are of a racing arm, each with the arm's number, in the order of the arms."""
+    rates, some = rates_by_word(cell.size), list(runs)
+    for arm, (objective, word) in enumerate(RACERS):
+        for run in some:
+            if run.objective == objective and isclose(run.learning_rate or 0.0, rates[word]):
+                yield arm, run
+
+
+def base_of(runs: Iterable[RunLine]) -> RunLine | None:
+    """The run of the untouched model."""
+    return next((run for run in runs if run.objective == BASE), None)
+
+
 def _made(cell: Cell, runs: Sequence[RunLine]) -> tuple[RunLine, list[RunLine]] | None:
     """The base and every arm's run in order; None where one is missing."""
-    rates = rates_by_word(cell.size)
-    base = next((run for run in runs if run.objective == BASE), None)
-    racers = [_first(runs, name, rates[word]) for name, word in RACERS]
-    if base is None or any(run is None for run in racers):
-        return None
-    return base, [run for run in racers if run is not None]
-
-
-def _first(runs: Iterable[RunLine], objective: str, rate: float) -> RunLine | None:
-    for run in runs:
-        rated = run.learning_rate is not None and isclose(run.learning_rate, rate)
-        if run.objective == objective and rated and run.curve:
-            return run
-    return None
+    base = base_of(runs)
+    racers: dict[int, RunLine] = {}
+    for arm, run in runs_by_arm(cell, runs):
+        if run.curve:
+            racers.setdefault(arm, run)
+    return None if base is None or len(racers) < len(RACERS) else (base, [*racers.values()])
 
 
 def _curve_cell(

@@ -17,16 +17,18 @@ from harness.experiments.race.curve_plan import runs_of
 SMALL, MIDDLE, LARGE = "m64", "m128", "m256"
 """Sizes, ascending."""
 CELLS = 24
+Demonstrations = tuple[str, str, float, int]
+"""What a model of any size can be trained on: skill, noise, its rate, number of rows."""
 
 
-def demonstrations(cell: Cell) -> tuple[str, str, float, int]:
-    """What a model of any size can be trained on: skill, noise, its rate, number of rows."""
+def demonstrations(cell: Cell) -> Demonstrations:
+    """Those of a cell."""
     return cell.skill, cell.noise, cell.rate, cell.rows
 
 
 def larger_cells(known: Iterable[Cell]) -> list[Cell]:
     """Those of the third size: at the pretraining step of the smallest, earlier steps and few rows first."""
-    by_size: dict[str, dict[tuple[str, str, float, int], Cell]] = defaultdict(dict)
+    by_size: dict[str, dict[Demonstrations, Cell]] = defaultdict(dict)
     for cell in known:
         by_size[cell.size].setdefault(demonstrations(cell), cell)
     [seed] = LARGER_CHECKPOINTS[LARGE]

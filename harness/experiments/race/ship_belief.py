@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advisor.advice.belief import POINTS, Belief, angle_of, observed
+from advisor.advice.belief import POINTS, Belief, angle_of
 from advisor.advice.learnt_belief import Learnt, LearntBeliefs
 from advisor.advice.mixture import Mixture
 from harness.experiments.calibration.ledger import read
@@ -18,6 +18,7 @@ from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cel
 from harness.experiments.race.fit_belief import fit_belief
 from harness.experiments.race.race_policies import left_out
 from harness.experiments.replay.ship import HEATS, records_of
+from harness.study.race import after
 
 LEVEL = 0.9
 """Share of the scores of left-out cells that the intervals are to hold."""
@@ -67,17 +68,14 @@ def coverage(
     held = []
     for cell in cells:
         prior = replace(learnt[cell.group], widened=factor).doubted(cell.known, len(STAGES))
-        held += holds(after(prior, cell, stages), cell)
+        held += holds(scored(prior, cell, stages), cell)
     return float(np.mean(held))
 
 
-def after(prior: Mixture, cell: CurveCell, stages: int) -> Belief:
+def scored(prior: Mixture, cell: CurveCell, stages: int) -> Belief:
     """The belief once every arm has been scored at so many stages."""
-    places = [(arm, stage) for arm in range(len(RACERS)) for stage in range(stages)]
-    if not places:
-        return prior.given([], np.zeros(0), np.zeros((0, 0)))
-    angles, noise = observed(np.stack([cell.development[place] for place in places]))
-    return prior.given([prior.place(*place) for place in places], angles, noise)
+    right = {place: found for place, found in cell.development.items() if place[1] < stages}
+    return after(prior, right)
 
 
 def holds(belief: Belief, cell: CurveCell) -> list[bool]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,23 @@ from scipy.stats import spearmanr
 from advisor.advice.belief import Array
 from advisor.advice.mixture import Mixture
 from harness.experiments.calibration.gains import POINTS
-from harness.experiments.calibration.grid import Cell, rates_by_word, read_grid
+from harness.experiments.calibration.grid import Cell, read_grid
 from harness.experiments.calibration.ledger import RunLine, fingerprint, read
 from harness.experiments.race.all_scores import all_scores
-from harness.experiments.race.curves import FILES, RACERS, STAGES, CurveCell, curve_cells
+from harness.experiments.race.curves import (
+    FILES,
+    RACERS,
+    STAGES,
+    CurveCell,
+    curve_cells,
+    runs_by_arm,
+    runs_by_cell,
+)
 from harness.experiments.race.fit_belief import Scored, fit_belief
-from harness.experiments.race.larger import LARGE, MIDDLE, SMALL, demonstrations
+from harness.experiments.race.larger import LARGE, MIDDLE, SMALL, Demonstrations, demonstrations
 from harness.experiments.race.race_policies import PLAN, Spent, engine, plan, spent
 from harness.experiments.race.replay_race import DEFAULT
-from harness.experiments.race.ship_belief import after, holds
+from harness.experiments.race.ship_belief import holds, scored
 from harness.experiments.replay.ship import HEATS, STUDIES
 from harness.records.arm import NLL
 
@@ -48,7 +55,6 @@ class WholeRuns:
     """[arms] points on the test problems."""
 
 
-Demonstrations = tuple[str, str, float, int]
 Gains = Mapping[str, Mapping[Demonstrations, Array]]
 """Size -> demonstrations -> [arms] points over NLL."""
 
@@ -86,22 +92,16 @@ def whole_runs(results: Path, temperature: float) -> list[WholeRuns]:
     cells = {cell.name: cell for name in (*FILES, CELLS) for cell in read_grid(results / name)}
     found = []
     for folder in FOLDERS:
-        table: dict[str, list[RunLine]] = defaultdict(list)
-        for run in read(results / folder)[1]:
-            if run.seed == 0 and run.share == 1:
-                table[run.cell].append(run)
-        found += [_whole(cells[name], some, temperature) for name, some in table.items()]
+        runs = runs_by_cell(read(results / folder)[1])
+        found += [_whole(cells[name], some, temperature) for name, some in runs.items()]
     return found
 
 
 def _whole(cell: Cell, runs: Sequence[RunLine], temperature: float) -> WholeRuns:
     points = np.full((2, len(RACERS)), np.nan)
-    rates = rates_by_word(cell.size)
-    for arm, (name, word) in enumerate(RACERS):
-        for run in runs:
-            if run.objective == name and isclose(run.learning_rate or 0.0, rates[word]):
-                for row, part in enumerate(("development", "test")):
-                    points[row, arm] = POINTS * run.right(part, temperature).mean()
+    for arm, run in runs_by_arm(cell, runs):
+        for row, part in enumerate(("development", "test")):
+            points[row, arm] = POINTS * run.right(part, temperature).mean()
     return WholeRuns(cell=cell, developed=points[0], test=points[1])
 
 
@@ -197,7 +197,7 @@ def _judged(mine: Sequence[CurveCell], scores: Sequence[Scored]) -> dict[str, An
         return learnt[cell.cell.skill].doubted(cell.known, len(STAGES))
 
     held = [
-        float(np.mean([holds(after(believed(cell), cell, stages), cell) for cell in mine]))
+        float(np.mean([holds(scored(believed(cell), cell, stages), cell) for cell in mine]))
         for stages in range(len(STAGES))
     ]
     ways = {
