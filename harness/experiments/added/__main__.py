@@ -1,0 +1,62 @@
+"""`python -m harness.experiments.added STEP`: newer objectives on the calibration's smallest cells."""
+
+import argparse
+from pathlib import Path
+
+from harness.experiments.steps import run_step
+
+RESULTS = Path("results/added")
+CELLS = Path("results/calibration")
+MODELS = Path("outputs/calibration")
+
+
+def main() -> None:
+    """Parses the command line and runs one step of the study."""
+    run_step(_parser(), {"plan": _plan, "run": _run})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.experiments.added", description=__doc__
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of plan and ledger")
+    parser.add_argument("--models", type=Path, default=MODELS, help="of `calibration models`")
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("plan", help="write the list of runs; commit it before the first run")
+    steps.add_parser("run", help="do what is missing")
+    return parser
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from harness.experiments.added.added_plan import added_cells, added_plan
+    from harness.experiments.calibration.grid import read_grid
+    from harness.experiments.staged.plan import write_plan
+
+    cells = [cell for name in ("fresh", "grid") for cell in read_grid(CELLS / f"{name}.csv")]
+    write_plan(added_plan(added_cells(cells)), arguments.results / "plan.csv")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import torch
+
+    from harness.experiments.added.many_answers import ManyAnswersBench
+    from harness.experiments.calibration.__main__ import tell
+    from harness.experiments.calibration.grid import read_grid
+    from harness.experiments.calibration.models import checkpoint
+    from harness.experiments.calibration.run import do_missing
+    from harness.experiments.staged.plan import read_plan
+    from harness.runtime.quiet import quiet
+
+    torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
+    cells = [cell for name in ("fresh", "grid") for cell in read_grid(CELLS / f"{name}.csv")]
+    with quiet():
+        do_missing(
+            read_plan(arguments.results / "plan.csv", cells),
+            lambda cell: ManyAnswersBench(cell, checkpoint(arguments.models, cell), deep=False),
+            ledger=arguments.results / "ledger.jsonl",
+            on_run=tell,
+        )
+
+
+if __name__ == "__main__":
+    main()
