@@ -186,7 +186,7 @@ def _ranking_table(answer: Recommendation) -> Table:
     """The arms with their forecasts, and the cells most like the pair."""
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     table.title = f"Expected gain over nll, {_BASIS[answer.basis]}"
-    for name in ("objective", "points", "95 % interval", "best with p"):
+    for name in ("objective", "points", "95 % interval", "chance of being best"):
         table.add_column(name, justify="left" if name == "objective" else "right")
     for arm in answer.ranking:
         low, high = arm.interval

@@ -1,0 +1,84 @@
+"""What newer objectives gained over what they were made from, paired over cells: greedy, pass@1, pass@16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from harness.experiments.added.added_plan import ARMS, FROZEN, HIGH, LOW, MASS, SMALLEST, TAIL
+from harness.experiments.added.many_answers import ANSWERS, many_answers
+from harness.experiments.calibration.grid import RATES
+from harness.experiments.calibration.ledger import RunLine, read
+from harness.records.arm import NLL
+
+Arm = tuple[str, int]
+"""Objective, and the place of its rate."""
+Array = NDArray[np.float64]
+POINTS = 100.0
+PAIRS: tuple[tuple[Arm, Arm], ...] = (
+    *(((frozen, LOW), (rule, LOW)) for rule, frozen in FROZEN.items()),
+    *(((rule, LOW), (NLL, LOW)) for rule in FROZEN),
+    *(((frozen, LOW), (NLL, LOW)) for frozen in FROZEN.values()),
+    ((MASS, LOW), (NLL, LOW)),
+    ((TAIL, LOW), (NLL, LOW)),
+    ((TAIL, HIGH), (NLL, HIGH)),
+)
+"""What is compared with what."""
+SCORES: Mapping[str, Callable[[RunLine], float]] = {
+    "greedy": lambda run: float(run.right("test", 0).mean()),
+    "pass@1": lambda run: float(many_answers(run).mean()),
+    f"pass@{ANSWERS}": lambda run: float(many_answers(run).any(1).mean()),
+}
+"""Of the test problems; all sampled answers count for pass@1."""
+HEAD = ("arm", "less", "rate", "cells", *SCORES)
+
+
+def gains(scored: Sequence[Mapping[Arm, RunLine]], pair: tuple[Arm, Arm], score: str) -> Array:
+    """[cells] points by which the first arm of a pair is above the second."""
+    of = SCORES[score]
+    first, second = pair
+    return POINTS * np.array([of(runs[first]) - of(runs[second]) for runs in scored])
+
+
+def whole_cells(results: Path) -> list[dict[Arm, RunLine]]:
+    """The runs of every cell that has all its arms, by arm.
+
+    Args:
+        results: folder with `added/`.
+    """
+    cells: dict[str, dict[Arm, RunLine]] = {}
+    places = {rate: place for place, rate in enumerate(RATES[SMALLEST])}
+    for run in read(results / "added")[1]:
+        if run.learning_rate is not None:
+            cells.setdefault(run.cell, {})[run.objective, places[run.learning_rate]] = run
+    return [runs for runs in cells.values() if runs.keys() >= set(ARMS)]
+
+
+def added_table(results: Path) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Head and rows: a comparison a row, a mean over cells with its 95 % interval a cell.
+
+    Args:
+        results: folder with `added/`.
+    """
+    scored = whole_cells(results)
+    rows = [
+        (
+            f"`{first[0]}`",
+            f"`{second[0]}`",
+            ("low", "high")[first[1]],
+            str(len(scored)),
+            *(_mean(gains(scored, (first, second), score)) for score in SCORES),
+        )
+        for first, second in PAIRS
+    ]
+    return HEAD, rows
+
+
+def _mean(values: Array) -> str:
+    """The mean with its 95 % interval, by Student's t over cells."""
+    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():+.1f} ({values.mean() - half:+.1f} to {values.mean() + half:+.1f})"
