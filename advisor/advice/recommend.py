@@ -151,7 +151,8 @@ def _by_forecast(
             other.add(_name(there.recommended))
     order = tuple(map(_name, here.ranking))
     low, high = here.intervals[next(arm for arm in here.ranking if arm != NLL)]
-    why = f"by measured cells leaning on the prior gains {low:+.0f} to {high:+.0f} points over nll"
+    gain = f"{low:+.0f} to {high:+.0f} points over nll"
+    why = f"measured cells suggest that leaning on the prior gains {gain}"
     return Choice(reading.regime, order, why), other
 
 
