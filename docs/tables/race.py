@@ -13,11 +13,13 @@ def tables() -> dict[str, str]:
     """Those of the page."""
     found = read_json(RESULTS / "race" / "replay.json")
     rivals = read_json(RESULTS / "race" / "rivals.json")
+    documents = read_json(RESULTS / "race" / "documents.json")
     sizes = read_json(RESULTS / "sizes" / "sizes.json")
     return {
         "race": table(*_policies(found)),
         "rivals": table(*_rivals(rivals)),
         "belief": table(*_belief(found)),
+        "documents": table(*_documents(documents)),
         "sizes": table(*_sizes(sizes)),
         "together": table(*_together(sizes)),
         "unseen": table(*_left_out(sizes)),
@@ -54,6 +56,21 @@ def _rivals(found: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[str]
         for how in HOWS for one in [found[how]]
     ]  # fmt: skip
     return head, rows
+
+
+def _documents(found: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Regret by choice and way of decoding, decided on fewer and on more documents."""
+    rows = found["rows"]
+    fewer, more = rows[0]["documents"]
+    return ("decoding", "decided between", "cells", f"on {fewer}", f"on {more}"), [
+        (
+            row["decoding"],
+            row["choice"],
+            str(row["cells"]),
+            *(f"{lost:.1f}" for lost in row["regret"]),
+        )
+        for row in rows
+    ]
 
 
 def _belief(found: Mapping[str, Any]) -> tuple[Sequence[str], list[Sequence[str]]]:

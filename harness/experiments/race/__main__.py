@@ -16,7 +16,15 @@ MODELS = Path("outputs/calibration")
 def main() -> None:
     """Parses the command line and runs one step of the study."""
     run_step(
-        _parser(), {"plan": _plan, "run": _run, "fit": _fit, "sizes": _sizes, "rivals": _rivals}
+        _parser(),
+        {
+            "plan": _plan,
+            "run": _run,
+            "fit": _fit,
+            "sizes": _sizes,
+            "rivals": _rivals,
+            "documents": _documents,
+        },
     )
 
 
@@ -33,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         "fit", help="what is believed before a race, and what races come to on the cells"
     )
     steps.add_parser("sizes", help="what size does, from the cells of three sizes")
+    steps.add_parser("documents", help="what more development documents would save")
     steps.add_parser(
         "rivals", help="what ASHA of syne-tune comes to on the cells; of the extra `bench`"
     )
@@ -106,6 +115,13 @@ def _rivals(arguments: argparse.Namespace) -> None:
     from harness.experiments.race.rival import rivals
 
     _write(rivals(arguments.results.parent), arguments.results / "rivals.json")
+
+
+def _documents(arguments: argparse.Namespace) -> None:
+    from harness.experiments.race.more_documents import more_documents
+
+    found = {"rows": more_documents(arguments.results.parent)}
+    _write(found, arguments.results / "documents.json")
 
 
 def _write(found: dict[str, Any], path: Path) -> None:
