@@ -11,17 +11,19 @@ import sys
 from collections.abc import Sequence
 
 from advisor.errors import InputError, TrainingDiverged, printable
-from harness.cli import streams
+from harness.cli import signals, streams
 from harness.cli.parser import command, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code: 0 when it worked, 1 where a training diverged, 2 for a refused input.
 
-    130 when interrupted, 141 where what reads the output has ended (`| head -1`).
+    130 when interrupted, 143 or 129 when ended by SIGTERM or SIGHUP, 141 where what reads the output has
+    ended (`| head -1`).
     """
     if argv is None:
         streams.prepare()
+        signals.prepare()
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         streams.flush()
@@ -46,6 +48,9 @@ def _run(argv: Sequence[str]) -> int:
     except TrainingDiverged as error:
         print(f"advisor: error: {printable(str(error))}", file=sys.stderr)
         return 1
+    except signals.Ended as error:
+        print(f"advisor: ended by {error.name}", file=sys.stderr)
+        return error.code
     except KeyboardInterrupt:
         print("advisor: interrupted", file=sys.stderr)
         return 130
