@@ -21,6 +21,9 @@ DPI = 200
 _ROOT_STYLE = "stroke-linejoin: round; stroke-linecap: butt"
 """What matplotlib says in a <style> for all elements, which in a page would be all of the page's."""
 
+_DECIMALS = 2
+"""Of a coordinate in a page: a hundredth of a point is not seen, and a page of many studies holds many."""
+_LONG = re.compile(r"-?\d+\.\d{3,}")
 _REFERENCE = re.compile(r"^#|url\(#")
 _REFERRED = ("clipPath", "path")
 """Elements that matplotlib refers to; the ids of others only name them."""
@@ -80,11 +83,14 @@ def _element(figure: Figure, ink: str) -> str:
         element.tag = _local(element.tag)
         own = element.attrib.pop("id", None)
         element.attrib = {
-            _local(name): _REFERENCE.sub(rf"\g<0>{prefix}", value).replace(INK, ink)
+            _local(name): _short(_REFERENCE.sub(rf"\g<0>{prefix}", value).replace(INK, ink))
             for name, value in element.attrib.items()
         }
         if own and element.tag in _REFERRED:
             element.set("id", prefix + own)
+        for text in ("text", "tail"):
+            if not (getattr(element, text) or "").strip():
+                setattr(element, text, None)
     titles = (axes.get_title(loc="left") for axes in figure.axes)
     label = ". ".join(title.replace("\n", ": ") for title in titles if title)
     root.attrib |= {
@@ -94,6 +100,14 @@ def _element(figure: Figure, ink: str) -> str:
         "aria-label": label,
     }
     return ElementTree.tostring(root, encoding="unicode").strip()
+
+
+def _short(value: str) -> str:
+    """An attribute with its coordinates rounded, and without what only breaks its lines."""
+    rounded = _LONG.sub(
+        lambda found: f"{float(found[0]):.{_DECIMALS}f}".rstrip("0").rstrip("."), value
+    )
+    return " ".join(rounded.split())
 
 
 def _local(name: str) -> str:
