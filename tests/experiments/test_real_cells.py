@@ -16,7 +16,7 @@ from advisor.objectives.table import get_objective
 from harness.experiments.calibration.ledger import read, unpack
 from harness.experiments.calibration.run import Progress, do_missing
 from harness.experiments.staged import __main__ as command
-from harness.experiments.staged import made_rows, smollm2
+from harness.experiments.staged import made_rows
 from harness.experiments.staged.exact_answers import exactly_right
 from harness.experiments.staged.made_rows import CELLS, CIPHER, SKILLS, made
 from harness.experiments.staged.plan import read_plan, write_plan
@@ -109,9 +109,9 @@ def test_greedy_answers_are_those_of_generate(folder: Path) -> None:
         for answer, end in zip(until, ended, strict=True)
     ]
     assert len({len(text) for text, end in zip(texts, ended, strict=True) if end}) > 2
-    assert exactly_right(loaded, prompts, texts, seed=0)[0.0] == ended
+    assert exactly_right(loaded, prompts, [(text,) for text in texts], seed=0)[0.0] == ended
     spoilt = [(text[:-1], f"{text}a", text, text)[n % 4] for n, text in enumerate(texts)]
-    assert exactly_right(loaded, prompts, spoilt, seed=0)[0.0] == [
+    assert exactly_right(loaded, prompts, [(text, "no") for text in spoilt], seed=0)[0.0] == [
         end and n % 4 > 1 for n, end in enumerate(ended)
     ]
 
@@ -128,9 +128,9 @@ def test_sampled_answers_are_right_as_often_as_they_are_likely(folder: Path) -> 
     likely = float(p[first] * then[stop])
     assert 0.02 < likely < 0.98
     number = 3000
-    right = exactly_right(loaded, [prompt] * number, [chr(first)] * number, seed=0)[1.0]
+    right = exactly_right(loaded, [prompt] * number, [(chr(first),)] * number, seed=0)[1.0]
     assert sum(right) / number == pytest.approx(likely, abs=4 * (likely / number) ** 0.5)
-    assert right == exactly_right(loaded, [prompt] * number, [chr(first)] * number, seed=0)[1.0]
+    assert right == exactly_right(loaded, [prompt] * number, [(chr(first),)] * number, seed=0)[1.0]
 
 
 def test_the_plan_is_the_committed_one_and_begins_with_what_decides(tmp_path: Path) -> None:
@@ -194,13 +194,3 @@ def test_a_killed_study_of_a_real_model_goes_on_and_repeats_nothing(
         record.getMessage() for record in caplog.records if "a cosine each" in record.getMessage()
     ]
     assert "test@0 0.0, test@1 0.0" in said and "0 left" in said
-
-
-def test_a_model_in_the_way_is_not_written_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(smollm2, "fetch", lambda folder: pytest.fail("downloaded"))
-    monkeypatch.setattr(sys, "argv", ["staged", "real_model", "--output_dir", str(tmp_path)])
-    with pytest.raises(SystemExit):
-        command.main()
-    assert f"{tmp_path}: is there already" in capsys.readouterr().err

@@ -36,6 +36,8 @@ class CellLine:
     """Of model and demonstrations."""
     environment: Mapping[str, Any]
     """Versions, device, commit."""
+    forecast: Mapping[str, Any] = field(default_factory=dict)
+    """What was advised and forecast before the first run, where the study keeps that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +62,8 @@ class RunLine:
     """Of the steps of a whole run; below 1 in a race, which answers development problems alone."""
     curve: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Share of the steps, as text -> `answers` of the development part at that time; empty without a look."""
+    forgetting: Mapping[str, float] = field(default_factory=dict)
+    """Measures of how far the model has moved from the untouched one, where the study takes them."""
 
     @property
     def key(self) -> tuple[str, str, float | None, int, float]:

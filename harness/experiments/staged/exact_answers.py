@@ -1,7 +1,7 @@
-"""Whether answers are exactly the references, greedily and sampled: `generate`, less what no score needs.
+"""Whether answers are exactly references, greedily and sampled: `generate`, less what no score needs.
 
 What all prompts begin with is read once, both answers of a prompt go on from one reading of it, and an answer
-is dropped as soon as it can no longer become the reference.
+is dropped as soon as it can no longer become a reference.
 """
 
 from __future__ import annotations
@@ -22,22 +22,26 @@ TEMPERATURES = (0.0, 1.0)
 
 @torch.no_grad()
 def exactly_right(
-    loaded: LoadedModel, prompts: Sequence[list[int]], references: Sequence[str], *, seed: int
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    references: Sequence[Sequence[str]],
+    *,
+    seed: int,
 ) -> dict[float, list[bool]]:
     """Answer every prompt at every temperature, all of them in one batch.
 
     Args:
         loaded: in evaluation mode.
         prompts: token ids.
-        references: the text that an answer has to be, from its first character to the end of the turn; ASCII,
-            since a token may hold a part of any other character.
+        references: of each prompt the texts of which an answer has to be one, from its first character to the
+            end of the turn; ASCII, since a token may hold a part of any other character.
         seed: of sampling.
 
     Returns:
-        Temperature -> whether each prompt was answered with its reference.
+        Temperature -> whether each prompt was answered with one of its references.
     """
     heats = TEMPERATURES * len(prompts)
-    wanted = [text for text in references for _ in TEMPERATURES]
+    wanted = [texts for texts in references for _ in TEMPERATURES]
     answers, right = [[] for _ in heats], [False] * len(heats)  # type: list[list[int]], list[bool]
     stops, random = stops_of(loaded.model, loaded.tokenizer), torch.Generator().manual_seed(seed)
     logits, mask, cache = _read(loaded, prompts)
@@ -49,17 +53,18 @@ def exactly_right(
         kept = []
         for place, (row, token) in enumerate(zip(alive, tokens.tolist(), strict=True)):
             if token in stops:
-                right[row] = _text(loaded, answers[row]) == wanted[row]
+                right[row] = _text(loaded, answers[row]) in wanted[row]
                 continue
             answers[row].append(token)
-            if wanted[row].startswith(_text(loaded, answers[row])):
+            said = _text(loaded, answers[row])
+            if any(text.startswith(said) for text in wanted[row]):
                 kept.append(place)
         alive = [alive[place] for place in kept]
         if alive:
-            places = torch.tensor(kept)
+            places = torch.tensor(kept, device=mask.device)
             cache.batch_select_indices(places)
             mask = torch.cat([mask[places], mask.new_ones(len(kept), 1)], 1)
-            logits = _forward(loaded.model, tokens[places, None], mask, cache)
+            logits = _forward(loaded.model, tokens[kept, None].to(mask.device), mask, cache)
     return {heat: right[number :: len(TEMPERATURES)] for number, heat in enumerate(TEMPERATURES)}
 
 
@@ -94,7 +99,7 @@ def _forward(model: Any, ids: Tensor, mask: Tensor, cache: Any) -> Tensor:
         use_cache=True, logits_to_keep=1,
     )  # fmt: skip
     logits: Tensor = output.logits[:, -1].float()
-    return logits
+    return logits.cpu()  # where the random numbers are, so that they are the same on every device
 
 
 def _next_tokens(logits: Tensor, heats: Sequence[float], random: torch.Generator) -> Tensor:

