@@ -9,8 +9,9 @@ from rich.text import Text
 from advisor.errors import printable
 from harness.cli.decide_table import render
 from harness.cli.display import arm_width, err, out
-from harness.cli.verdict_table import show_plan
+from harness.cli.verdict_table import guard_table, show_plan
 from harness.compare.plan_decision import PlanDecision
+from harness.records.arm import labels
 from harness.study.confirm import Plan
 from harness.study.study import Study
 from harness.study.study_options import RACE
@@ -42,6 +43,10 @@ def show(found: PlanDecision) -> None:
     if not found.complete:
         out.print("Not complete: start the same command again to go on where it stopped.")
     render(found.decision, out)
+    if found.guards:
+        out.print(guard_table(found.guards, labels([row.arm for row in found.guards])))
+    if found.forgets:
+        out.print(Text(printable(found.forgets)))
     for failure in found.left_out:
         out.print(Text(printable(failure.line)))
     if any(len(curve) > 1 for curve in found.curve.values()):

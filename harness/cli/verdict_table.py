@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from rich import box
@@ -11,6 +12,7 @@ from rich.text import Text
 
 from advisor.errors import printable
 from harness.cli.display import arm_width, err, out
+from harness.records.arm import Arm
 from harness.study.confirm import Plan
 from harness.study.contrasts import FIGURES, Row
 from harness.study.study import Study
@@ -72,6 +74,8 @@ def show(verdict: Verdict) -> None:
             row.verdict,
         )
     out.print(table)
+    if verdict.guards:
+        out.print(guard_table(verdict.guards, texts))
     temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
     curves = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     curves.add_column("score at temperature", overflow="fold")
@@ -83,6 +87,29 @@ def show(verdict: Verdict) -> None:
     for line in (verdict.remark, *verdict.out):
         if line:
             out.print(Text(printable(line)))
+
+
+def guard_table(rows: Sequence[Row], texts: Mapping[Arm, str]) -> Table:
+    """What every arm scores on tasks that nothing was trained for, against the untouched model."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    columns: dict[str, Literal["left", "right"]] = {
+        "not trained for": "left", "arm": "left", "score": "right", "untouched": "right",
+        "difference": "right", "95 % interval": "right", "verdict": "left",
+    }  # fmt: skip
+    for name, justify in columns.items():
+        table.add_column(name, justify=justify, overflow="fold")
+    for row in rows:
+        low, high = row.difference.interval
+        table.add_row(
+            Text(printable(row.task)),
+            Text(printable(texts[row.arm])),
+            f"{row.score:.1f}",
+            f"{row.baseline_score:.1f}",
+            f"{row.difference.estimate:+.1f}",
+            f"{low:+.1f} to {high:+.1f}",
+            row.verdict,
+        )
+    return table
 
 
 def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
@@ -101,7 +128,8 @@ def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
         "dataset": study.dataset,
         "tasks": list(study.tasks),
         "temperature": study.temperature,
-        "rows": [_row_as_json(row) for row in verdict.rows],
+        "rows": [row_as_json(row) for row in verdict.rows],
+        "guards": [row_as_json(row) for row in verdict.guards],
         "curve": {
             verdict.labels[arm]: {str(t): value for t, value in curve.items()}
             for arm, curve in verdict.curve.items()
@@ -110,7 +138,8 @@ def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _row_as_json(row: Row) -> dict[str, Any]:
+def row_as_json(row: Row) -> dict[str, Any]:
+    """A comparison as plain data, less what its intervals are made of."""
     found = dataclasses.asdict(row)
     found["difference"].pop("squares")
     return found

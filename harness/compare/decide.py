@@ -24,7 +24,8 @@ from harness.statistics.across_tasks import RESAMPLES
 from harness.statistics.paired import paired_difference
 from harness.statistics.power import documents_needed, spread
 from harness.study.contrasts import Board, Race, Row, contrasts, paired
-from harness.study.verdict import UNTOUCHED, at_the_edge
+from harness.study.forgetting import UNTOUCHED
+from harness.study.verdict import at_the_edge
 
 Action = Literal["keep", "stay", "run", "undecided"]
 """Keep a checkpoint; stay with the untouched model; run what the plan lacks first; score on another task."""

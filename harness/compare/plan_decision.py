@@ -14,7 +14,10 @@ from harness.compare.untold import untold
 from harness.records.arm import Arm, labels
 from harness.records.runs import Run, Score
 from harness.study.checkpoint_folders import best_of, folder_of
+from harness.study.contrasts import Row
 from harness.study.failures import Failure
+from harness.study.forgetting import guard_rows, said_of
+from harness.study.from_records import Evidence
 from harness.study.race_log import Standing, standings
 from harness.study.run_study import Confirmed
 from harness.study.study import Study, board_unit
@@ -43,6 +46,8 @@ class PlanDecision:
     """Whether nothing is left to run."""
     left_out: tuple[Failure, ...]
     """What failed."""
+    guards: tuple[Row, ...] = ()
+    """Every run against the untouched model on every guard; empty without guards."""
 
     @property
     def headline(self) -> str:
@@ -60,8 +65,20 @@ class PlanDecision:
         best = self.best_checkpoint
         return best if best is not None and self.fine_tune and best.is_dir() else None
 
+    @property
+    def forgets(self) -> str:
+        """What the run that is kept loses on the guards, in a sentence; empty where none is, or no guards."""
+        keep = self.decision.keep
+        return said_of(keep.trained, self.guards) if keep is not None and self.fine_tune else ""
+
     def __str__(self) -> str:
-        lines = [self.headline, *self.decision.notes, *(failure.line for failure in self.left_out)]
+        forgets = [self.forgets] if self.forgets else []
+        lines = [
+            self.headline,
+            *forgets,
+            *self.decision.notes,
+            *(failure.line for failure in self.left_out),
+        ]
         if not self.complete:
             lines.append("Not complete: started again, it goes on where it stopped.")
         return "\n".join([*lines, self.place])
@@ -99,6 +116,7 @@ class PlanDecision:
                 text: {f"{share:g}": score for share, score in found.items()}
                 for text, found in self.progress().items()
             },
+            "guards": [_of_guard(row) for row in self.guards],
             "left_out": [failure.to_dict() for failure in self.left_out],
         }
 
@@ -132,7 +150,20 @@ def decision_of(
         standings=tuple(standings(results)) if found.study.plan == RACE else (),
         complete=found.complete,
         left_out=found.left_out,
+        guards=guard_rows(Evidence(study=found.study, runs=found.runs), margin=margin),
     )
+
+
+def _of_guard(row: Row) -> dict[str, Any]:
+    return {
+        "guard": row.task,
+        "arm": row.arm.label,
+        "score": row.score,
+        "untouched": row.baseline_score,
+        "difference": row.difference.estimate,
+        "interval": list(row.difference.interval),
+        "verdict": row.verdict,
+    }
 
 
 def failed(found: Confirmed) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from harness.records.runs import Run
 from harness.statistics.power import minimum_detectable, spread
 from harness.statistics.telling import Ending
+from harness.study.forgetting import UNTOUCHED
 from harness.study.study import Study, all_values, ending_of
-from harness.study.verdict import UNTOUCHED
 
 CANNOT = "The task cannot tell runs apart"
 REMEDIES: dict[Ending, str] = {

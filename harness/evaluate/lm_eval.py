@@ -275,6 +275,22 @@ def task_names(
         return list(_load(spec, include_path, trusted=trust_remote_code))
 
 
+def questions(
+    spec: Any, include_path: str | Path | None = None, *, trust_remote_code: bool = False
+) -> dict[str, list[str]]:
+    """Task name to what its documents ask, without examples.
+
+    Raises:
+        InputError: as of `task_names`.
+    """
+    with without_remarks(), confined(trusted=trust_remote_code):
+        loaded = _load(spec, include_path, trusted=trust_remote_code)
+        return {
+            name: [str(task.doc_to_text(document)) for document in task.eval_docs]
+            for name, task in loaded.items()
+        }
+
+
 def _load(spec: Any, include_path: str | Path | None, *, trusted: bool) -> dict[str, Any]:
     """Task name to task, for one name, path or configuration; freshly made, since running changes them."""
     manager = _manager_for(spec, str(include_path) if include_path else None)

@@ -1,7 +1,8 @@
 """Which evaluation harness scores a task: the one whose word stands before its colon, else lm-eval.
 
-Another one is a module with the functions `evaluate` and `task_names` of `harness.evaluate.lm_eval`: the
-same arguments, tasks with their word before the colon, and scores of every document.
+Another one is a module with the functions `evaluate`, `task_names` and `questions` of
+`harness.evaluate.lm_eval`: the same arguments, tasks with their word before the colon, and scores of every
+document.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ def task_names(spec: Any, include_path: str | Path | None = None, **settings: An
     """The names under which tasks are scored; see `lm_eval.task_names`."""
     names: list[str] = SCORERS[_word(spec)].task_names(spec, include_path, **settings)
     return names
+
+
+def questions(
+    spec: Any, include_path: str | Path | None = None, **settings: Any
+) -> dict[str, list[str]]:
+    """Task name to what its documents ask; see `lm_eval.questions`."""
+    found: dict[str, list[str]] = SCORERS[_word(spec)].questions(spec, include_path, **settings)
+    return found
 
 
 def _word(spec: Any) -> str:

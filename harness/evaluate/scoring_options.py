@@ -47,6 +47,11 @@ class ScoringOptions(ScoreOptions):
         "folder, taking lists answers, references, prompts and giving a number from 0 to 1 for each answer; "
         "or a command that reads JSON lines with prompt, answer, reference and writes a number a line",
     )  # fmt: skip
+    guard: tuple[str, ...] | None = option(
+        None, metavar="TASK",
+        help="lm-eval tasks that are not trained for: every run is scored on them too, and what it loses "
+        "there against the untouched model is shown beside what it gains; they choose nothing",
+    )  # fmt: skip
     include_path: str | None = option(None, help="folder with lm-eval tasks of your own")
     answer_regex: str | None = option(
         None, help="finds the final answer in a held-out row, in one group"

@@ -19,12 +19,14 @@ from harness.plots.evidence import (
     training_curves,
 )
 from harness.plots.style import ArmStyle, arm_style, shorten
+from harness.plots.trade import Traded, trade
 
 __all__ = [
     "ArmStyle",
     "Curve",
     "Estimate",
     "Gain",
+    "Traded",
     "along_training",
     "arm_style",
     "believed",
@@ -39,5 +41,6 @@ __all__ = [
     "shorten",
     "svg",
     "temperatures",
+    "trade",
     "training_curves",
 ]

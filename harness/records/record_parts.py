@@ -30,7 +30,8 @@ def _evaluation() -> TypeAdapter[Any]:
 
     heats = {"temperature": float, "temperatures": list[float]}
     numbers = {"repeats": int, "development_repeats": int, "limit": int | float | None}
-    return TypeAdapter(object_of("evaluation", heats | numbers, total=False))
+    guards = {"guards": list[str], "guards_as_chats": bool}
+    return TypeAdapter(object_of("evaluation", heats | numbers | guards, total=False))
 
 
 def _teachers() -> TypeAdapter[Any]:

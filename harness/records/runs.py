@@ -103,7 +103,7 @@ class Score:
     temperature: float | None
     """0 is greedy; None where nothing is generated."""
     part: str
-    """"development", on which learning rates are chosen, or "test"."""
+    """"development", on which learning rates are chosen, "test" or "guard"."""
     documents: tuple[str, ...]
     """Stable ids, distinct."""
     values: tuple[tuple[float, ...], ...]
@@ -194,6 +194,8 @@ class Run:
     """What the study that it was run for meant to run, see `Study.planned`; None: not known."""
     curve: tuple[Look, ...] = ()
     """What it scored along the way, by share."""
+    guards: tuple[Score, ...] = ()
+    """On tasks that nothing was trained for, which tell what it forgot; the part of each is "guard"."""
     schema: int = field(default=SCHEMA)
     """Version of the format."""
 
@@ -313,7 +315,8 @@ def read_run(path: Path) -> Run:
 def _encode(run: Run) -> str:
     """JSON, a line per field: documents once per distinct set, values flat, steps by column."""
     looked = [score for look in run.curve for score in look.scores]
-    sets = list(dict.fromkeys(score.documents for score in (*run.scores, *looked)))
+    every = (*run.scores, *looked, *run.guards)
+    sets = list(dict.fromkeys(score.documents for score in every))
     columns = list(dict.fromkeys(name for step in run.steps for name in step))
     content = {
         "schema": run.schema,
@@ -333,6 +336,7 @@ def _encode(run: Run) -> str:
         "planned": run.planned,
         **({"began": run.began} if run.began else {}),
         **({"curve": [_of_look(look, sets) for look in run.curve]} if run.curve else {}),
+        **({"guards": [_of_score(score, sets) for score in run.guards]} if run.guards else {}),
     }  # fmt: skip
     lines = (
         f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"
@@ -381,6 +385,7 @@ def _decode(content: Mapping[str, Any]) -> Run:
         },
         "scores": [_score(score, content["documents"]) for score in content["scores"]],
         "curve": [_look(look, content["documents"]) for look in content.get("curve", ())],
+        "guards": [_score(score, content["documents"]) for score in content.get("guards", ())],
     }
     run = built(RUN, {**content, **decoded}, "record")
     record_parts.check(run.spec, run.planned)
@@ -426,5 +431,5 @@ def _rows(run: Run) -> list[dict[str, Any]]:
             "documents": len(score.documents),
             "repeats": len(score.values[0]) if score.values else 0, **after,
         }
-        for score in run.scores
+        for score in (*run.scores, *run.guards)
     ]  # fmt: skip

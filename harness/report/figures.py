@@ -22,6 +22,7 @@ from harness.records.published import read_published
 from harness.records.runs import Run
 from harness.statistics.across_tasks import Aggregate, aggregate
 from harness.study.contrasts import Row, default_margin
+from harness.study.forgetting import trades
 from harness.study.from_records import Evidence
 from harness.study.study import part_scores, sheet_of
 from harness.study.verdict import Verdict
@@ -116,6 +117,38 @@ def plan_figures(evidence: Evidence, found: PlanDecision | None) -> list[Figure]
     if found is None:
         return []
     return [*_by_temperature(evidence, found), *_along_training(found), *_believed(evidence, found)]
+
+
+def trade_figures(evidence: Evidence, margin: float | None) -> list[Figure]:
+    """What every arm gains and what it forgets, a figure for each guard; nothing without guards."""
+    found = trades(evidence, margin=margin)
+    if not found:
+        return []
+    texts = labels([one.gain.arm for one in found])
+    figures = []
+    for guard in evidence.study.guards:
+        points = [
+            plots.Traded(
+                arm=texts[one.gain.arm],
+                gain=one.gain.gain,
+                gain_interval=one.gain.gain_interval,
+                kept=one.guard.gain,
+                kept_interval=one.guard.gain_interval,
+                documents=one.guard.difference.documents,
+            )
+            for one in found
+            if one.guard.task == guard
+        ]
+        if points:
+            unit = next(one.guard.unit for one in found if one.guard.task == guard)
+            figures.append(
+                Figure(
+                    svg=_draw(plots.trade, points, guard=guard, unit=unit),
+                    caption="Both against the untouched model, which is where the lines cross. Left of the "
+                    "upright line an arm has forgotten; nothing was trained for the guard.",
+                )
+            )
+    return figures
 
 
 def _along_training(found: PlanDecision) -> list[Figure]:

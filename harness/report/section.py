@@ -14,19 +14,27 @@ from harness.plots import Gain
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Run
 from harness.report import facts
-from harness.report.figures import Figure, comparison_figures, plan_figures, study_figures
+from harness.report.figures import (
+    Figure,
+    comparison_figures,
+    plan_figures,
+    study_figures,
+    trade_figures,
+)
 from harness.report.plan_view import plan_curve, plan_tables
 from harness.report.tables import (
     Table,
     comparison_table,
+    guard_table,
     in_order,
     mean_scores,
     numbers,
     run_table,
     verdict_table,
 )
+from harness.study.forgetting import UNTOUCHED
 from harness.study.from_records import Evidence, settings_of
-from harness.study.verdict import UNTOUCHED, Verdict
+from harness.study.verdict import Verdict
 
 UNFINISHED = "Not complete"
 """How the headline of a plan begins that is not at its end."""
@@ -109,6 +117,8 @@ def study_section(
         tables = (verdict_table(verdict),)
     elif comparison is not None:
         tables = (comparison_table(comparison),)
+    if (verdict is not None or decision is not None) and evidence.study.guards:
+        tables += (guard_table(evidence, margin),)
     shown = (*evidence.runs, *failed)
     return Section(
         title=title,
@@ -119,6 +129,7 @@ def study_section(
         figures=(
             *plan_figures(evidence, decision),
             *study_figures(evidence, verdict, elsewhere, margin),
+            *([] if verdict is None and decision is None else trade_figures(evidence, margin)),
         ),
         numbers=_numbers(evidence, verdict, decision),
         facts=tuple(facts.measured(evidence)),
@@ -208,6 +219,7 @@ def _notes(
 ) -> list[str]:
     notes = []
     if decision is not None:
+        notes += [text for text in (decision.forgets,) if text]
         notes += [decision.place, *decision.decision.notes, *evidence.study.left_out]
     if verdict is not None and verdict.incomplete:
         notes.append(

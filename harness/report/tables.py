@@ -8,14 +8,15 @@ from statistics import fmean
 
 from harness.compare.compare import Comparison
 from harness.plots import Estimate
-from harness.records.arm import BASE, NLL, Arm
+from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
 from harness.statistics.across_tasks import Aggregate
 from harness.study.contrasts import FIGURES, Row
+from harness.study.forgetting import UNTOUCHED, guard_rows
 from harness.study.from_records import Evidence
-from harness.study.verdict import UNTOUCHED, Verdict
+from harness.study.verdict import Verdict
 
 VERDICT = "verdict"
 """Name of the column whose cells are marked."""
@@ -59,6 +60,22 @@ def verdict_table(verdict: Verdict) -> Table:
         ),
         caption=f"{'Points out of 100' if unit == 'points' else f'Scores in {unit}'} on the test documents, "
         "at the temperature of use. Intervals and p are adjusted for the number of arms (Holm).",
+    )
+
+
+def guard_table(evidence: Evidence, margin: float | None) -> Table:
+    """What every arm scores on tasks that nothing was trained for, by guard."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    rows = guard_rows(evidence, margin=margin)
+    texts = labels([row.arm for row in rows])
+    for row in rows:
+        name = f"{row.task}, on which {UNTOUCHED} scores {row.baseline_score:.1f}"
+        groups.setdefault(name, []).append(_cells(row, texts, f"{row.score:.1f}"))
+    return Table(
+        columns=("arm", VERDICT, "difference", "95 % interval", *FIGURES, "score"),
+        groups=tuple((name, tuple(found)) for name, found in groups.items()),
+        caption=f"What is forgotten: tasks that nothing was trained for, against {UNTOUCHED}; they choose "
+        "nothing. Intervals and p are adjusted for the number of arms (Holm).",
     )
 
 

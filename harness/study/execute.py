@@ -14,7 +14,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from advisor.model.load import LoadedModel, load_model
 from harness.evaluate.scorers import evaluate
-from harness.evaluate.scoring import arguments_of
+from harness.evaluate.scoring import CHAT, arguments_of
 from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.arm import BASE
 from harness.records.runs import Look, Run, RunSpec, Score
@@ -39,6 +39,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
     start = time.monotonic()
     environment = Environment.here()
     scores: list[Score] = []
+    guards: list[Score] = []
     looks = _Looks(spec, problem)
     found = Fitted()
     error = None
@@ -48,6 +49,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
         environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
         if until is None or until == 1:
             scores = _scored(spec, problem, loaded)
+            guards = _guarded(lambda: _of_guards(spec, problem, loaded))
         else:
             looks.take(until, loaded)
     except Exception as failure:  # of a model, a trainer or a task: anything
@@ -62,6 +64,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
         tokens=found.tokens,
         began=found.began,
         curve=looks.curve,
+        guards=tuple(guards),
         peak_memory_bytes=_peak_memory(),
         error=error,
     )
@@ -206,6 +209,30 @@ def _score(
             )
             scores += _in_batches(score, problem)
     return scores
+
+
+def _of_guards(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:
+    """All documents of every guard, one answer to each at the temperature of use; its own first score."""
+    if not problem.guards:
+        return []
+    settings, info = spec.evaluation, problem.train.info
+    chat: bool | str = bool(settings.get("guards_as_chats"))
+    if chat and info.template in CHAT:
+        chat = info.template_text
+    score = partial(
+        evaluate,
+        loaded.model,
+        loaded.tokenizer,
+        problem.guards,
+        temperature=settings["temperature"],
+        limit=settings.get("limit"),
+        apply_chat_template=chat,
+        seed=spec.seed,
+        part="all",
+        include_path=problem.include_path,
+        trust_remote_code=bool(problem.loading.get("trust_remote_code")),
+    )
+    return [replace(found, part="guard") for found in _in_batches(score, problem)]
 
 
 def _in_batches(score: Callable[..., list[Score]], problem: Problem) -> list[Score]:

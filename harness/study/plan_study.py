@@ -6,7 +6,7 @@ Neither the study nor the problem holds the model: every run loads its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.options import DataOptions, ModelOptions
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
+from harness.evaluate.guard_tasks import guard_names
 from harness.evaluate.scorers import task_names
-from harness.evaluate.scoring import settings_of
+from harness.evaluate.scoring import CHAT, settings_of
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.split import own_task, split_rows
 from harness.evaluate.user_scorer import Scorer, scorer_of
@@ -112,6 +113,7 @@ def _problem(
         pieces=pieces_in(request.study.results) if request.study.of_plan == RACE else None,
         looks=request.study.of_plan is not None,
         domain="ladder" if ladder else "user",
+        guards=scoring.guard or (),
         prior={**advice.prior.to_dict(), **_weights(train)},
         include_path=scoring.include_path,
         rejected=rejected_side(train, dataset.read),
@@ -165,6 +167,9 @@ def _study(
     refuse_arms(objectives, training, problem)
     trust = {"trust_remote_code": request.model.trust_remote_code}
     of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)
+    tasks = tuple(
+        name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
+    )
     return Study(
         model=request.pair.model_name,
         model_fingerprint=loaded.fingerprint,
@@ -179,14 +184,13 @@ def _study(
         steps=steps,
         plan=options.of_plan,
         first_share=1 if scoring.tasks else 0,
-        tasks=tuple(
-            name for t in problem.tasks for name in task_names(t, scoring.include_path, **trust)
-        ),
+        tasks=tasks,
         temperature=of_use,
         training=texts_of(training),
         evaluation={
             **_of_scorer(scorer),
             **_evaluation(request, dataset, problem, of_use),
+            **_guards(request, dataset, tasks),
         },
         full=options.full,
     )
@@ -250,6 +254,21 @@ def _evaluation(
         **({"development_repeats": DEVELOPMENT_REPEATS} if of_use > 0 else {}),
         "limit": scoring.limit,
     }
+
+
+def _guards(request: Request, dataset: SFTDataset, tasks: Sequence[str]) -> dict[str, Any]:
+    """Which guards are scored, and whether they are asked as the demonstrations are; nothing without any."""
+    scoring = request.scoring
+    if not scoring.guard:
+        return {}
+    names = guard_names(
+        scoring.guard, tasks, (dataset.raw(row) for row in range(len(dataset))),
+        include_path=scoring.include_path, trust_remote_code=request.model.trust_remote_code,
+    )  # fmt: skip
+    chats = dataset.info.template in CHAT
+    if scoring.apply_chat_template is not None:
+        chats = scoring.apply_chat_template
+    return {"guards": list(names), "guards_as_chats": chats}
 
 
 def _of_scorer(scorer: Scorer | None) -> dict[str, str]:

@@ -29,6 +29,8 @@ class Problem:
     """lm-eval tasks, by name or as objects."""
     domain: str
     """"ladder" or "user"."""
+    guards: Sequence[str] = ()
+    """Tasks that nothing is trained for, scored of every run to see what it forgot."""
     origin: str | None = None
     """What an adapter that is kept names as its base, where `model` is a copy that will be deleted."""
     prior: Mapping[str, Any] | None = None

@@ -96,6 +96,11 @@ class Study:
     left_out: tuple[str, ...] = ()
     """What is said of the arms and rates that are not part of it, a sentence each."""
 
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the tasks that are scored to see what is forgotten."""
+        return tuple(self.evaluation.get("guards", ()))
+
     def planned(self, at: float) -> dict[str, Any]:
         """What a record keeps of the plan that its run is part of; the last one counts.
 

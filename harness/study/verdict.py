@@ -25,6 +25,7 @@ from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle, spread
 from harness.statistics.telling import EDGE
 from harness.study.contrasts import Array, Board, Race, Row, contrasts, paired
+from harness.study.forgetting import UNTOUCHED, guard_rows, said_of
 from harness.study.from_records import Evidence
 from harness.study.study import Study, in_the_race, open_rates, part_mean, same_documents
 
@@ -32,7 +33,6 @@ CLOSED = ("worse", "equivalent")
 """Verdicts on the winner against NLL at a lower temperature that make its gain sharpening."""
 ASSUMED_SEED_SD = 0.07
 """Standard deviation over seeds of a paired mean where there is one seed: 5 points for each arm."""
-UNTOUCHED = "the untouched model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +61,17 @@ class Verdict:
     """Arms and rates that came to nothing, a sentence each."""
     race: Race
     """What the rows were made with, for further comparisons of the same study."""
+    guards: tuple[Row, ...] = ()
+    """Every arm against the untouched model on every guard; empty without guards."""
 
     def __str__(self) -> str:
         """The headline, every comparison, and what it leaves open, a line each."""
         rows = (
-            f"{self.labels[row.arm]} {row.score:.1f}, {self.labels[row.baseline]} {row.baseline_score:.1f}: "
+            f"{self.labels[row.arm]} {row.score:.1f}, {self.labels[row.baseline]} {row.baseline_score:.1f}"
+            f"{f' on the guard {row.task}' if row in self.guards else ''}: "
             f"{row.difference.estimate:+.1f} ({row.difference.interval[0]:+.1f} to "
             f"{row.difference.interval[1]:+.1f}), {row.verdict}"
-            for row in self.rows
+            for row in (*self.rows, *self.guards)
         )
         return "\n".join(filter(None, (self.headline, *rows, self.remark, *self.out)))
 
@@ -144,9 +147,11 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float | None = None) ->
         margin=board.margin(margin),
     )
     conclusion = _conclude(found)
+    guards = guard_rows(evidence, margin=margin)
+    text = " ".join(filter(None, (conclusion.text, said_of(conclusion.winner, guards))))
     incomplete = evidence.incomplete()
     return Verdict(
-        headline=f"{incomplete}: {conclusion.text}" if incomplete else conclusion.text,
+        headline=f"{incomplete}: {text}" if incomplete else text,
         winner=conclusion.winner,
         fine_tune=conclusion.fine_tune,
         sharpening=conclusion.sharpening,
@@ -157,6 +162,7 @@ def settle(study: Study, runs: Sequence[Run], *, margin: float | None = None) ->
         open_rates=open_rates(study, runs),
         out=study.left_out,
         race=race,
+        guards=guards,
     )
 
 

@@ -117,9 +117,10 @@ def _runs(cell: RealCell) -> list[Wanted]:
 
 
 def _adapters() -> list[Wanted]:
+    arms: Sequence[tuple[str, Word]] = ((NLL, "high"), ("neg_p", "low"))
     return [
         _noted(_wanted(name, word, "lora"), note)
-        for name, word in ((NLL, "high"), ("neg_p", "low"))
+        for name, word in arms
         for note in NOTES
     ]  # fmt: skip
 

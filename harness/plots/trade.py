@@ -1,0 +1,55 @@
+"""What arms gain on the task against what they lose on another that nothing was trained for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from harness.plots.style import BARS, INK, arm_handle, arm_style, count, dress, legend, shorten
+from harness.statistics.paired import Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traded:
+    """An arm against the untouched model, on the task and on a guard."""
+
+    arm: str
+    """Its label."""
+    gain: float
+    """On the task, larger is better."""
+    gain_interval: Interval
+    """95 %."""
+    kept: float
+    """On the guard: below zero where it forgets."""
+    kept_interval: Interval
+    """95 %."""
+    documents: int
+    """Of the guard."""
+
+
+def trade(axes: Axes, points: Sequence[Traded], *, guard: str, unit: str = "points") -> Axes:
+    """Gain on the task, upwards, against the change on a guard: up and to the right is better.
+
+    Args:
+        axes: to draw on.
+        points: one or more; the untouched model is the cross of the two lines.
+        guard: its name.
+        unit: of both.
+    """
+    for line in (axes.axhline, axes.axvline):
+        line(0, color=INK, lw=0.8, zorder=1)
+    for one in points:
+        style = arm_style(one.arm)
+        along, up = one.kept_interval, one.gain_interval
+        axes.plot(along, [one.gain] * 2, color=style.colour, lw=1, alpha=0.7, zorder=2)
+        axes.plot([one.kept] * 2, up, color=style.colour, lw=1, alpha=0.7, zorder=2)
+        axes.plot(
+            [one.kept], [one.gain], color=style.colour, ls="", marker=style.marker, ms=6, mfc=style.face,
+            zorder=3,
+        )  # fmt: skip
+    axes.set(xlabel=f"change on {shorten(guard, 24)}, {unit}", ylabel=f"gain on the task, {unit}")
+    legend(axes, [arm_handle(one.arm) for one in points])
+    sizes = count((one.documents for one in points), "document")
+    return dress(axes, "Gain against forgetting", f"{sizes} of the guard", BARS)
