@@ -13,12 +13,14 @@ from tables.winner import evidence
 from advisor.advice.published_rule import STRONG, WEAK
 from advisor.objectives.table import get_objective
 from harness.experiments.calibration.study_figures import STUDY
+from harness.experiments.real.found import found_cells, guard_points
 from harness.experiments.staged.trace import read as read_traces
 from harness.experiments.staged.trace_figure import trace_figure
 from harness.plots import make_figure, svg
 from harness.plots.continuum import tokens, weighs_p_alone
 from harness.plots.spending import spending
 from harness.plots.style import BLUE, GREEN, INK, PURPLE, VERMILLION
+from harness.plots.trade import Traded, trade
 from harness.records.published import read_published
 
 REGIMES = (
@@ -133,12 +135,33 @@ def race(how: str) -> str:
     return svg(figure).replace("currentColor", INK) + "\n"
 
 
+def real_model() -> str:
+    """Every run of the real model that has been made: what it gains on its task and loses on the guards."""
+    points = [
+        Traded(
+            arm=place[0],
+            gain=one.points(place, 1.0) - 100 * float(one.base.right("test", 1.0).mean()),
+            gain_interval=None,
+            kept=guard_points(run) - guard_points(one.base),
+            kept_interval=None,
+            documents=48,
+        )
+        for one in found_cells(RESULTS)
+        if one.base is not None
+        for place, run in one.runs.items()
+    ]
+    figure, axes = make_figure(width=6.4, height=3.8)
+    trade(axes, points, guard="both guards")
+    return svg(figure).replace("currentColor", INK) + "\n"
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "continuum": continuum,
     "weights": weights,
     "traces": traces,
     "race-sampled": partial(race, "sampled"),
     "race-greedy": partial(race, "greedy"),
+    "real-forgetting": real_model,
     **{f"predictors-{name}": partial(_of_study, name) for name in STUDY},
 }
 """File name without its ending -> its content."""

@@ -19,12 +19,12 @@ class Traded:
     """Its label."""
     gain: float
     """On the task, larger is better."""
-    gain_interval: Interval
-    """95 %."""
+    gain_interval: Interval | None
+    """95 %; None where it is not drawn."""
     kept: float
     """On the guard: below zero where it forgets."""
-    kept_interval: Interval
-    """95 %."""
+    kept_interval: Interval | None
+    """95 %; None where it is not drawn."""
     documents: int
     """Of the guard."""
 
@@ -42,14 +42,19 @@ def trade(axes: Axes, points: Sequence[Traded], *, guard: str, unit: str = "poin
         line(0, color=INK, lw=0.8, zorder=1)
     for one in points:
         style = arm_style(one.arm)
-        along, up = one.kept_interval, one.gain_interval
-        axes.plot(along, [one.gain] * 2, color=style.colour, lw=1, alpha=0.7, zorder=2)
-        axes.plot([one.kept] * 2, up, color=style.colour, lw=1, alpha=0.7, zorder=2)
+        if one.kept_interval and one.gain_interval:
+            axes.plot(
+                one.kept_interval, [one.gain] * 2, color=style.colour, lw=1, alpha=0.7, zorder=2
+            )
+            axes.plot(
+                [one.kept] * 2, one.gain_interval, color=style.colour, lw=1, alpha=0.7, zorder=2
+            )
         axes.plot(
             [one.kept], [one.gain], color=style.colour, ls="", marker=style.marker, ms=6, mfc=style.face,
             zorder=3,
         )  # fmt: skip
     axes.set(xlabel=f"change on {shorten(guard, 24)}, {unit}", ylabel=f"gain on the task, {unit}")
-    legend(axes, [arm_handle(one.arm) for one in points])
+    legend(axes, [arm_handle(arm) for arm in dict.fromkeys(one.arm for one in points)])
     sizes = count((one.documents for one in points), "document")
-    return dress(axes, "Gain against forgetting", f"{sizes} of the guard", BARS)
+    bars = BARS if any(one.gain_interval for one in points) else ""
+    return dress(axes, "Gain against forgetting", f"{sizes} of the guard", bars)

@@ -28,8 +28,3 @@ def test_a_guard_whose_documents_are_trained_on_is_refused(row: object) -> None:
     assert callable(row)
     with pytest.raises(InputError, match=r"--guard ladder_add: 2 of its \d+ documents stand in"):
         guard_names(["ladder_add"], {"ladder_chain"}, [row(one), row(other), row("another")])
-
-
-def test_no_such_guard() -> None:
-    with pytest.raises(InputError, match="neither a task of lm-eval"):
-        guard_names(["ladder_ad"], set(), [])

@@ -26,7 +26,7 @@ logger = logging.getLogger("harness.experiments.real")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"model": _model, "plan": _plan, "run": _run})
+    run_step(_parser(), {"model": _model, "plan": _plan, "run": _run, "table": _table})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--text_field", default="response", help="its column (default: %(default)s)")
     run.add_argument("--minutes", type=float, help="begin no run after so many")
+    steps.add_parser("table", help="the records as one tidy table, runs.parquet in --results")
     return parser
 
 
@@ -93,6 +94,15 @@ def _run(arguments: argparse.Namespace) -> None:
             minutes=arguments.minutes,
             on_run=_tell,
         )
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from harness.experiments.real.tidy import frame
+
+    path = arguments.results / "runs.parquet"
+    found = frame(arguments.results)
+    found.to_parquet(path, index=False)
+    logger.info("%s: %d rows of %d columns", path, *found.shape)
 
 
 def _tell(progress: "Progress") -> None:

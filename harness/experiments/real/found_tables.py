@@ -1,0 +1,238 @@
+"""The tables of `docs/real-models.md`, as rows of text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from harness.experiments.calibration.ledger import RunLine
+from harness.experiments.real.found import (
+    APART,
+    POINTS,
+    FoundCell,
+    Place,
+    forecast_of,
+    found_cells,
+    guard_points,
+    moved,
+    spearman,
+)
+from harness.records.arm import NLL
+
+Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
+"""Head and rows of a table."""
+HEATS = {"sampled": 1.0, "greedy": 0.0}
+FORECAST = {"neg_p": "neg_p", "cadft": "cadft(1)"}
+"""Name in a forecast -> label of the run."""
+
+
+def real_tables(results: Path) -> dict[str, Rows]:
+    """Every table of the page, by name.
+
+    Args:
+        results: folder with `real/`.
+    """
+    cells = found_cells(results)
+    return {
+        "done": _done(cells),
+        "scores": _scores(cells),
+        "regret": _regret(cells),
+        "frozen": _frozen(cells),
+        "forgetting": _forgetting(cells),
+        "kl": _correlations(cells),
+    }
+
+
+def _done(cells: Sequence[FoundCell]) -> Rows:
+    """Planned and done."""
+    head = ("cell", "demonstrations", "mean p", "runs planned", "done", "minutes a run")
+    rows = []
+    for one in cells:
+        runs = [*one.runs.values(), *one.adapters]
+        minutes = f"{np.mean([run.seconds for run in runs]) / 60:.0f}" if runs else ""
+        prior = "" if one.measured is None else f"{one.measured.prior['mean_p']:.2f}"
+        rows.append(
+            (f"`{one.cell.name}`", str(one.cell.rows), prior, str(len(one.planned)), str(one.done), minutes)
+        )  # fmt: skip
+    total = (str(sum(len(one.planned) for one in cells)), str(sum(one.done for one in cells)))
+    return head, [*rows, (f"all {len(cells)}", "", "", *total, "")]
+
+
+def _scores(cells: Sequence[FoundCell]) -> Rows:
+    """Every run that has been made."""
+    head = [
+        "cell", "run", "rate", "sampled", "less nll, 95 %", "greedy", "less nll, 95 %", "guards", "text NLL",
+        "KL",
+    ]  # fmt: skip
+    rows = []
+    for one in cells:
+        if one.base is not None:
+            rows.append([f"`{one.cell.name}`", "`base`", "", *_points(one.base), *_moved(one.base)])
+        for place, run in one.runs.items():
+            rows.append(
+                [f"`{one.cell.name}`", f"`{place[0]}`", f"{place[1]:g}", *_against(one, place), *_moved(run)]
+            )  # fmt: skip
+        for run in one.adapters:
+            rate = f"{run.learning_rate:g}"
+            rows.append(
+                [f"`{one.cell.name}`", f"`{run.objective}`", rate, *_points(run), *_moved(run)]
+            )
+    return head, rows
+
+
+def _points(run: RunLine) -> list[str]:
+    found = []
+    for heat in HEATS.values():
+        found += [f"{POINTS * run.right('test', heat).mean():.1f}", ""]
+    return found
+
+
+def _against(one: FoundCell, place: Place) -> list[str]:
+    """Points, and the difference from NLL at the high rate where that has been made."""
+    found = []
+    nll = any(objective == NLL for objective, _ in one.runs)
+    for heat in HEATS.values():
+        text = ""
+        if nll and place != one.nll:
+            difference = one.less_nll(place, heat)
+            low, high = (POINTS * end for end in difference.interval)
+            text = f"{POINTS * difference.estimate:+.1f} ({low:+.1f} to {high:+.1f})"
+        found += [f"{one.points(place, heat):.1f}", text]
+    return found
+
+
+def _moved(run: RunLine) -> list[str]:
+    """What it has moved from the untouched model."""
+    text = run.forgetting.get("text_nll")
+    kl = f"{run.forgetting['kl']:.2f}"
+    return [f"{guard_points(run):.0f}", "" if text is None else f"{text:.2f}", kl]
+
+
+def _regret(cells: Sequence[FoundCell]) -> Rows:
+    """What ways to choose a run lose on the whole cells."""
+    whole = [one for one in cells if one.whole]
+    head = [
+        "kept is the best of",
+        "cells",
+        "sampled",
+        "greedy",
+        f"cells {APART:g} points apart: sampled, greedy",
+    ]
+    ways = {
+        "the shipped plan": lambda one, heat: one.plan(heat),
+        "its first two runs": lambda one, heat: one.plan(heat, runs=2),
+        "its first run": lambda one, heat: one.plan(heat, runs=1),
+        "nll, high": lambda one, heat: (one.nll,),
+        "nll at all rates": lambda one, heat: [at for at in one.runs if at[0] == NLL],
+        "all": lambda one, heat: list(one.runs),
+    }
+    rows = []
+    for name, way in ways.items():
+        row, apart = [name, str(len(whole))], []
+        for heat in HEATS.values():
+            row.append(_mean([one.regret(way(one, heat), heat) for one in whole]))
+            wide = [one for one in whole if one.spread(heat) >= APART]
+            mean = _mean([one.regret(way(one, heat), heat) for one in wide])
+            apart.append(f"{mean} ({len(wide)})")
+        rows.append([*row, ", ".join(apart)])
+    return head, rows
+
+
+def _mean(regrets: Sequence[float]) -> str:
+    return f"{np.mean(regrets):.1f}" if regrets else "none yet"
+
+
+def _frozen(cells: Sequence[FoundCell]) -> Rows:
+    """What was forecast and promised, against what came."""
+    head = [
+        "cell", "decoding", "arm", "gain over nll, forecast", "measured, 95 %", "sign", "within",
+        "plan promised", "plan lost",
+    ]  # fmt: skip
+    rows = []
+    for one in cells:
+        if not one.whole or one.measured is None:
+            continue
+        for how, heat in HEATS.items():
+            advice = one.measured.forecast[f"{heat:g}"]
+            lost = f"{one.regret(one.plan(heat), heat):.1f}"
+            for name, label in FORECAST.items():
+                told = forecast_of(one, name, heat)
+                place = next((at for at in one.runs if at[0] == label), None)
+                if told is None or place is None:
+                    continue
+                found = one.less_nll(place, heat)
+                gain = POINTS * found.estimate
+                low, high = (POINTS * end for end in found.interval)
+                bottom, top = told["interval"]
+                rows.append(
+                    [
+                        f"`{one.cell.name}`", how, f"`{label}`",
+                        f"{told['predicted_gain']:+.0f} [{bottom:+.0f}, {top:+.0f}]",
+                        f"{gain:+.1f} ({low:+.1f} to {high:+.1f})",
+                        _sign(told["predicted_gain"], (low, high)),
+                        "yes" if bottom <= gain <= top else "no",
+                        f"{advice['regret']:.1f}", lost,
+                    ]
+                )  # fmt: skip
+    return head, rows
+
+
+def _sign(forecast: float, interval: tuple[float, float]) -> str:
+    """Whether a forecast has the sign of what was measured, where that has one."""
+    low, high = interval
+    if low <= 0 <= high:
+        return "tie"
+    return "right" if (forecast > 0) == (low > 0) else "wrong"
+
+
+def _forgetting(cells: Sequence[FoundCell]) -> Rows:
+    """By run, means over the whole cells, against the untouched model."""
+    whole = [one for one in cells if one.whole and one.base is not None]
+    head = [
+        "run",
+        "rate",
+        "cells",
+        "guards, points",
+        "text NLL, nats",
+        "KL, nats",
+        "sampled, points",
+        "greedy, points",
+    ]
+    rows = []
+    for place in dict.fromkeys(place for one in whole for place in one.runs):
+        having = [one for one in whole if place in one.runs]
+        found = [
+            each for one in having
+            for each in moved([FoundCell(**{**vars(one), "runs": {place: one.runs[place]}, "adapters": ()})])
+        ]  # fmt: skip
+        texts = [each.text for each in found if each.text is not None]
+        rows.append(
+            [
+                f"`{place[0]}`", f"{place[1]:g}", str(len(having)),
+                f"{-np.mean([each.lost for each in found]):+.1f}",
+                f"{np.mean(texts):+.3f}" if texts else "",
+                f"{np.mean([each.kl for each in found]):.2f}",
+                *(f"{np.mean([one.points(place, heat) for one in having]):.1f}" for heat in HEATS.values()),
+            ]
+        )  # fmt: skip
+    return head, rows
+
+
+def _correlations(cells: Sequence[FoundCell]) -> Rows:
+    """Whether the divergence on the new task tells what is forgotten."""
+    found = list(moved(cells))
+    head = ["the divergence on the new task with", "runs", "cells", "rank correlation, 95 %"]
+    names: Mapping[str, str] = {
+        "lost": "points lost on the guards",
+        "text": "rise of the NLL of text",
+    }
+    rows = []
+    for of, name in names.items():
+        said = spearman(found, of)
+        text = (
+            "too few cells" if said is None else f"{said[0]:+.2f} [{said[1]:+.2f}, {said[2]:+.2f}]"
+        )
+        rows.append([name, str(len(found)), str(len({one.cell for one in found})), text])
+    return head, rows
