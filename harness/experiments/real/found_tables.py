@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def _regret(cells: Sequence[FoundCell]) -> Rows:
         "greedy",
         f"cells {APART:g} points apart: sampled, greedy",
     ]
-    ways = {
+    ways: Mapping[str, Callable[[FoundCell, float], Sequence[Place]]] = {
         "the shipped plan": lambda one, heat: one.plan(heat),
         "its first two runs": lambda one, heat: one.plan(heat, runs=2),
         "its first run": lambda one, heat: one.plan(heat, runs=1),
