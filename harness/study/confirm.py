@@ -92,13 +92,14 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     before = {run.spec.id: run for run in finished_runs(study, results)}
     study = without(study, known(study, results, before).values())
     documents = sum(len(values) for values in part_values(study, base, "test").values())
+    guards = sum(len(score.documents) for score in base.guards)
     runs = 1 + len(study.grid()) + (len(study.needed()) if study.steps else _of_seeds(study))
     done = list(before.values())
     left = runs - len(done) if next_runs(study, done) else 0
     return Plan(
         runs=runs,
         finished=len(done),
-        seconds=left * _seconds_of_a_run(study, problem, documents) if left else 0.0,
+        seconds=left * _seconds_of_a_run(study, problem, documents, guards) if left else 0.0,
         documents=documents,
         detectable=100 * _detectable(study, documents) if in_points(base) else None,
     )
@@ -232,12 +233,13 @@ def seconds_of_parts(study: Study, problem: Problem) -> tuple[float, float]:
     return found.loading + found.step * steps_of(study.training, len(problem.train)), found.answer
 
 
-def _seconds_of_a_run(study: Study, problem: Problem, documents: int) -> float:
+def _seconds_of_a_run(study: Study, problem: Problem, documents: int, guards: int) -> float:
     """Estimate from a trial of a few steps and documents; the mean over arms with and without a teacher.
 
     0 where none of them can be tried: what is wrong with an arm is said when its turn comes.
     """
-    answers = documents * (len(study.evaluation["temperatures"]) + study.evaluation["repeats"])
+    of_tasks = len(study.evaluation["temperatures"]) + study.evaluation["repeats"]
+    answers = documents * of_tasks + guards
     steps = steps_of(study.training, len(problem.train))
     seconds = {}
     for name in sorted(study.objectives, key=lambda name: name != NLL):

@@ -294,7 +294,7 @@ def _costs(study: Study, problem: Problem, base: Run, results: Results) -> Secon
     found = Seconds(
         training=training,
         look=answer * looked,
-        last=answer * sum(answers.values()),
+        last=answer * (sum(answers.values()) + sum(len(s.documents) for s in base.guards)),
     )
     text = json.dumps(found.__dict__) + "\n"
     publish(path, text.encode(), subject=str(path), remedy="give another --results folder")
