@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> None:
         settings,
         fields=(data.prompt_field, data.completion_field),
         on_progress=display.Shown("rewriting"),
+        say=lambda line: display.notes([line]),
     )
     display.notes(dataset.losses())
     display.notes(remarks(found))

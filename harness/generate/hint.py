@@ -1,8 +1,13 @@
-"""The prompt of the hinted stream: a question, its reference answer, and what to make of them."""
+"""The prompt of the hinted stream: a question, its reference answer, and what to make of them.
+
+A verified answer ends as the demonstrations do, so the hint says how: `{ending}` is the demonstration's final
+answer as it is marked there (`#### 72`), `{ending:55}` another answer so marked, for an example in the hint.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from advisor.errors import InputError
@@ -13,7 +18,7 @@ solution that reaches the same result in the same way.
 Write two parts. Under the heading "# Analyze", go through the given answer line by line: say what the line \
 does, why it holds, and what it leaves unsaid. Under the heading "# CoT", write the solution step by step, \
 in the style in which you yourself would solve the question; it must not mention that an answer was given. \
-It ends with the final result, marked as in the given answer.
+Its last line is the final result, marked as in the given answer.
 
 An example:
 
@@ -28,29 +33,79 @@ There are 10 / 2 = 5 pairs, and each makes 1 + 10 = 11; neither is said.
 I look for a way that is shorter than adding one by one. The first and the last number make 1 + 10 = 11, the \
 second and the last but one 2 + 9 = 11, and so does every such pair. Ten numbers are five pairs, so the sum \
 is 5 * 11 = 55.
+{ending:55}
 
 Now yours:
 
 # Question
 {question}
 # Answer
-{answer}"""
+{answer}
+
+Begin with the heading "# Analyze". After the analysis write the heading "# CoT" on a line of its own, then \
+the solution. The last line of the solution is:
+{ending}"""
+SHORT = """{question}
+
+The right solution is:
+{answer}
+
+Write this solution again, step by step and in your own words. Its last line is:
+{ending}"""
+"""In the place of HINT for a model that writes no analysis: without an example, which a small one copies."""
 MARKER = "# CoT"
 """Ends the analysis that HINT asks for."""
-_FIELD = re.compile(r"\{(?:question|answer)\}")
+_FIELD = re.compile(r"\{(question|answer|ending)(?::([^{}\n]*))?\}")
 
 
-def fill(hint: str, question: str, answer: str) -> str:
-    """The hint with a row's texts in the place of `{question}` and `{answer}`."""
-    parts = {"{question}": question, "{answer}": answer}
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a demonstration marks its final answer."""
+
+    before: str
+    value: str
+    """The final answer as it is written there."""
+    after: str = ""
+
+    def of(self, value: str | None = None) -> str:
+        """The final answer with its mark; another one so marked."""
+        return f"{self.before}{self.value if value is None else value}{self.after}"
+
+
+def ending_of(answer: str, pattern: re.Pattern[str], splitter: str) -> Ending:
+    """How an answer that the pattern matches marks its end: from the last splitter to the match's end."""
+    found = list(pattern.finditer(answer))[-1]
+    number = next((i for i in range(1, pattern.groups + 1) if found[i] is not None), 0)
+    first, last = found.span(number)
+    mark = answer.rfind(splitter, 0, first)
+    start = found.start() if mark < 0 else mark
+    return Ending(
+        before=answer[start:first], value=answer[first:last], after=answer[last : found.end()]
+    )
+
+
+def fill(hint: str, question: str, answer: str, ending: Ending) -> str:
+    """The hint with a row's texts for `{question}`, `{answer}`, `{ending}` and `{ending:TEXT}`."""
+    parts = {"question": question, "answer": answer}
+
+    def filled(found: re.Match[str]) -> str:
+        name, text = found.groups()
+        if name == "ending":
+            return ending.of(text)
+        return parts[name] if text is None else found[0]
+
     # In one pass: a question may itself hold the word {answer}.
-    return _FIELD.sub(lambda found: parts[found[0]], hint)
+    return _FIELD.sub(filled, hint)
 
 
-def read_hint(path: str | None) -> str:
-    """A user's hint from a file, HINT where there is none; InputError where it lacks the answer's place."""
+def read_hint(path: str | None, *, analysis: bool = True) -> str:
+    """A user's hint from a file; without one HINT, or SHORT where no analysis is asked for.
+
+    Raises:
+        InputError: the file cannot be read, or lacks a place for the question or the answer.
+    """
     if path is None:
-        return HINT
+        return HINT if analysis else SHORT
     try:
         hint = Path(path).read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -17,6 +17,7 @@ FAILED = {
     "marker_missing": "the analysis ends without the marker",
     "repeated": "the hinted answer repeats itself",
     "unfinished": "the hinted answer has no end",
+    "unmarked": "the hinted answer has no final answer in the form of the demonstrations",
     "wrong": "the hinted answer is wrong",
     "too_long": "no right answer unaided, and the model's context has no room for the prompt with the hint "
     "and what follows it: give a shorter --hint",

@@ -27,7 +27,8 @@ from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern, extract_answer
 from harness.generate.decoding import prompt_of
-from harness.generate.hint import fill
+from harness.generate.first_rows import SMALL, FirstRows
+from harness.generate.hint import ending_of, fill
 from harness.generate.hinted import (
     Answer,
     Mixing,
@@ -78,6 +79,7 @@ def rewrite(
     *,
     fields: tuple[str | None, str | None] = (None, None),
     on_progress: Progress = untold,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Rewritten:
     """Write the rewritten dataset to `path`, as JSON Lines in the format of the source.
 
@@ -90,6 +92,7 @@ def rewrite(
         settings: of the rewriting.
         fields: names of the columns with prompt and completion, as `dataset` was read with.
         on_progress: told the rows done and their number.
+        say: told, after the first few rows, where all fail for one reason, and how to mend it.
 
     Raises:
         InputError: the final answer cannot be found, the format has no prompt, or nothing is verified.
@@ -100,17 +103,21 @@ def rewrite(
         set(range(len(dataset))) - provenance.outcomes.keys(),
         key=lambda row: (len(dataset[row].input_ids), row),
     )
+    first = FirstRows(say, job.splitter)
     with undisturbed(loaded.model), quiet():
         loaded.model.eval()
         start, size = 0, settings.batch_size
         while start < len(order):
+            few = size > SMALL and first.waits(provenance.outcomes.values())
 
             def done(size: int, start: int = start) -> tuple[int, list[Outcome]]:
                 return size, job.run(order[start : start + size])
 
-            size, outcomes = largest_that_fits(done, size)
+            taken, outcomes = largest_that_fits(done, SMALL if few else size)
+            size = size if few and taken == SMALL else taken
             provenance.append(outcomes)
-            start += size
+            start += taken
+            first.look(provenance.outcomes.values())
             on_progress(len(provenance.outcomes), len(dataset))
     return _publish(path, dataset, job, provenance)
 
@@ -201,6 +208,7 @@ class _Job:
         splitter = splitter_of(pattern, settings.splitter)
         self.pattern = compile_pattern(pattern)
         self.mixing = Mixing(splitter=splitter, beta=settings.beta)
+        self.splitter = splitter
         self.settings = replace(settings, answer_regex=pattern, splitter=splitter)
 
     def run(self, rows: Sequence[int]) -> list[Outcome]:
@@ -285,7 +293,9 @@ class _Job:
 
     def _with_hint(self, row: Row) -> dict[str, Any]:
         question, answer = question_and_answer(row, self.format)
-        text = fill(self.settings.hint, question, answer)
+        text = fill(
+            self.settings.hint, question, answer, ending_of(answer, self.pattern, self.splitter)
+        )
         return with_question(row, self.format, text)
 
     def _analysed(
@@ -323,8 +333,9 @@ class _Job:
         decode: Any = self.dataset.tokenizer.decode
         said = answer.tokens[:-1]  # what ends an answer need not be a special token
         text = decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
-        if extract_answer(text, self.pattern) != task.truth:
-            return Outcome(row=task.row, origin="wrong")
+        said_last = extract_answer(text, self.pattern)
+        if said_last != task.truth:
+            return Outcome(row=task.row, origin="unmarked" if said_last is None else "wrong")
         return Outcome(row=task.row, origin=origin, completion=text)
 
 

@@ -58,11 +58,13 @@ class RewriteOptions(Options):
 
     method: str = option("hinted", choices=("hinted",), help="default: {default}")
     hint: str | None = option(
-        None, metavar="FILE", help="prompt with {question} and {answer} (default: built in)"
-    )
+        None, metavar="FILE",
+        help="prompt with {question}, {answer} and, to say how to end, {ending} (default: built in)",
+    )  # fmt: skip
     marker: str = option(
         MARKER,
-        help="ends the analysis that the hint asks for, or none where it asks for none (default: {default})",
+        help="ends the analysis that the hint asks for; none asks for none, by a shorter hint for small "
+        "models where none is given (default: {default})",
     )
     answer_regex: str | None = option(None, help="finds the final answer, in one group")
     splitter: str | None = option(
@@ -110,7 +112,7 @@ class RewriteOptions(Options):
             compile_pattern(self.answer_regex)
             splitter_of(self.answer_regex, self.splitter)
         return Settings(
-            hint=read_hint(self.hint),
+            hint=read_hint(self.hint, analysis=self.marker != "none"),
             marker=None if self.marker == "none" else self.marker,
             answer_regex=self.answer_regex,
             splitter=self.splitter,

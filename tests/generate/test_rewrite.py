@@ -1,6 +1,7 @@
 """Rewriting a dataset: what is kept, in which format, and how a killed rewriting goes on."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +16,10 @@ from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.cli.main import main
 from harness.cli.rewrite import remarks
+from harness.evaluate.final_answers import ANSWER_PATTERNS, extract_answer
 from harness.generate import rewrite as rewriting
 from harness.generate.decoding import prompt_of
-from harness.generate.hint import HINT, fill, read_hint
+from harness.generate.hint import HINT, Ending, ending_of, fill, read_hint
 from harness.generate.hinted import Answer, Sampling
 from harness.generate.rewrite import Rewritten, Settings, rewrite
 from tests.helpers.paths import ROOT
@@ -89,10 +91,10 @@ def test_killed_rewriting_goes_on_where_it_stopped(
     assert child.returncode == -9 and not path.exists(), child.stderr
     provenance = path.with_suffix(".provenance.jsonl")
     torn = provenance.read_text()
-    assert torn.count("\n") == 6 and torn.endswith('"orig')  # the settings, five rows, half a row
+    assert torn.count("\n") == 5 and torn.endswith('"orig')  # the settings, four rows, half a row
     told: list[tuple[int, int]] = []
     again = run(loaded, path, on_progress=lambda done, total: told.append((done, total)))
-    assert told == [(10, 13), (13, 13)]
+    assert told == [(8, 13), (13, 13)]
     assert provenance.read_text().startswith(torn.rpartition("\n")[0])
     assert path.read_bytes() == Path(whole.path).read_bytes()
     assert again.origins == whole.origins
@@ -119,8 +121,11 @@ def test_missing_markers_are_counted_and_rows_may_be_kept(
 ) -> None:
     marked = replace(SETTINGS, hint="{question}{answer}$", marker="# CoT", max_new_tokens=8)
     marked = replace(marked, sampling=Sampling(temperature=0.0))
+    said: list[str] = []
     with pytest.raises(InputError, match=r"no answer of the model is verified .*13 marker_missing"):
-        run(loaded, tmp_path / "none.jsonl", replace(marked, tries=0))
+        run(loaded, tmp_path / "none.jsonl", replace(marked, tries=0), say=said.append)
+    assert len(said) == 1 and said[0].startswith("All of the first 4 rows")
+    assert "marker_missing: the analysis" in said[0] and "--marker none" in said[0]
     found = run(
         loaded, tmp_path / "kept.jsonl", replace(marked, max_new_tokens=60, keep_failed=True)
     )
@@ -206,16 +211,41 @@ def spied(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
 
 
 def test_hint_holds_the_texts_of_the_row_as_they_are(tmp_path: Path) -> None:
-    assert (
-        fill("{question}|{answer}", "is {answer} \\1?", "{question}")
-        == "is {answer} \\1?|{question}"
-    )
-    assert fill(HINT, "Q", "A").endswith("# Question\nQ\n# Answer\nA")
+    ending = Ending(before="#### ", value="72", after=".")
+    asked = fill("{question}|{answer}|{ending}", "is {answer} \\1?", "{ending:3}", ending)
+    assert asked == "is {answer} \\1?|{ending:3}|#### 72."
+    whole = fill(HINT, "Q", "A", ending)
+    assert "# Question\nQ\n# Answer\nA\n" in whole and whole.endswith(" is:\n#### 72.")
+    assert "5 * 11 = 55.\n#### 55.\n" in whole and "{" not in whole
+    short = fill(read_hint(None, analysis=False), "Q", "A", ending)
+    assert short.startswith("Q\n") and short.endswith(" is:\n#### 72.") and "{" not in short
     (tmp_path / "hint").write_text("Q {question}\n")
     with pytest.raises(InputError, match=r"--hint .*: \{answer\} must stand in it"):
         read_hint(str(tmp_path / "hint"))
     with pytest.raises(InputError, match="cannot be read"):
         read_hint(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "pattern", "splitter", "of_5"),
+    [
+        ("2 #### 1\n#### 72", ANSWER_PATTERNS["gsm8k"], "####", "#### 5"),
+        (r"so \boxed{\frac{1}{2}}.", ANSWER_PATTERNS["boxed"], r"\boxed{", r"\boxed{5}"),
+        ("2+1#3", ANSWER_PATTERNS["ladder"], "#", "#5"),
+        ("The answer is (B).", r"is \((\w)\)", "is (", "is (5)"),
+        ("The answer is (B).", r"answer is \((\w)\)|none", "never", "answer is (5)"),
+        ("just 7", r"\d+", "just", "just 5"),
+    ],
+)
+def test_hint_shows_how_a_demonstration_marks_its_end(
+    answer: str, pattern: str, splitter: str, of_5: str
+) -> None:
+    ending = ending_of(answer, re.compile(pattern), splitter)
+    assert ending.of() in answer and ending.of("5") == of_5
+    assert extract_answer(ending.of("5"), re.compile(pattern)) == "5"
+    assert extract_answer(ending.of(), re.compile(pattern)) == extract_answer(
+        answer, re.compile(pattern)
+    )
 
 
 @pytest.mark.parametrize(
