@@ -5,8 +5,9 @@ the reference answer, and the plain prompt. Both continue with the same token, d
 of the two next-token distributions: where the hinted stream is sure it decides, where it is unsure the
 model's own distribution does. Once the final answer begins the plain stream decides alone.
 
-The streams are the two halves of one batch of `generate`, so that caches, masks, positions and the end of
-rows are the library's; what is ours is the logits processor, which draws the token of both streams.
+The streams are the two halves of one batch of `generate`, so that masks, positions and the end of rows are
+the library's; what is ours is the logits processor, which draws the token of both streams, and that the two
+prompts, of which one is several times as long, are read apart (`read_apart.py`).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from transformers import (
 
 from advisor.model.load import LoadedModel
 from harness.generate.decoding import UNCHANGED, padded, stops_of
+from harness.generate.read_apart import read_apart
 from harness.generate.rewrite_settings import Sampling
 
 NGRAM = 30
@@ -340,9 +342,12 @@ def _generate(
     last = [len(prompt) + length - 1 for stream in streams
             for prompt, length in zip(stream, lengths, strict=True)]  # fmt: skip
     generate: Any = loaded.model.generate
+    pad = loaded.tokenizer.pad_token_id
+    cache = read_apart(loaded.model, streams, pad) if len(streams) > 1 else None
     with torch.no_grad(), _no_position_beyond(loaded.model, torch.tensor(last, device=device)):
         output = generate(
-            **padded(prompts, loaded.tokenizer.pad_token_id, device),
+            **padded(prompts, pad, device),
+            **({} if cache is None else {"past_key_values": cache}),
             max_new_tokens=max(lengths),
             eos_token_id=sorted(stops_of(loaded.model, loaded.tokenizer)) or None,
             logits_processor=LogitsProcessorList(processors),
