@@ -80,10 +80,14 @@ def remarks(found: Rewritten) -> Iterator[str]:
     from harness.generate.provenance import FAILED
     from harness.generate.rewrite import NOT_HINTED
 
-    own, hinted = found.origins.get("own", 0), found.origins.get("hinted", 0)
+    own, hinted, guided = (found.origins.get(name, 0) for name in ("own", "hinted", "guided"))
+    how = (
+        f"{guided} were given with the demonstration at hand" if guided
+        else f"{hinted} were written by hinted decoding"
+    )  # fmt: skip
     yield (
-        f"{found.rows} rows: {own} answers are the model's own, {hinted} were written by hinted decoding, "
-        f"{found.rows - own - hinted} have no verified answer; {found.written} rows are written."
+        f"{found.rows} rows: {own} answers are the model's own, {how}, "
+        f"{found.rows - own - hinted - guided} have no verified answer; {found.written} rows are written."
     )
     for origin, meaning in FAILED.items():
         if number := found.origins.get(origin):

@@ -72,12 +72,15 @@ class Ending:
         return f"{self.before}{self.value if value is None else value}{self.after}"
 
 
-def ending_of(answer: str, pattern: re.Pattern[str], splitter: str) -> Ending:
-    """How an answer that the pattern matches marks its end: from the last splitter to the match's end."""
+def ending_of(answer: str, pattern: re.Pattern[str], splitter: str | None = None) -> Ending:
+    """How an answer that the pattern matches marks its end: from the last splitter to the match's end.
+
+    From where the match begins, where no splitter is given or none stands there.
+    """
     found = list(pattern.finditer(answer))[-1]
     number = next((i for i in range(1, pattern.groups + 1) if found[i] is not None), 0)
     first, last = found.span(number)
-    mark = answer.rfind(splitter, 0, first)
+    mark = answer.rfind(splitter, 0, first) if splitter else -1
     start = found.start() if mark < 0 else mark
     return Ending(
         before=answer[start:first], value=answer[first:last], after=answer[last : found.end()]

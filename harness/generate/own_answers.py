@@ -55,9 +55,15 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Question:
+class Question:
+    """A prompt and the answer that is held to be right."""
+
     prompt: list[int]
+    """Token ids."""
     reference: list[int]
+    """Likewise, with the token that ends it."""
+    row: int = 0
+    """Of the dataset."""
 
 
 def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
@@ -66,8 +72,8 @@ def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
         return pattern
     # Examples that were cut off have lost their answers.
     whole = [example for example in dataset if example.target_tokens and not example.truncated]
-    questions = [_question(example) for example in whole]
-    return find_answer_pattern([_text(dataset, question.reference) for question in questions])
+    questions = [question_of(example) for example in whole]
+    return find_answer_pattern([text_of(dataset, question.reference) for question in questions])
 
 
 def own_answers(
@@ -93,18 +99,19 @@ def own_answers(
         ArmRefused: no answer is right.
     """
     heat = temperature or 1.0
-    questions = [_question(example) for example in dataset if example.target_tokens]
+    questions = [question_of(example) for example in dataset if example.target_tokens]
     wanted = compile_pattern(pattern)
     rows: list[dict[str, list[int]]] = []
     right = covered = 0
     with undisturbed(loaded.model), quiet():
         loaded.model.eval()
         torch.manual_seed(seed)
-        for question, answers in _sample(loaded, dataset, questions, per_prompt, heat):
-            truth = extract_answer(_text(dataset, question.reference), wanted)
+        longest = dataset.info.max_length
+        for question, answers in sampled_answers(loaded, questions, per_prompt, heat, longest):
+            truth = extract_answer(text_of(dataset, question.reference), wanted)
             good = [
                 answer for answer in answers
-                if truth is not None and extract_answer(_text(dataset, answer), wanted) == truth
+                if truth is not None and extract_answer(text_of(dataset, answer), wanted) == truth
             ]  # fmt: skip
             right, covered = right + len(good), covered + bool(good)
             rows += [
@@ -126,13 +133,14 @@ def own_answers(
     return load_dataset(rows, dataset.tokenizer, max_length=dataset.info.max_length), sampled
 
 
-def _question(example: Example) -> _Question:
+def question_of(example: Example, row: int = 0) -> Question:
     """The last target of an example and what precedes it."""
     reference = example.input_ids[slice(*last_target(example.labels))]
-    return _Question(prompt=prompt_of(example), reference=reference)
+    return Question(prompt=prompt_of(example), reference=reference, row=row)
 
 
-def _text(dataset: SFTDataset, tokens: Sequence[int]) -> str:
+def text_of(dataset: SFTDataset, tokens: Sequence[int]) -> str:
+    """Tokens as text, less special ones."""
     decode: Any = dataset.tokenizer.decode
     return str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
@@ -141,14 +149,22 @@ def _row(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
     return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
 
 
-def _sample(
+def sampled_answers(
     loaded: LoadedModel,
-    dataset: SFTDataset,
-    questions: Sequence[_Question],
+    questions: Sequence[Question],
     per_prompt: int,
     temperature: float,
-) -> Iterator[tuple[_Question, list[list[int]]]]:
-    """Every question with its finished answers; questions of like length are read together."""
+    max_length: int,
+) -> Iterator[tuple[Question, list[list[int]]]]:
+    """Every question with its finished answers; questions of like length are read together.
+
+    Args:
+        loaded: in eval mode.
+        questions: one or more.
+        per_prompt: answers to sample to each.
+        temperature: of sampling.
+        max_length: of prompt and answer together, in tokens.
+    """
     order = sorted(questions, key=lambda question: len(question.prompt))
     longest = SPARE_TOKENS + max(len(question.reference) for question in questions)
     size, start = PROMPTS_AT_A_TIME, 0
@@ -156,7 +172,7 @@ def _sample(
 
         def answered(size: int, start: int = start) -> tuple[int, list[list[list[int]]]]:
             prompts = [question.prompt for question in order[start : start + size]]
-            room = dataset.info.max_length - max(map(len, prompts))
+            room = max_length - max(map(len, prompts))
             length = max(1, min(longest, room))
             return size, _generate(loaded, prompts, per_prompt, temperature, length)
 

@@ -42,7 +42,7 @@ from harness.generate.rewrite_settings import DEFAULT, SPLITTERS, Settings, spli
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 
-KEPT = ("own", "hinted")
+KEPT = ("own", "hinted", "guided")
 NOT_HINTED = ("own", "no_target", "unverifiable", "too_long")
 
 Read = Callable[[Sequence[Mapping[str, Any]]], SFTDataset]
@@ -125,10 +125,12 @@ def rewrite(
 def _header(loaded: LoadedModel, dataset: SFTDataset, job: _Job) -> dict[str, Any]:
     """What the outcomes depend on."""
     settings = {
-        k: v for k, v in asdict(job.settings).items() if k not in ("batch_size", "keep_failed")
+        k: v
+        for k, v in asdict(job.settings).items()
+        if k not in ("method", "batch_size", "keep_failed")
     }
     return {
-        "method": "hinted",
+        "method": job.settings.method,
         "model": {"name": loaded.name, "fingerprint": loaded.fingerprint, "dtype": loaded.dtype},
         "dataset": {
             "name": dataset.info.name,
@@ -263,9 +265,13 @@ class _Job:
             self._uniforms(task, self.settings.tries, min(self._room(task), limit - len(prompt)))
             for task, prompt in zip(tasks, hinted, strict=True)
         ]
-        answers = hinted_answers(
-            self.loaded, hinted, plain, numbers, self.settings.sampling, self.mixing
-        )
+        sampling = self.settings.sampling
+        if self.settings.method == "cascade":
+            guided = plain_answers(self.loaded, hinted, numbers, sampling)
+            for task, answer in zip(tasks, guided, strict=True):
+                yield self._judged(task, answer, "guided")
+            return
+        answers = hinted_answers(self.loaded, hinted, plain, numbers, sampling, self.mixing)
         for task, answer in zip(tasks, answers, strict=True):
             outcome = self._judged(task, answer, "hinted")
             yield replace(outcome, own_share=answer.own_share)

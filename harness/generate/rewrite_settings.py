@@ -27,6 +27,9 @@ class Sampling:
 class Settings:
     """How a dataset is rewritten."""
 
+    method: str = "hinted"
+    """hinted, or cascade: the answer with the demonstration in context instead of hinted decoding, and the
+    demonstration where that is not right either (arXiv:2509.15157)."""
     hint: str = HINT
     """The prompt of the hinted stream; `{question}` and `{answer}` stand for those of the row."""
     marker: str | None = MARKER
@@ -56,7 +59,11 @@ DEFAULT = Settings()
 class RewriteOptions(Options):
     """What `advisor rewrite` can choose."""
 
-    method: str = option("hinted", choices=("hinted",), help="default: {default}")
+    method: str = option(
+        Settings.method, choices=("hinted", "cascade"),
+        help="cascade: where no unaided answer is right, one with the hint in the prompt, else the "
+        "demonstration (default: {default})",
+    )  # fmt: skip
     hint: str | None = option(
         None, metavar="FILE",
         help="prompt with {question}, {answer} and, to say how to end, {ending} (default: built in)",
@@ -106,20 +113,23 @@ class RewriteOptions(Options):
         Raises:
             InputError: options that do not go together, or a hint that cannot be read.
         """
+        cascading = self.method == "cascade"
         if not self.marker:
             raise InputError("--marker is empty: give the text that ends the analysis, or none")
         if self.answer_regex:
             compile_pattern(self.answer_regex)
             splitter_of(self.answer_regex, self.splitter)
+        marker = None if self.marker == "none" or cascading else self.marker
         return Settings(
-            hint=read_hint(self.hint, analysis=self.marker != "none"),
-            marker=None if self.marker == "none" else self.marker,
+            method=self.method,
+            hint=read_hint(self.hint, analysis=marker is not None),
+            marker=marker,
             answer_regex=self.answer_regex,
             splitter=self.splitter,
             sampling=Sampling(temperature=self.temperature, top_p=self.top_p),
             beta=self.beta,
             tries=self.tries,
-            keep_failed=self.keep_failed,
+            keep_failed=self.keep_failed or cascading,
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
             seed=self.seed,

@@ -138,6 +138,23 @@ def test_missing_markers_are_counted_and_rows_may_be_kept(
         assert origins[old["id"]] == "own" or new == old
 
 
+def test_a_cascade_keeps_the_demonstration_where_no_answer_is_right(
+    loaded: LoadedModel, whole: Rewritten, tmp_path: Path
+) -> None:
+    found = run(
+        loaded, tmp_path / "new.jsonl", replace(SETTINGS, method="cascade", keep_failed=True)
+    )
+    header, *outcomes = lines(found.provenance)
+    origins = {outcome["row"]: outcome["origin"] for outcome in outcomes}
+    assert header["method"] == "cascade" and found.origins["own"] == whole.origins["own"]
+    assert found.origins["guided"] and "hinted" not in found.origins and found.written == 13
+    for new, old in zip(lines(found.path), demonstrations(), strict=True):
+        assert new["completion"].partition("#")[2] == old["completion"].partition("#")[2]
+        assert origins[old["id"]] in ("own", "guided") or new == old
+    [said, *_] = remarks(found)
+    assert f"{found.origins['guided']} were given with the demonstration at hand" in said
+
+
 def test_analysis_stands_between_the_hint_and_the_answer(
     loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
