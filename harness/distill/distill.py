@@ -12,12 +12,14 @@ from typing import Any
 from trl.trainer.distillation_config import DistillationConfig
 
 from advisor.data.dataset import SFTDataset
+from advisor.errors import InputError
 from advisor.files import check_folder, make_folder
 from advisor.model.load import LoadedModel
 from advisor.options import DataOptions, ModelOptions
 from harness.distill.distill_options import DistillOptions
 from harness.distill.distiller import build_distiller, check_settings, minimised
 from harness.distill.fire_settings import Fire
+from harness.distill.self_settings import SelfTeaching
 from harness.distill.teachers import LOADING, Teachers, fingerprints, read_teachers
 from harness.ladder.named_pair import Pair
 from harness.train.checkpoints import MadeWith, find_checkpoint, refuse_others, remarks
@@ -34,6 +36,8 @@ class Distillation:
     """What is asked."""
     fire: Fire | None
     """Filter and weights; None: neither."""
+    itself: SelfTeaching | None
+    """How the student teaches itself; None: others do."""
     teachers: Teachers
     """Named, not loaded."""
     config: DistillationConfig
@@ -52,6 +56,7 @@ def plan(
     settings: Mapping[str, Any],
     pair: Pair,
     model: ModelOptions,
+    itself: SelfTeaching | None = None,
 ) -> Distillation:
     """The distillation that options and TRL's typed settings ask for; nothing is read or written.
 
@@ -59,13 +64,17 @@ def plan(
         InputError: what cannot be distilled, or not be gone on with.
     """
     loading = {name: getattr(model, name) for name in LOADING}
-    teachers = read_teachers(options.teacher, options.route, loading)
+    if itself is None:
+        teachers = read_teachers(options.teacher or (), options.route, loading)
+    else:
+        _refuse_others(options)
+        teachers = Teachers(names={}, loading=loading)
     models = [pair.model, *teachers.names.values()]
     check_folder(options.output_dir, flag=OUT, dataset=pair.dataset, models=models)
     config, peft_config = trl_configs(settings, options, DistillationConfig)
     check_settings(config, options.form)
     made_with = {
-        **minimised(options, config, fire),
+        **minimised(options, config, fire, itself),
         "--use_peft": peft_config is not None,
         **training_settings(config, peft_config),
     }
@@ -74,12 +83,26 @@ def plan(
     return Distillation(
         options=options,
         fire=fire,
+        itself=itself,
         teachers=teachers,
         config=config,
         peft_config=peft_config,
         made_with=made_with,
         checkpoint=checkpoint,
     )
+
+
+def _refuse_others(options: DistillOptions) -> None:
+    """Refuse what has no part in a model's teaching itself."""
+    for flag, given in (("--teacher", options.teacher), ("--route", options.route)):
+        if given:
+            raise InputError(
+                f"{flag}: with --method sdft the model is its own teacher: leave it out"
+            )
+    if options.form != "full":
+        raise InputError(
+            f"--form {options.form}: --method sdft compares whole distributions: leave it out"
+        )
 
 
 def fit_to(
@@ -128,6 +151,7 @@ def distill(
         config,
         eval_dataset=evaluation,
         fire=planned.fire,
+        itself=planned.itself,
         form=options.form,
         route=options.route,
         peft_config=planned.peft_config,

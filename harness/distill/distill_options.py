@@ -17,17 +17,18 @@ class DistillOptions(OutputOptions):
         help="split of DATASET to evaluate on: the divergence from the teacher on the student's answers, "
         "in every method without filter and weights (default: after every epoch, see --eval_strategy)",
     )
-    teacher: tuple[str, ...] = option(
-        adds=True, metavar="T",
-        help="a model with the student's vocabulary; several, each as VALUE=MODEL, with --route",
+    teacher: tuple[str, ...] | None = option(
+        None, adds=True, metavar="T",
+        help="a model with the student's vocabulary; several, each as VALUE=MODEL, with --route; none with "
+        "--method sdft",
     )  # fmt: skip
     route: str | None = option(
         None, metavar="FIELD", help="column with the VALUE of a row's teacher"
     )
     method: str = option(
-        "opd", choices=("opd", "fire"),
-        help="fire leaves out rollouts that the teacher finds improbable and weighs tokens "
-        "(default: {default})",
+        "opd", choices=("opd", "fire", "sdft"),
+        help="fire leaves out rollouts that the teacher finds improbable and weighs tokens; in sdft the "
+        "model with the demonstration in its context teaches the model without (default: {default})",
     )  # fmt: skip
     form: str = option(
         "full", choices=("full", "sampled"),

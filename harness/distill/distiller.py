@@ -6,8 +6,9 @@ From loaded models and a dataset, of which the prompts alone are read, to a trai
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from datasets import Dataset
@@ -20,6 +21,8 @@ from advisor.model.load import CONTEXT_FIELDS, LoadedModel
 from harness.distill.distill_options import DistillOptions
 from harness.distill.fire_settings import Fire
 from harness.distill.on_policy import FORMS, OnPolicyTrainer
+from harness.distill.self_settings import SelfTeaching, in_context
+from harness.distill.self_teaching import SelfTeachingTrainer
 from harness.distill.teachers import (
     check_route,
     check_teacher,
@@ -28,6 +31,7 @@ from harness.distill.teachers import (
     teacher_of,
 )
 from harness.generate.decoding import prompt_of
+from harness.generate.in_context import prompts_in_context
 from harness.train.model_card import facts_of
 from harness.train.saving import carry_template, turn_end_of
 
@@ -47,6 +51,7 @@ def build_distiller(
     fire: Fire | None = None,
     form: str = "full",
     route: str | None = None,
+    itself: SelfTeaching | None = None,
     peft_config: Any = None,
 ) -> OnPolicyTrainer:
     """A trainer ready to `train()`; the student's model is changed in place.
@@ -55,13 +60,14 @@ def build_distiller(
         student: the model that learns, from its own answers.
         dataset: its prompts: what stands before the last target of each row. The targets are not read, and
             may be empty where no chat template is applied.
-        teachers: by key; several need `route`.
+        teachers: by key; several need `route`. None where the student teaches itself.
         config: TRL's settings. Prompts that leave less than `max_completion_length` in the shortest context
             are left out; where those were most, it is lowered.
         eval_dataset: its prompts, likewise, for evaluation during training; training is the same without.
         fire: None is plain on-policy distillation.
         form: "full" or "sampled", see FORMS.
         route: column whose value is the key of the row's teacher.
+        itself: the student with the demonstration in its context is the teacher; the targets are read.
         peft_config: of PEFT, to train an adapter.
 
     Raises:
@@ -69,27 +75,36 @@ def build_distiller(
             weights.
     """
     check_settings(config, form)
-    check_route(teachers, route)
+    if itself is None:
+        check_route(teachers, route)
     for teacher in teachers.values():
         check_teacher(student, teacher)
     models = [student.model, *(teacher.model for teacher in teachers.values())]
     context = _context(models)
-    rows = _rows(dataset, list(teachers), route)
+    rows = _rows(dataset, list(teachers), route, context if itself else None, itself is not None)
     _lower_length(config, rows, context, named(dataset))
     rows = _with_room(rows, config, context, named(dataset))
     _check_step(config, rows, dataset.info.name)
     evaluation = None
     if eval_dataset is not None:
-        evaluation = _rows(eval_dataset, list(teachers), route)
+        evaluation = _rows(
+            eval_dataset, list(teachers), route, context if itself else None, itself is not None
+        )
         evaluation = _with_room(evaluation, config, context, named(eval_dataset))
     carry_template(student.tokenizer, dataset)
+    build: Callable[..., OnPolicyTrainer] = partial(
+        OnPolicyTrainer,
+        teachers=models[1:],
+        vocabulary=shared_vocabulary(student, teachers.values()) if teachers else None,
+    )
+    if itself is not None:
+        config.beta = 1.0 if itself.reverse else 0.0
+        build = partial(SelfTeachingTrainer, itself=itself)
     try:
-        return OnPolicyTrainer(
+        return build(
             model=student.model.requires_grad_(True).train(),
-            teachers=models[1:],
             fire=fire,
             form=form,
-            vocabulary=shared_vocabulary(student, teachers.values()),
             facts=facts_of(student, dataset),
             turn_end=turn_end_of(dataset),
             args=config,
@@ -103,16 +118,21 @@ def build_distiller(
 
 
 def minimised(
-    options: DistillOptions, config: DistillationConfig, fire: Fire | None
+    options: DistillOptions,
+    config: DistillationConfig,
+    fire: Fire | None,
+    itself: SelfTeaching | None = None,
 ) -> dict[str, Any]:
     """What is minimised, as flags and their values."""
     weights = asdict(fire) if fire else {}
+    own = asdict(itself) if itself else {}
     return {
         "--method": options.method,
         "--form": options.form,
         "--beta": config.beta,
         "--route": options.route,
         **{f"--fire_{name}": value for name, value in weights.items()},
+        **{f"--sdft_{name}": value for name, value in own.items()},
     }
 
 
@@ -138,14 +158,23 @@ def check_settings(config: DistillationConfig, form: str) -> None:
             )
 
 
-def _rows(dataset: SFTDataset, keys: list[str], route: str | None) -> list[dict[str, Any]]:
-    """Prompts as token ids, each with the number of its teacher."""
+def _rows(
+    dataset: SFTDataset, keys: list[str], route: str | None, context: int | None, itself: bool
+) -> list[dict[str, Any]]:
+    """Prompts as token ids, with the number of the teacher, or what the student reads as its own."""
     prompts = {i: _prompt(dataset, example) for i, example in enumerate(dataset)}
-    rows = [
-        {"prompt": prompt, "teacher": teacher_of(dataset, i, keys, route)}
-        for i, prompt in prompts.items()
-        if prompt
-    ]
+    if itself:
+        shown = [i for i in prompts if dataset[i].target_tokens]
+        asked = prompts_in_context(dataset, shown, in_context, context)
+        rows = [
+            {"prompt": prompts[i], "teacher": 0, "teacher_prompt": ids} for i, ids in asked.items()
+        ]
+    else:
+        rows = [
+            {"prompt": prompt, "teacher": teacher_of(dataset, i, keys, route)}
+            for i, prompt in prompts.items()
+            if prompt
+        ]
     if not rows:
         dataset.require_targets()
     dataset.refuse_weights("distillation, which trains on the student's own answers,")
@@ -175,7 +204,7 @@ def _lower_length(config: DistillationConfig, rows: Rows, context: int | None, w
     """
     if context is None:
         return
-    lengths, given = sorted(len(row["prompt"]) for row in rows), config.max_completion_length
+    lengths, given = sorted(map(_length, rows)), config.max_completion_length
     if given is not None and 2 * sum(n + given <= context for n in lengths) >= len(lengths):
         return
     longest = lengths[-(-19 * len(lengths) // 20) - 1]
@@ -194,9 +223,9 @@ def _with_room(
     length = config.max_completion_length
     if context is None or length is None:
         return list(rows)
-    kept = [row for row in rows if len(row["prompt"]) + length <= context]
+    kept = [row for row in rows if _length(row) + length <= context]
     if not kept:
-        room = context - min(len(row["prompt"]) for row in rows)
+        room = context - min(map(_length, rows))
         mend = f"give --max_completion_length {room}" if room > 0 else "take shorter ones"
         raise InputError(
             f"{where}: no prompt leaves the {length} tokens of the longest answer in a context of "
@@ -209,6 +238,11 @@ def _with_room(
             where, len(rows) - len(kept), len(rows), length, context,
         )  # fmt: skip
     return kept
+
+
+def _length(row: Mapping[str, Any]) -> int:
+    """Tokens before the answer, in the longer of the contexts in which it is read."""
+    return max(len(row["prompt"]), len(row.get("teacher_prompt", ())))
 
 
 def _check_step(config: DistillationConfig, rows: Rows, where: str) -> None:

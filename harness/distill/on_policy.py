@@ -225,14 +225,14 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
     def _tables(self, model: Any, batch: dict[str, Any], rows: Any) -> tuple[Tensor, Tensor]:
         """Log-probability of the drawn tokens and entropy under a model, both [rows, tokens]."""
         drawn, mask = batch["completion_ids"][rows], batch["completion_mask"][rows].bool()
-        whole = _whole(batch, rows)
+        read_whole = whole(batch, rows)
 
         def read(unwrapped: Any, ids: Tensor, attention: Tensor) -> Any:
             hidden = self._get_last_hidden_state(unwrapped, ids, attention, drawn.shape[1])
             return token_stats(self._head(unwrapped), hidden[mask], drawn[mask])
 
         unwrapped = self.accelerator.unwrap_model(model)
-        stats = self._forward_redirection(model, unwrapped, read, unwrapped, *whole)
+        stats = self._forward_redirection(model, unwrapped, read, unwrapped, *read_whole)
         logp, entropy = torch.zeros(2, *mask.shape, device=mask.device)
         logp[mask], entropy[mask] = stats.logp.to(logp), stats.entropy.to(logp)
         return logp, entropy
@@ -253,7 +253,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
             return found
         weights = inputs.get("weights", inputs["completion_mask"].float())
         hidden = self._get_last_hidden_state(
-            unwrapped_student, *_whole(inputs), inputs["completion_ids"].shape[1]
+            unwrapped_student, *whole(inputs), inputs["completion_ids"].shape[1]
         )
         student = (self._head(unwrapped_student), hidden)
         if self.form == "sampled" and "weights" in inputs:
@@ -264,6 +264,10 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         if num_items_in_batch is None:  # in evaluation
             num_items_in_batch = count.clamp(min=1)
         return loss / num_items_in_batch, entropy, count
+
+    def _read_by_teacher(self, batch: Mapping[str, Tensor], rows: Any) -> tuple[Tensor, Tensor]:
+        """Ids and attention mask of what a teacher reads."""
+        return whole(batch, rows)
 
     def _sampled(
         self, student: tuple[Head, Tensor], inputs: dict[str, Any], weights: Tensor
@@ -287,7 +291,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
             with torch.no_grad():
                 states = self._forward_redirection(
                     teacher, unwrapped, self._get_last_hidden_state, unwrapped,
-                    *_whole(inputs, rows), length,
+                    *self._read_by_teacher(inputs, rows), length,
                 )  # fmt: skip
             own, w = hidden[rows].flatten(0, 1), weights[rows].flatten()
             states = states.flatten(0, 1)
@@ -309,7 +313,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         write_card(self, self.facts, (section, *(f"{note}\n" for note in self.remarks)))
 
 
-def _whole(batch: Mapping[str, Tensor], rows: Any = slice(None)) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask of prompts and completions."""
+def whole(batch: Mapping[str, Tensor], rows: Any = slice(None)) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask of prompts and completions of these rows."""
     ids = torch.cat([batch["prompt_ids"][rows], batch["completion_ids"][rows]], 1)
     return ids, torch.cat([batch["prompt_mask"][rows], batch["completion_mask"][rows]], 1)

@@ -64,10 +64,10 @@ def test_options_are_the_keywords_of_the_function(kind: type[Options], function:
 def test_without_flags_a_command_has_the_defaults_of_its_options(
     name: str, kinds: tuple[type[Options], ...]
 ) -> None:
-    needed = {"output_dir": "o", "teacher": ("t",), "output_path": "o.jsonl"}
+    needed = {"output_dir": "o", "output_path": "o.jsonl"}
     words = {
         "train": ["--output_dir", "o"],
-        "distill": ["--output_dir", "o", "--teacher", "t"],
+        "distill": ["--output_dir", "o"],
         "rewrite": ["-o", "o.jsonl"],
     }
     args = parse([name, "M", "D", *words.get(name, [])])
