@@ -1,6 +1,7 @@
 """The teachers of a distillation: named, loaded, and checked against the student and the rows.
 
-Several teachers have keys: the values of a column of the dataset, which says whose a row is.
+Several teachers have keys: the values of a column of the dataset, which says whose a row is. They are loaded
+once, however often they are asked for, until they are freed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
@@ -29,10 +32,42 @@ class Teachers:
     """Column with the key of a row's teacher; None where there is one teacher."""
     loading: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `load_model`."""
+    held: dict[str, LoadedModel] = field(default_factory=dict, repr=False, compare=False)
+    """What is loaded."""
+    resting: dict[str, torch.device] = field(default_factory=dict, repr=False, compare=False)
+    """Of those that wait in the machine's memory, where they compute."""
 
     def load(self) -> dict[str, LoadedModel]:
-        """The models by key."""
-        return {key: load_model(_folder(name), **self.loading) for key, name in self.names.items()}
+        """The models by key, as they were loaded, whatever a trainer has wrapped them in since."""
+        for key, name in self.names.items():
+            if key not in self.held:
+                self.held[key] = load_model(_folder(name), **self.loading)
+            model: Any = self.held[key].model
+            if (forward := vars(model).pop("_original_forward", None)) is not None:
+                model.forward = (
+                    forward  # accelerate's wrapper for mixed precision would be wrapped again
+                )
+            if key in self.resting:
+                model.to(self.resting.pop(key))
+        return dict(self.held)
+
+    def rest(self) -> None:
+        """Clear the accelerator's memory of them, as far as they can be moved: a run does without."""
+        for key, loaded in self.held.items():
+            model: Any = loaded.model
+            fixed = getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False)
+            if model.device.type != "cpu" and not fixed:
+                self.resting[key] = model.device
+                model.to("cpu")
+
+    def free(self) -> None:
+        """Forget them: the next who asks loads them anew."""
+        self.held.clear()
+        self.resting.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which loads its own."""
+        return {**self.__dict__, "held": {}, "resting": {}}
 
 
 def read_teachers(words: Sequence[str], route: str | None, loading: Mapping[str, Any]) -> Teachers:

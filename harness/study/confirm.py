@@ -23,6 +23,7 @@ from harness.study.failures import Failure, failure_of, is_out, known_failures, 
 from harness.study.from_records import belongs
 from harness.study.problem import Problem
 from harness.study.study import Study, in_points, next_runs, part_values, steps_of
+from harness.study.teachers_due import teachers_due
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +160,8 @@ def confirm(
                 done[run.spec.id] = run
             else:
                 failures[run.spec.id] = failure
+            if problem.teachers and not teachers_due(without(study, failures.values()), done):
+                problem.teachers.free()
             longest = max(longest, run.seconds)
             each = (time.monotonic() - start) / max(1, len(done) - found)
             left = (plan.runs - len(done)) * each

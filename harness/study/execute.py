@@ -16,7 +16,7 @@ from advisor.model.load import LoadedModel, load_model
 from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import CHAT, arguments_of
 from harness.evaluate.user_scorer import ScorerFailed
-from harness.records.arm import BASE
+from harness.records.arm import BASE, needs_teacher
 from harness.records.runs import Look, Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits
@@ -44,6 +44,8 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
     found = Fitted()
     error = None
     try:
+        if problem.teachers is not None and not needs_teacher(spec.arm):
+            problem.teachers.rest()
         along = problem.looks and until is None and spec.arm.objective != BASE
         loaded, found = fit(spec, problem, look=looks.take if along else None, until=until)
         environment = Environment.here(device=loaded.device, dtype=loaded.dtype)

@@ -123,6 +123,8 @@ def run_study(
     finished = finished_runs(study, results)
     with ExitStack() as stack:
         stack.callback(forget, study, folder_in(results.folder))
+        if problem.teachers is not None:
+            stack.callback(problem.teachers.free)
         watcher = stack.enter_context(watching(study, tuple(finished)))
 
         def on_run(event: Event) -> None:
