@@ -173,6 +173,10 @@ class Reporter:
                 spec.arm.method, **event.run.began
             )
             self.console.print(Text(printable(text)))
+        if (ways := (event.run.prior or {}).get("cascade")) and not event.refused:
+            text = "{own} rows the model's own answers, {guided} answered with the demonstration in context, "
+            text += "{demonstration} demonstrations as they were"
+            self.console.print(Text(printable(f"{_name(spec)}: {text.format(**ways)}")))
         if event.refused:
             name = spec.arm.method if event.whole else _name(spec)
             text = f"{name} is left out: {event.refused}"

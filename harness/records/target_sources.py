@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from advisor.errors import InputError
 from advisor.objectives.objective import Parameter
 
-DPO, OPD, FIRE = "dpo", "opd", "fire"
-OWN, RESAMPLED = "own", "resampled"
+DPO, SIMPO, OPD, FIRE, SDFT = "dpo", "simpo", "opd", "fire", "sdft"
+OWN, CASCADE, RESAMPLED = "own", "cascade", "resampled"
 DEMONSTRATIONS, PAIRS, ROLLOUTS = "demonstrations", "pairs", "rollouts"
 ANSWERS, TEACHER, UNWEIGHTED = "answers", "teacher", "unweighted"
 """What a source may need beside `PAIRS`: final answers of a known form, a model to learn from, demonstrations
@@ -178,6 +178,11 @@ def _factor(name: str, meaning: str) -> Setting:
     return Setting(name=name, meaning=meaning, number=Parameter(default=1.0, low=0.0))
 
 
+def _samples(meaning: str) -> Setting:
+    number = Parameter(default=4, low=1)
+    return Setting(name="samples", meaning=meaning, number=number, whole=True)
+
+
 _ROWS = (
     TargetSource(
         name=DEMONSTRATIONS,
@@ -192,14 +197,16 @@ _ROWS = (
         does="the untouched model's own answers: K are sampled to each prompt before the training, and the "
         "distinct ones whose final answer is the demonstration's are kept",
         source="arXiv:2312.06585 (one round of ReST-EM); arXiv:2308.01825, arXiv:2203.14465",
-        settings=(
-            Setting(
-                name="samples",
-                meaning="answers sampled to a prompt",
-                number=Parameter(default=4, low=1),
-                whole=True,
-            ),
-        ),
+        settings=(_samples("answers sampled to a prompt"),),
+        needs=(ANSWERS, UNWEIGHTED),
+    ),
+    TargetSource(
+        name=CASCADE,
+        written="OBJECTIVE@cascade(K)",
+        does="the untouched model's own answer where one of K has the demonstration's final answer, else one "
+        "of K that it gives with the demonstration in its context, else the demonstration",
+        source="arXiv:2509.15157",
+        settings=(_samples("answers sampled to a prompt, each way"),),
         needs=(ANSWERS, UNWEIGHTED),
     ),
     TargetSource(
@@ -235,6 +242,27 @@ _ROWS = (
         by_default=True,
     ),
     TargetSource(
+        name=SIMPO,
+        written="simpo(beta=B, gamma=G)",
+        does="the pairs of dpo without a reference: the mean log-probability of the chosen answer's tokens "
+        "shall exceed the rejected one's by a margin",
+        source="arXiv:2405.14734 Eq. 6; beta and gamma of its Table 8 for Llama-3-Base",
+        targets=PAIRS,
+        settings=(
+            Setting(
+                name="beta",
+                meaning="scale of the mean log-probabilities",
+                number=Parameter(default=2.0, low=0.0, exclusive_low=True),
+            ),
+            Setting(
+                name="gamma",
+                meaning="margin between the scaled means",
+                number=Parameter(default=1.0, low=0.0),
+            ),
+        ),
+        needs=(PAIRS, UNWEIGHTED),
+    ),
+    TargetSource(
         name=OPD,
         written="opd(sampled)",
         does="the student's answers while it trains, moved towards a teacher's distribution at every token: "
@@ -265,6 +293,32 @@ _ROWS = (
         ),
         needs=(TEACHER, UNWEIGHTED),
         by_default=True,
+    ),
+    TargetSource(
+        name=SDFT,
+        written="sdft(reverse, ema=A, skip=N)",
+        does="the model's own answers while it trains, moved towards the distribution of the same model with "
+        "the demonstration in its context: self-distillation",
+        source="arXiv:2601.19897; direction, ema and skip of the authors' code",
+        targets=ROLLOUTS,
+        settings=(
+            Setting(
+                name="reverse",
+                meaning="the reverse KL, of the student from the teacher; released was the forward one",
+            ),
+            Setting(
+                name="ema",
+                meaning="share of the student's weights that the teacher takes over after every step",
+                number=Parameter(default=0.01, low=0.0, high=1.0),
+            ),
+            Setting(
+                name="skip",
+                meaning="first tokens of an answer that are not trained on",
+                number=Parameter(default=3, low=0),
+                whole=True,
+            ),
+        ),
+        needs=(UNWEIGHTED,),
     ),
 )
 

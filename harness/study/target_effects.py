@@ -18,16 +18,29 @@ from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from harness.distill.distiller import build_distiller
 from harness.distill.fire_settings import Fire
+from harness.distill.self_settings import SelfTeaching
+from harness.generate.cascade import cascade
 from harness.generate.decoding import SPARE_TOKENS
 from harness.generate.own_answers import ArmRefused, own_answers
 from harness.records.runs import RunSpec
-from harness.records.target_sources import DEMONSTRATIONS, DPO, FIRE, OPD, OWN, RESAMPLED
+from harness.records.target_sources import (
+    CASCADE,
+    DEMONSTRATIONS,
+    DPO,
+    FIRE,
+    OPD,
+    OWN,
+    RESAMPLED,
+    SDFT,
+    SIMPO,
+)
 from harness.study.methods import Method
 from harness.study.problem import Problem, lacking
 from harness.study.study import steps_of
 from harness.train.dpo import build_pair_trainer, pairs
 from harness.train.resampling import Resampling
 from harness.train.sft import build_trainer, check_settings, prepare_resampling
+from harness.train.simpo import build_simpo_trainer
 from harness.train.switches import check_steps
 from harness.train.trl_settings import settings_for
 
@@ -99,6 +112,16 @@ def fire_of(method: Method) -> Fire | None:
     )
 
 
+def self_teaching_of(method: Method) -> SelfTeaching | None:
+    """How the model teaches itself; None: it does not."""
+    if method.source.name != SDFT:
+        return None
+    values = method.values
+    return SelfTeaching(
+        ema=values["ema"], skip=int(values["skip"]), reverse=bool(values["reverse"])
+    )
+
+
 def _check_objective(method: Method, config: SFTConfig, problem: Problem) -> None:
     objective = get_objective(method.objective)
     check_settings(objective, config, None)
@@ -131,6 +154,22 @@ def _own_answers(
     return replace(problem, train=train), {"own_answers": sampled.to_dict()}
 
 
+def _cascade(
+    method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel
+) -> tuple[Problem, Facts]:
+    """The demonstrations with the untouched model's right answers in their place, where there are some."""
+    assert problem.answer_pattern is not None  # `refuse_lacking` has seen to it
+    train, found = cascade(
+        loaded,
+        problem.train,
+        pattern=problem.answer_pattern,
+        per_prompt=int(method.values["samples"]),
+        temperature=spec.evaluation["temperature"],
+        seed=spec.seed,
+    )
+    return replace(problem, train=train), {"cascade": found.to_dict()}
+
+
 def _objective_trainer(training: Training) -> Built:
     return _supervised(training, None)
 
@@ -154,16 +193,18 @@ def _supervised(training: Training, resampling: Resampling | None) -> Built:
 
 
 def _pair_trainer(training: Training) -> Built:
-    """The trainer of DPO."""
-    problem = training.problem
+    """The trainer of DPO or of SimPO."""
+    problem, values = training.problem, training.method.values
     assert problem.rejected is not None  # `refuse_lacking` has seen to it
-    rows = pairs(problem.train, problem.rejected)
-    trainer = build_pair_trainer(
+    simpo = training.method.source.name == SIMPO
+    rows = pairs(problem.train, problem.rejected, whole=simpo)
+    build: Callable[..., Any] = build_simpo_trainer if simpo else build_pair_trainer
+    trainer = build(
         training.loaded,
         rows,
         training.config,
         training.given,
-        beta=training.method.values["beta"],
+        **values,
         peft_config=training.peft_config,
     )
     both = (2 * len(r["prompt_ids"]) + len(r["chosen_ids"]) + len(r["rejected_ids"]) for r in rows)
@@ -173,18 +214,20 @@ def _pair_trainer(training: Training) -> Built:
 def _distiller(training: Training) -> Built:
     """The trainer of on-policy distillation; answers may be a little longer than the demonstrations."""
     problem, method = training.problem, training.method
-    assert problem.teachers is not None  # `refuse_lacking` has seen to it
+    itself, named = self_teaching_of(method), problem.teachers
+    teachers = {} if itself or named is None else named.load()
     spans = [last_target(example.labels) for example in problem.train if example.target_tokens]
     longest = SPARE_TOKENS + max(end - first for first, end in spans)
     settings = settings_for(DistillationConfig, training.config, training.given)
     trainer = build_distiller(
         training.loaded,
         problem.train,
-        problem.teachers.load(),
+        teachers,
         DistillationConfig(**settings, max_completion_length=longest),
         fire=fire_of(method),
-        form="sampled" if method.values["sampled"] else "full",
-        route=problem.teachers.route,
+        form="sampled" if method.values.get("sampled") else "full",
+        route=named.route if teachers and named else None,
+        itself=itself,
         peft_config=training.peft_config,
     )
     return trainer, 0
@@ -200,13 +243,16 @@ EFFECTS = {
         prepare=_own_answers,
         as_many_steps=True,
     ),
+    CASCADE: Effects(trainer=_objective_trainer, check=_check_objective, prepare=_cascade),
     RESAMPLED: Effects(
         trainer=_resampling_trainer,
         check=_check_resampled,
         found=lambda trainer: {"resampling": trainer.resampler.summary()},
     ),
     DPO: Effects(trainer=_pair_trainer),
+    SIMPO: Effects(trainer=_pair_trainer),
     OPD: _ON_POLICY,
     FIRE: _ON_POLICY,
+    SDFT: _ON_POLICY,
 }
 """By the names of `TARGET_SOURCES`."""

@@ -17,6 +17,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import SFTDataset
+from advisor.data.labels import last_target
 from advisor.model.load import LoadedModel
 from harness.train.divergence import StopsWhenDiverged
 from harness.train.trl_settings import settings_for
@@ -41,10 +42,11 @@ def rejected_side(
     return other if pairs(dataset, other) else None
 
 
-def pairs(chosen: Iterable[Any], rejected: Iterable[Any]) -> list[Pair]:
+def pairs(chosen: Iterable[Any], rejected: Iterable[Any], *, whole: bool = False) -> list[Pair]:
     """Token ids of the common beginning and of both ends; pairs that do not differ are left out.
 
-    Tokens that both answers begin with count as prompt: they cancel out in DPO's difference.
+    Tokens that both answers begin with count as prompt: they cancel out in DPO's difference. With `whole`
+    they are part of the answers, for a loss that divides by the length of each.
     """
     found = []
     for one, other in zip(chosen, rejected, strict=True):
@@ -52,8 +54,12 @@ def pairs(chosen: Iterable[Any], rejected: Iterable[Any]) -> list[Pair]:
             continue
         together = zip(one.input_ids, other.input_ids, strict=False)
         shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], together))
+        if one.input_ids == other.input_ids:
+            continue
+        if whole:
+            shared = min(shared, last_target(one.labels)[0], last_target(other.labels)[0])
         ends = one.input_ids[shared:], other.input_ids[shared:]
-        if any(ends):
+        if all(ends) or not whole:
             found.append(
                 {
                     "prompt_ids": one.input_ids[:shared],

@@ -15,6 +15,7 @@ from advisor.model.load import load_model
 from advisor.objectives.table import Parameter
 from harness.cli.main import main
 from harness.distill.fire_settings import Fire
+from harness.distill.self_settings import SelfTeaching
 from harness.generate.own_answers import ArmRefused, answers_of, own_answers
 from harness.records.arm import Arm, arm_of, source_of
 from harness.records.runs import Results, RunSpec
@@ -25,7 +26,7 @@ from harness.study.methods import default_objectives, labels_of, read_method
 from harness.study.problem import NEEDS, Problem, available
 from harness.study.study import steps_of
 from harness.study.study_settings import refuse_arms
-from harness.study.target_effects import EFFECTS, fire_of
+from harness.study.target_effects import EFFECTS, fire_of, self_teaching_of
 from harness.train.dpo import pairs, rejected_side
 from harness.train.resampling import Resampling
 from tests.helpers.tiny import tiny_tokenizer
@@ -53,6 +54,10 @@ PAIRS = [
         ("nll@own (8)", "nll@own(8)"), ("cadft@resampled (0.1)", "cadft(1)@resampled(0.1)"),
         ("nll>dft", "nll>neg_p(at=0.5)"), ("sft>-p(at=.5)@own(4)", "nll>neg_p(at=0.5)@own"),
         ("nll>cadft(at=.25)@own(8)", "nll>cadft(1, at=0.25)@own(8)"),
+        ("nll@cascade(4)", "nll@cascade"), ("idft@cascade(8)", "idft(1, 0.1, 2)@cascade(8)"),
+        ("SDFT", "sdft"), ("sdft(ema=0, reverse)", "sdft(reverse, ema=0)"),
+        ("SimPO", "simpo"), ("simpo(gamma=1.6)", "simpo(gamma=1.6)"),
+        ("simpo(beta=2.5, gamma=0)", "simpo(beta=2.5, gamma=0)"),
         ("fire (alpha=-0)", "fire(alpha=0)"), ("fire(beta=-0.0)", "fire(beta=0)"),
     ],
 )  # fmt: skip
@@ -71,7 +76,8 @@ def test_methods_are_read_and_written(text: str, label: str) -> None:
         ("cadft@resampled(10%)", "not a number"), ("opd(alpha=1)", "opd takes sampled"),
         ("fire(1)", "fire takes sampled, alpha=NUMBER"), ("fire(alpha)", "fire takes"),
         ("fire(percentile=x)", "not a number"), ("fire(alpha=1, alpha=2)", "'alpha=2'"),
-        ("opd@own", "unknown objective"),
+        ("opd@own", "unknown objective"), ("simpo(beta=0)", "above 0"), ("simpo(2)", "beta=NUMBER"),
+        ("sdft(skip=0.5)", "whole number"), ("sdft(ema=2)", "at most 1"), ("dft@cascade(0)", "cascade(K)"),
     ],
 )  # fmt: skip
 def test_what_is_no_method_is_refused(text: str, says: str) -> None:
@@ -132,7 +138,7 @@ def test_a_new_source_is_written_and_read_by_its_row(monkeypatch: pytest.MonkeyP
         assert says in str(refusal.value)
 
 
-@pytest.mark.parametrize("arm", ["nll@own", "dpo", "opd", "fire"])
+@pytest.mark.parametrize("arm", ["nll@own", "nll@cascade", "dpo", "simpo", "opd", "fire"])
 def test_what_an_arm_needs_is_asked_for_before_any_work_and_again_by_a_run(
     arm: str, model_folder: Path
 ) -> None:
@@ -143,6 +149,26 @@ def test_what_an_arm_needs_is_asked_for_before_any_work_and_again_by_a_run(
         fit(spec_of(arm), problem)
     assert str(early.value) == f"--objectives {arm}: {late.value}" and "\n" not in str(late.value)
     assert available(problem) == {"unweighted"} and not {arm} & set(default_objectives("nll"))
+
+
+def test_a_cascade_and_a_model_that_teaches_itself_are_arms(model_folder: Path) -> None:
+    rows = read(PAIRS)
+    _, found = fit(
+        spec_of("nll@cascade(2)", per_device_train_batch_size=4),
+        problem_of(model_folder, rows, answer_pattern=LAST),
+    )
+    ways = found.of_targets["cascade"]
+    assert ways["own"] + ways["guided"] + ways["demonstration"] == len(PAIRS)
+    assert found.steps
+    _, taught = fit(
+        spec_of("sdft(skip=0)", per_device_train_batch_size=4), problem_of(model_folder, rows)
+    )
+    assert taught.steps and all(step["loss"] > 0 for step in taught.steps)
+    assert self_teaching_of(read_method("sdft")) == SelfTeaching()
+    assert self_teaching_of(read_method("sdft(reverse, ema=0, skip=1)")) == SelfTeaching(
+        ema=0.0, skip=1, reverse=True
+    )
+    assert self_teaching_of(read_method("opd")) is None
 
 
 def test_settings_of_fire_reach_it_and_are_checked() -> None:
@@ -281,6 +307,40 @@ def test_dpo_takes_the_steps_of_the_formula(model_folder: Path) -> None:
         with torch.no_grad():
             for weight in model.parameters():
                 weight -= 1e-2 * weight.grad
+    for ours, theirs in zip(loaded.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_simpo_takes_the_steps_of_the_formula(model_folder: Path) -> None:
+    """Two steps of plain SGD; answers that begin alike are divided by all of their tokens."""
+    rows = [*PAIRS, {"prompt": "a", "chosen": "c d e f", "rejected": "c d"}]
+    dataset = read(rows)
+    other = rejected_side(dataset, read)
+    assert other is not None
+    settings = {"optim": "sgd", "max_steps": 2, "max_grad_norm": 0, "lr_scheduler_type": "constant"}
+    spec = spec_of("simpo(beta=2.5, gamma=0.5)", per_device_train_batch_size=9, **settings)
+    loaded, found = fit(spec, problem_of(model_folder, dataset, rejected=other))
+    model = load_model(str(model_folder), device="cpu").model.requires_grad_(True)
+    expected = []
+    for _ in range(2):
+        model.zero_grad()
+        total = torch.zeros(())
+        for row, one, two in zip(rows, dataset, other, strict=True):
+            first = 1 + row["prompt"].count(" ")
+            whole = [
+                {"prompt_ids": e.input_ids[:first], "end": e.input_ids[first:]} for e in (one, two)
+            ]
+            assert [e.labels[first - 1] for e in (one, two)] == [-100, -100] != one.labels[first:]
+            means = [log_p(model, pair, "end") / len(pair["end"]) for pair in whole]
+            gap = 2.5 * (means[0] - means[1]) - 0.5
+            total = total - torch.nn.functional.logsigmoid(gap) / len(rows)
+        total.backward()
+        expected.append(float(total.detach()))
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight -= 1e-2 * weight.grad
+    assert [step["loss"] for step in found.steps] == pytest.approx(expected, abs=1e-4)
+    assert "rewards/margins" in found.steps[0]
     for ours, theirs in zip(loaded.model.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
