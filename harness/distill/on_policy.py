@@ -304,11 +304,15 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
             loss, entropy = loss + part, entropy + entropies.where(at, 0).sum()
         return loss, entropy
 
+    @property
+    def method(self) -> str:
+        """What is minimised, for the card."""
+        return f"FiRe-OPD (arXiv:2606.02684), `{self.fire}`" if self.fire else "plain"
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """A card with base model, data, method and versions in the place of TRL's."""
-        method = f"FiRe-OPD (arXiv:2606.02684), `{self.fire}`" if self.fire else "plain"
         section = (
-            f"## Distillation\n\n{method}; {self.form} loss, teachers: {len(self.teachers)}.\n"
+            f"## Distillation\n\n{self.method}; {self.form} loss, teachers: {len(self.teachers)}.\n"
         )
         write_card(self, self.facts, (section, *(f"{note}\n" for note in self.remarks)))
 

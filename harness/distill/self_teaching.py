@@ -53,6 +53,11 @@ class SelfTeachingTrainer(OnPolicyTrainer):
         self.teacher_model = self.teachers[0]
         self.add_callback(_Follows(self))
 
+    @property
+    def method(self) -> str:
+        """What is minimised, for the card."""
+        return f"SDFT (arXiv:2601.19897), `{self.itself}`"
+
     def follow(self) -> None:
         """Take over a share of the student's weights."""
         student = self.accelerator.unwrap_model(self.model)

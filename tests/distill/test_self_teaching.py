@@ -135,6 +135,11 @@ def test_an_adapter_is_taught_by_the_adapter_that_follows(tmp_path: Path) -> Non
     adapter = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
     trainer = build(tmp_path, peft_config=adapter)
     trainer.train()
+    trainer.create_model_card()
+    assert (
+        "SDFT (arXiv:2601.19897), `SelfTeaching(ema=0.1, skip=1"
+        in (tmp_path / "README.md").read_text()
+    )
     pairs = zip(trainer.model.named_parameters(), trainer.taught_by.parameters(), strict=True)
     moved = {name: (own.abs().max() > 0, (own - p).abs().max() > 0) for (name, p), own in pairs}
     assert all(both == (True, True) for name, both in moved.items() if "lora_B" in name)
