@@ -87,7 +87,8 @@ class SelfTeachingTrainer(OnPolicyTrainer):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
         prompts = [row["teacher_prompt"] for row in inputs]
-        asked = padded(prompts, self.processing_class.pad_token_id, self.accelerator.device)
+        tokenizer: Any = self.processing_class
+        asked = padded(prompts, tokenizer.pad_token_id, self.accelerator.device)
         output["teacher_prompt_ids"] = asked["input_ids"]
         output["teacher_prompt_mask"] = asked["attention_mask"]
         return output

@@ -25,9 +25,12 @@ NEEDED = ("past_key_values", "position_ids", "logits_to_keep")
 class RoomyLayer(DynamicLayer):
     """A layer of a cache with room for further tokens: a step copies its own keys and values alone."""
 
+    keys: Any
+    values: Any
+
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         """Keys and values [rows, heads, tokens, size] of what was read."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.lazy_initialization(keys, values)
         self._buffers = [self._grown(keys), self._grown(values)]
         self._show(keys.shape[-2])

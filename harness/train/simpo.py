@@ -26,6 +26,8 @@ from harness.train.trl_settings import settings_for
 class SimPOTrainer(PairTrainer):
     """On the rows of `pairs(..., whole=True)`: a mean over an answer needs the whole of it."""
 
+    model: Any
+
     def __init__(self, *args: Any, gamma: float, **kwargs: Any) -> None:
         """`gamma` is the margin that the better answer shall have; beta is in the settings."""
         super().__init__(*args, **kwargs)
