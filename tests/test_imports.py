@@ -17,7 +17,8 @@ ORDER = (
     "advisor.model",
     "advisor.prior", "advisor.advice",
     "harness.runtime", "harness.statistics", "harness.records", "harness.ladder", "harness.gym",
-    "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.deep_probe",
+    "harness.evaluate", "harness.generate", "harness.train", "harness.distill", "harness.reinforce",
+    "harness.deep_probe",
     "harness.study", "harness.compare", "harness.plots", "harness.report",
     "harness.cli", "harness.library", "harness.experiments",
 )  # fmt: skip

@@ -321,6 +321,10 @@ class Bench(ABC, Generic[AnyCell]):
             forgetting=forgetting,
         )
 
+    def trained(self, run: Wanted) -> LoadedModel:
+        """The model of a run, trained anew; the untouched one of the base."""
+        return fit(self._spec(run), self._problem)[0]
+
     def _measured_deep(self) -> dict[str, Any]:
         from harness.deep_probe.measure_deep import measure_deep
 

@@ -1,0 +1,88 @@
+"""GRPO on token ids: what is rewarded becomes likelier, and a reward sees its own prompt."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from advisor.errors import InputError
+from advisor.model.load import LoadedModel, load_model
+from harness.reinforce.grpo import reinforced, settings_of
+from harness.reinforce.sampling import sampled
+from harness.reinforce.verifier import Question, Verifier
+from tests.helpers.tiny import WORDS
+
+LETTER = {word: number for number, word in enumerate(WORDS)}
+QUESTIONS = [
+    Question(prompt=[LETTER[word] for word in text.split()], text=text, reference="b")
+    for text in ("a", "a c", "d e f", "c")
+]
+
+
+class Begins(Verifier):
+    """Rewards an answer that begins with b."""
+
+    def __call__(self, answers: list[str], questions: list[Question]) -> list[float]:  # type: ignore[override]
+        assert all(question in QUESTIONS for question in questions)
+        return [float(answer.strip().startswith("b")) for answer in answers]
+
+
+@pytest.fixture
+def loaded(model_folder: Path) -> LoadedModel:
+    return load_model(str(model_folder), dtype="float32", device="cpu")
+
+
+def likelihood(loaded: LoadedModel) -> float:
+    """Mean probability of b after the prompts."""
+    with torch.no_grad():
+        found = [
+            loaded.model(torch.tensor([one.prompt])).logits[0, -1].softmax(-1)[LETTER["b"]]
+            for one in QUESTIONS
+        ]
+    return float(torch.stack(found).mean())
+
+
+def test_what_is_rewarded_becomes_likelier(loaded: LoadedModel, tmp_path: Path) -> None:
+    before, told = likelihood(loaded), []
+    settings = settings_of(loaded.parameters, steps=6, seed=0, rate=3e-3)
+    log = reinforced(
+        loaded, QUESTIONS, Begins(), {**settings, "per_device_train_batch_size": 32},
+        folder=str(tmp_path), on_progress=lambda done, total: told.append((done, total)),
+    )  # fmt: skip
+    assert likelihood(loaded) > 2 * before
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4, 5, 6]
+    assert all(0 <= entry["reward"] <= 1 for entry in log)
+    assert told == [(step, 6) for step in range(1, 7)]
+    assert not loaded.model.training
+
+
+def test_the_same_seed_gives_the_same_model(model_folder: Path, tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        loaded = load_model(str(model_folder), dtype="float32", device="cpu")
+        settings = settings_of(loaded.parameters, steps=2, seed=seed, rate=3e-3)
+        settings["per_device_train_batch_size"] = 16
+        reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
+        found.append(likelihood(loaded))
+    assert found[0] == found[1] != found[2]
+
+
+def test_without_a_question_there_is_nothing_to_reward(loaded: LoadedModel, tmp_path: Path) -> None:
+    settings = settings_of(loaded.parameters, steps=1, seed=0)
+    with pytest.raises(InputError, match="no training prompt"):
+        reinforced(loaded, [], Begins(), settings, folder=str(tmp_path))
+
+
+def test_answers_are_drawn_with_the_models_probabilities(loaded: LoadedModel) -> None:
+    """Prompts of several lengths together: first tokens as often as the model says, ended rows dropped."""
+    prompts = [one.prompt for one in QUESTIONS]
+    drawn = dict(sampled(loaded, prompts, several=2000, longest=2, seed=0, rows=4000))
+    assert sorted(drawn) == [0, 1, 2, 3]
+    end = loaded.tokenizer.eos_token_id
+    for number, prompt in enumerate(prompts):
+        with torch.no_grad():
+            wanted = loaded.model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
+        firsts = torch.tensor([answer[0] for answer in drawn[number]])
+        share = firsts.bincount(minlength=len(WORDS)) / len(firsts)
+        assert torch.allclose(share, wanted, atol=0.04)
+        assert all(len(answer) == (1 if answer[0] == end else 2) for answer in drawn[number])
