@@ -11,6 +11,7 @@ from advisor.progress import span
 if TYPE_CHECKING:
     from advisor.advice.calibration import Cell
     from advisor.advice.machines import Elsewhere
+    from advisor.prior.pass_rates import PassRates
     from advisor.prior.prior import Prior
 
 GAUGE = 20
@@ -24,7 +25,13 @@ NEAR = 0.15
 
 
 def facts(
-    plan: Plan, prior: Prior, *, regime: str, temperature: float, published: Sequence[Cell]
+    plan: Plan,
+    prior: Prior,
+    *,
+    regime: str,
+    temperature: float,
+    published: Sequence[Cell],
+    rates: PassRates | None = None,
 ) -> list[tuple[str, str]]:
     """Every line of the plan, in order.
 
@@ -34,6 +41,7 @@ def facts(
         regime: "model-strong", "model-intermediate" or "model-weak".
         temperature: of use.
         published: comparisons of -p with NLL that models of this kind have.
+        rates: what several answers of the untouched model came to, where they were sampled.
     """
     rows = [
         ("knows", _knows(prior, regime)),
@@ -50,6 +58,8 @@ def facts(
     ]
     if not plan.measured and published:
         rows.append(("published", _published(published, prior.mean_p)))
+    if rates is not None:
+        rows.append(("or RL", rates.words))
     return rows
 
 

@@ -113,6 +113,7 @@ class Recommendation:
             regime=self.regime,
             temperature=self.temperature,
             published=self.published,
+            rates=None if self.deep is None else self.deep.pass_rates,
         )
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:

@@ -1,7 +1,8 @@
 """What the deep probe found, as plain data: what forward passes alone cannot see of improbable targets.
 
 A target that the model finds improbable is noise or something to learn. The quick probe cannot tell; a
-short NLL run can, because what is learnable carries over to demonstrations that were not trained on.
+short NLL run can, because what is learnable carries over to demonstrations that were not trained on. Where
+answers can be checked, several are sampled to each prompt (see `pass_rates`).
 
 - **Recovery.** Share of a held-out part's improbable targets (p < .1) that a short NLL run on other rows
   lifts above p = .5.
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from advisor.prior.intervals import Interval
+    from advisor.prior.pass_rates import PassRates
 
 RECOVERED = 0.5
 """Probability above which an improbable target counts as recovered."""
@@ -86,6 +88,8 @@ class Deep:
     """Of the choice of rows, the run and the answers."""
     seconds: float
     """Wall time."""
+    pass_rates: PassRates | None = None
+    """What several answers to each prompt came to; None where none can be checked."""
     notes: Sequence[str] = field(default_factory=tuple)
     """What was assumed on the way, a sentence each."""
 
@@ -108,7 +112,8 @@ class Deep:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `reading` is added."""
-        return {**asdict(self), "reading": self.reading}
+        rates = None if self.pass_rates is None else self.pass_rates.to_dict()
+        return {**asdict(self), "pass_rates": rates, "reading": self.reading}
 
 
 def _beside(interval: Interval | None, cut: float) -> bool:

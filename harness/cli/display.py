@@ -266,6 +266,7 @@ def _deep_table(deep: Deep) -> Table:
             *cells(deep.accuracy, deep.accuracy_interval),
             f"{deep.answers} at temperature {deep.temperature:g}, before the run",
         ),
+        *_rates(deep),
         (
             "held-out NLL",
             f"{deep.nll_before:.2f} > {deep.nll_after:.2f}",
@@ -284,6 +285,23 @@ def _deep_table(deep: Deep) -> Table:
     for name, value, interval, basis in rows:
         table.add_row(name, value, interval + basis)
     return table
+
+
+def _rates(deep: Deep) -> list[tuple[str, str, str, str]]:
+    """What several answers to each prompt came to; no row where there are none."""
+    found = deep.pass_rates
+    if found is None:
+        return []
+    low, high = found.pass_at_k_interval
+    return [
+        (
+            f"pass@{found.samples}",
+            f"{found.pass_at_k:.2f}",
+            f"95 % interval {low:.2f} to {high:.2f}; ",
+            f"{found.samples} answers to {found.prompts} prompts",
+        ),
+        ("right now and then", f"{found.between:.2f}", "", "prompts, 5 to 95 % of the time"),
+    ]
 
 
 def _settings(objective: str, settings: Sequence[TrainerSettings]) -> None:

@@ -13,7 +13,7 @@ import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,10 +27,11 @@ from advisor.model.forward import find_head
 from advisor.model.load import TINY, LoadedModel
 from advisor.objectives.table import get_objective
 from advisor.prior.deep import RECOVERED, Deep
-from advisor.prior.intervals import ratio_interval
+from advisor.prior.intervals import Interval, ratio_interval
+from advisor.prior.pass_rates import PassRates
 from advisor.prior.prior import LOW_P
 from advisor.prior.probe import Probe
-from advisor.progress import Progress, Stages, untold_stages
+from advisor.progress import Progress, Stages, span, untold_stages
 from harness.deep_probe.coherence import (
     WHOLE,
     Estimate,
@@ -38,10 +39,11 @@ from harness.deep_probe.coherence import (
     one_improbable,
     twin,
 )
-from harness.evaluate.lm_eval import evaluate
+from harness.evaluate.lm_eval import REPEAT_STRIDE, evaluate
 from harness.evaluate.split import own_task
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
+from harness.statistics.pass_at_k import share_between
 from harness.train.sft import build_trainer
 from harness.train.trl_settings import configured
 
@@ -50,8 +52,8 @@ RowsOf = Callable[[Sequence[int]], SFTDataset]
 
 TRAINING_ROWS, HELD_OUT_ROWS, HELD_OUT_SHARE = 480, 120, 0.2
 STEPS, STEP_ROWS = 60, 8
-ANSWERS = 64
-"""Answers sampled at most."""
+ANSWERS, SAMPLES = 64, 16
+"""Prompts that are answered at most, and how often each."""
 TINY_RATES, RATES, ADAPTER_RATES = (1e-3,), (5e-5,), (5e-4,)
 """Learning rates of its run: models under 2M parameters, others, adapters.
 
@@ -60,6 +62,16 @@ The fitted cells were probed at the first: another rate gives statistics of anot
 READING = "deep probe, reading"
 FEWEST_ROWS = 10
 """Rows with targets below which nothing can be kept back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answers:
+    """What sampled answers came to."""
+
+    first: Estimate = field(default_factory=Estimate)
+    """Share of right ones, one a prompt."""
+    rates: PassRates | None = None
+    """Of several a prompt; None where they are greedy, which are all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +121,9 @@ def measure_deep(
         agreement, scope = measure_coherence(
             loaded, one_improbable(everything, before, seed), stages("deep probe, gradients")
         )
-        answers, note = _answers(loaded, dataset, held_rows, rows_of, temperature, seed)
+        answers, note = _answers(
+            loaded, dataset, held_rows, rows_of, temperature=temperature, seed=seed, stages=stages
+        )
         after = _after_run(loaded, rows_of(train_rows), held, plan, stages)
     recovered = recovery(before[: len(held)], after)
     return Deep(
@@ -122,9 +136,10 @@ def measure_deep(
         coherence_interval=agreement.interval,
         coherence_examples=agreement.count,
         coherence_parameters=scope,
-        accuracy=answers.value,
-        accuracy_interval=answers.interval,
-        answers=answers.count,
+        accuracy=answers.first.value,
+        accuracy_interval=answers.first.interval,
+        answers=answers.first.count,
+        pass_rates=answers.rates,
         temperature=temperature,
         training_rows=len(train_rows),
         held_out_rows=len(held_rows),
@@ -215,27 +230,64 @@ def _answers(
     dataset: SFTDataset,
     rows: Sequence[int],
     rows_of: RowsOf,
+    *,
     temperature: float,
     seed: int,
-) -> tuple[Estimate, str]:
-    """Share of held-out prompts whose sampled answer is the demonstration's; else why there is none."""
+    stages: Stages,
+) -> tuple[_Answers, str]:
+    """Sampled answers to held-out prompts that are the demonstration's; else why there are none."""
     whole = [row for row in rows if not dataset[row].truncated][:ANSWERS]
     try:
         task = own_task(rows_of(whole), None) if whole else {}
     except InputError:
         task = {}
     if task.get("output_type") != "generate_until":
-        return Estimate(), "No answers were sampled: the completions end in none of a known form."
-    scores = evaluate(
-        loaded.model, loaded.tokenizer, [task], temperature=temperature, seed=seed, part="all"
+        return _Answers(), "No answers were sampled: the completions end in none of a known form."
+
+    def right(number: int) -> Array:
+        """[prompts] whether the answers of this number are right."""
+        (score,) = evaluate(
+            loaded.model, loaded.tokenizer, [task], temperature=temperature,
+            seed=seed + REPEAT_STRIDE * number, part="all",
+        )  # fmt: skip
+        return np.array([values[0] for values in score.values])
+
+    began = time.monotonic()
+    table = [right(0)]
+    first = Estimate(
+        value=float(np.mean(table[0])), interval=_wilson(table[0]), count=len(table[0])
     )
-    right = [values[0] for values in scores[0].values]
-    interval = binomtest(round(sum(right)), len(right)).proportion_ci(method="wilson")
-    return Estimate(
-        value=float(np.mean(right)),
-        interval=(float(interval.low), float(interval.high)),
-        count=len(right),
-    ), ""
+    if not temperature > 0:
+        return _Answers(first=first), ""
+    more = SAMPLES - 1
+    cost = span(more * (time.monotonic() - began))
+    on_progress = stages(f"deep probe, {more} more answers to {len(table[0])} prompts, {cost}")
+    for number in range(1, SAMPLES):
+        table.append(right(number))
+        on_progress(number, more)
+    return _Answers(first=first, rates=pass_rates(np.stack(table, axis=1))), ""
+
+
+def pass_rates(table: Array) -> PassRates:
+    """What [prompts, answers], 1 where an answer is right, come to."""
+    each = table.mean(axis=1)
+    error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else 1.0
+    mean, some = float(each.mean()), table.max(axis=1)
+    return PassRates(
+        prompts=len(each),
+        samples=table.shape[1],
+        pass_at_1=mean,
+        pass_at_1_interval=(max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)),
+        pass_at_k=float(some.mean()),
+        pass_at_k_interval=_wilson(some),
+        between=share_between(table),
+    )
+
+
+def _wilson(right: Array) -> Interval:
+    """95 % interval of a share."""
+    found = binomtest(round(right.sum()), len(right)).proportion_ci(method="wilson")
+    return float(found.low), float(found.high)
 
 
 def _after_run(

@@ -312,6 +312,17 @@ def test_what_is_learnable_is_recovered(
     assert noise.recovery is not None and noise.recovery < 0.5
 
 
+def test_several_answers_come_to_pass_rates() -> None:
+    table = np.zeros((4, 16))
+    table[1, :1], table[2, :8], table[3] = 1, 1, 1
+    found = deep.pass_rates(table)
+    assert (found.prompts, found.samples) == (4, 16)
+    assert found.pass_at_1 == pytest.approx(25 / 64) and found.pass_at_k == 0.75
+    assert found.between == 0.5  # 1 and 8 of 16
+    half = 1.96 * np.std([0, 1, 8, 16], ddof=1) / 16 / 2
+    assert found.pass_at_1_interval == pytest.approx((0.0, 25 / 64 + half))  # never below 0
+
+
 @pytest.mark.slow
 def test_on_the_ladder_with_a_short_run(capsys: Any) -> None:
     """Protects the command with the deep probe, from its flags to its answer."""
@@ -327,6 +338,10 @@ def test_on_the_ladder_with_a_short_run(capsys: Any) -> None:
     assert found["held_out_rows"] == found["answers"] >= 18
     assert (found["steps"], found["learning_rate"], found["trained"]) == (20, 1e-3, "all")
     assert "deep_uncalibrated" in {warning["code"] for warning in answer["warnings"]}
+    rates = found["pass_rates"]
+    assert (rates["prompts"], rates["samples"]) == (found["answers"], 16)
+    assert rates["pass_at_k"] >= max(rates["pass_at_1"], rates["between"], found["accuracy"])
+    assert "15 more answers to" in captured.err
     # Wilson's interval by its formula
     p, n, z = found["accuracy"], found["answers"], 1.959964
     middle, half = p + z * z / 2 / n, z * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
