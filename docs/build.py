@@ -18,6 +18,7 @@ from pathlib import Path
 
 import figures
 from tables import (
+    afterwards,
     api,
     better_targets,
     neighbours,
@@ -40,6 +41,7 @@ Tables = Callable[[], Mapping[str, str]]
 PAGES: dict[str, tuple[Tables, ...]] = {
     "README.md": (plans.readme,),
     "CONTRIBUTING.md": (tour.files,),
+    "docs/afterwards.md": (afterwards.tables,),
     "docs/api.md": (api.tables,),
     "docs/better-targets.md": (better_targets.tables,),
     "docs/neighbours.md": (neighbours.tables,),

@@ -12,6 +12,8 @@ from tables.winner import evidence
 
 from advisor.advice.published_rule import STRONG, WEAK
 from advisor.objectives.table import get_objective
+from harness.experiments.afterwards.figure import afterwards_figure
+from harness.experiments.afterwards.outcomes import read as read_outcomes
 from harness.experiments.calibration.study_figures import STUDY
 from harness.experiments.real.found import found_cells, guard_points
 from harness.experiments.staged.trace import read as read_traces
@@ -119,6 +121,11 @@ def traces() -> str:
     return _file(trace_figure(read_traces(path)))
 
 
+def afterwards() -> str:
+    """Starts before and after GRPO."""
+    return _file(afterwards_figure(read_outcomes(RESULTS / "afterwards")))
+
+
 def race(how: str) -> str:
     """Regret against cost of every way of spending, replayed."""
     found = read_json(RESULTS / "race" / "replay.json")[how]
@@ -159,6 +166,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "continuum": continuum,
     "weights": weights,
     "traces": traces,
+    "afterwards": afterwards,
     "race-sampled": partial(race, "sampled"),
     "race-greedy": partial(race, "greedy"),
     "real-forgetting": real_model,

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from harness.cli.live import reporting
     from harness.cli.plan_table import show_planned
     from harness.evaluate.scoring import described
+    from harness.study.afterwards import in_words
     from harness.study.plan_study import Request, plan_study
     from harness.study.run_study import run_study
     from harness.train.run_training import ignore_renames
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> None:
 
     def on_plan(plan: Plan, base: Run) -> None:
         show_planned(study, plan)
+        if (steps := study_options.steps_after) is not None:
+            display.err.print(in_words(study, steps, base), markup=False)
         if scoring.tasks:
             display.err.print(described(study.evaluation, base), markup=False)
 
@@ -98,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
         margin=scoring.margin,
         on_plan=on_plan,
         watching=lambda study, finished: reporting(study, finished, display.err),
+        stages=display.Shown,
     )
     _print(found, Path(study_options.results), margin=scoring.margin, as_data=args.json)
 
@@ -128,7 +132,7 @@ def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: Scorin
     """See what needs neither model nor dataset; the user's scorer is imported."""
     refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
     labels_of(study.objectives or ())
-    _ = study.seconds, study.of_plan  # refused now where they contradict
+    _ = study.seconds, study.of_plan, study.steps_after  # refused now where they contradict
     scorer_of(scoring)
 
 

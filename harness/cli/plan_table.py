@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from harness.cli.afterwards_table import show_afterwards
 from harness.cli.decide_table import render
 from harness.cli.display import arm_width, err, out
 from harness.cli.verdict_table import guard_table, show_plan
@@ -51,6 +52,7 @@ def show(found: PlanDecision) -> None:
         out.print(Text(printable(failure.line)))
     if any(len(curve) > 1 for curve in found.curve.values()):
         out.print(_curves(found))
+    show_afterwards(found.afterwards)
     out.print(Text(printable(found.place)))
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from harness.cli.afterwards_table import show_afterwards
 from harness.cli.display import arm_width, err, out
 from harness.records.arm import Arm
 from harness.study.confirm import Plan
@@ -87,6 +88,7 @@ def show(verdict: Verdict) -> None:
     for line in (verdict.remark, *verdict.out):
         if line:
             out.print(Text(printable(line)))
+    show_afterwards(verdict.afterwards)
 
 
 def guard_table(rows: Sequence[Row], texts: Mapping[Arm, str]) -> Table:
@@ -135,6 +137,7 @@ def as_json(study: Study, verdict: Verdict) -> dict[str, Any]:
             for arm, curve in verdict.curve.items()
         },
         "open_rates": {arm.method: list(rates) for arm, rates in verdict.open_rates.items()},
+        **({"afterwards": verdict.afterwards.to_dict()} if verdict.afterwards else {}),
     }
 
 

@@ -13,6 +13,7 @@ from harness.compare.scored_arm import Scored
 from harness.compare.untold import untold
 from harness.records.arm import Arm, labels
 from harness.records.runs import Run, Score
+from harness.study.afterwards import Afterwards
 from harness.study.checkpoint_folders import best_of, folder_of
 from harness.study.contrasts import Row
 from harness.study.failures import Failure
@@ -48,6 +49,8 @@ class PlanDecision:
     """What failed."""
     guards: tuple[Row, ...] = ()
     """Every run against the untouched model on every guard; empty without guards."""
+    afterwards: Afterwards | None = None
+    """What continuing the runs has come to; None where they are not continued."""
 
     @property
     def headline(self) -> str:
@@ -118,6 +121,7 @@ class PlanDecision:
             },
             "guards": [_of_guard(row) for row in self.guards],
             "left_out": [failure.to_dict() for failure in self.left_out],
+            **({"afterwards": self.afterwards.to_dict()} if self.afterwards else {}),
         }
 
 
@@ -151,6 +155,7 @@ def decision_of(
         complete=found.complete,
         left_out=found.left_out,
         guards=guard_rows(Evidence(study=found.study, runs=found.runs), margin=margin),
+        afterwards=found.afterwards,
     )
 
 

@@ -87,9 +87,9 @@ def confirm(
         results: folder of the records.
         quiet: say nothing on stderr of the plan and of the runs.
         **settings: what else `advisor confirm` takes: `scorer` (also a function itself), `learning_rates`,
-            `full`, `executor`, `teacher`, `limit`, `repeats`, `metric`, `margin`, ...; how model and dataset
-            are read, as of `load_model` and `load_dataset`; and for every arm fields of TRL's SFTConfig and
-            its ModelConfig's adapter.
+            `full`, `then`, `executor`, `teacher`, `limit`, `repeats`, `metric`, `margin`, ...; how model and
+            dataset are read, as of `load_model` and `load_dataset`; and for every arm fields of TRL's
+            SFTConfig and its ModelConfig's adapter.
 
     Returns:
         Of a plan the decision: `headline`, `fine_tune`, `checkpoint`, and the whole of it in `decision`. Of a
@@ -112,7 +112,7 @@ def confirm(
     scoring = made(ScoringOptions, {"tasks": tasks, "temperature": temperature, **parts[1]})
     refuse_ours(training)
     labels_of(study.objectives or ())
-    _ = study.seconds, study.of_plan  # a text that is no time, a plan with arms: refused now
+    _ = study.seconds, study.of_plan, study.steps_after  # what contradicts: refused now
     scorer_of(scoring)
     pair, told = named(model, dataset), Told(quiet=quiet)
     refuse_gguf(pair.model, "confirm")
@@ -202,4 +202,5 @@ def _confirmed(
         margin=request.scoring.margin,
         on_plan=lambda plan, _: show_planned(study, plan),
         watching=lambda study, finished: reporting(study, finished, err),
+        stages=told.stages,
     )

@@ -207,7 +207,8 @@ RUN = dataclass_of(Run)
 class Results:
     """A folder of records: finished runs in `runs/`, the last failure of a specification in `failed/`.
 
-    What was scored of runs that a race has not taken to their end is in `parts/`.
+    What was scored of runs that a race has not taken to their end is in `parts/`, what came of runs that were
+    continued in `afterwards/`.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -270,6 +271,22 @@ class Results:
                 if path.exists():  # else another process has just taken the run to its end
                     raise
         return found
+
+    def write_afterwards(self, run: Run) -> None:
+        """Write what came of continuing a run: its curve is from before, its scores are from after."""
+        self._publish(self._afterwards(run.spec), _encode(run))
+
+    def find_afterwards(self, spec: RunSpec) -> Run | None:
+        """What came of a continuation, also where it failed; None where it is still to be made."""
+        path = self._afterwards(spec)
+        return read_run(path) if path.exists() else None
+
+    def afterwards(self) -> list[Run]:
+        """All continuations that have ended."""
+        return [read_run(path) for path in self._files("afterwards")]
+
+    def _afterwards(self, spec: RunSpec) -> Path:
+        return self.folder / "afterwards" / f"{spec.id}.json"
 
     def _publish(self, path: Path, text: str) -> None:
         remedy = "make room or give another --results folder"

@@ -22,14 +22,8 @@ from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
 
-GROUP = 8
-"""Answers to a prompt, which are held against each other."""
-PROMPTS = 8
-"""Prompts of an optimiser step."""
-STEPS = 100
-"""Optimiser steps where nothing else is said."""
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "entropy",
-        "completions/mean_length", "completions/clipped_ratio")  # fmt: skip
+        "completions/mean_length", "completions/clipped_ratio", "num_tokens")  # fmt: skip
 """What is kept of the log."""
 
 
@@ -57,41 +51,6 @@ class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
         return output
 
 
-def learning_rate(parameters: float) -> float:
-    """The learning rate of GRPO for a model of this size: TRL's 1e-6, but for the ladder's models.
-
-    Those take 3e-4: at 1e-3 a model that no result here is from fell from 90 to 60 points of pass@16 in 40
-    steps and gained 2 of pass@1.
-    """
-    return 3e-4 if parameters < SMALL else 1e-6
-
-
-SMALL = 2e6
-"""Parameters below which a model is one of the ladder's."""
-
-
-def settings_of(
-    parameters: float, *, steps: int, seed: int, rate: float | None = None
-) -> dict[str, Any]:
-    """Settings of TRL's GRPOConfig for a continuation, the same for every start.
-
-    Args:
-        parameters: of the model.
-        steps: optimiser steps, of PROMPTS prompts with GROUP answers each.
-        seed: of the order of the prompts and of the answers.
-        rate: the learning rate; None: that for its size.
-    """
-    return {
-        "max_steps": steps,
-        "learning_rate": rate or learning_rate(parameters),
-        "lr_scheduler_type": "constant",
-        "num_generations": GROUP,
-        "per_device_train_batch_size": GROUP * PROMPTS,
-        "temperature": 1.0,
-        "seed": seed,
-    }
-
-
 def reinforced(
     loaded: LoadedModel,
     questions: Sequence[Question],
@@ -107,16 +66,20 @@ def reinforced(
         loaded: the start.
         questions: training prompts; never a document that is scored.
         verifier: gives the reward.
-        settings: of `settings_of`; with smaller batches and more accumulation, as memory allows.
+        settings: of `grpo_settings`, with a seed; smaller batches and more accumulation, as memory allows.
         folder: for TRL's files; nothing is kept in it.
         on_progress: told the steps.
 
     Raises:
-        InputError: no question, or what TRL refuses.
+        InputError: fewer questions than a step takes, or what TRL refuses.
         TrainingDiverged: it has.
     """
-    if not questions:
-        raise InputError("no training prompt has an answer that a reward could be read from")
+    size = settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1)
+    if len(questions) < (needed := size // settings["num_generations"]):
+        raise InputError(
+            f"{len(questions)} training prompts have an answer, fewer than the {needed} of a step of GRPO: "
+            "give more rows"
+        )
     tokenizer = loaded.tokenizer
 
     def reward(completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float]:

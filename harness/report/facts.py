@@ -12,8 +12,10 @@ from typing import Any
 from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from advisor.options import DataOptions, switches
 from harness.records.runs import Run
+from harness.study.afterwards import Afterwards
 from harness.study.from_records import Evidence
 from harness.study.study import Study
+from harness.study.study_options import GRPO
 
 OWN_TASKS = (("held_out",), ("held_out_scored",), ("held_out_choice",))
 """Tasks made of rows of the user's own dataset where none is given, see `harness.evaluate.split`."""
@@ -31,7 +33,7 @@ def decoding(temperature: float) -> str:
     return "greedy decoding" if temperature == 0 else f"sampled at temperature {temperature:g}"
 
 
-def command(evidence: Evidence) -> str:
+def command(evidence: Evidence, afterwards: Afterwards | None = None) -> str:
     """The `advisor confirm` that would do the study again, a line per flag, as a shell takes it."""
     study = evidence.study
     names = (study.model,) if study.dataset == study.model else (study.model, study.dataset)
@@ -49,6 +51,7 @@ def command(evidence: Evidence) -> str:
         "repeats": (study.evaluation.get("repeats"),),
         "limit": (study.evaluation.get("limit"),),
         **{name: _values(value) for name, value in study.training.items()},
+        **({"then": (GRPO,), "then_steps": (afterwards.steps,)} if afterwards else {}),
     }
     lines = [
         _flag(name, values) for name, values in flags.items() if values and values[0] is not None

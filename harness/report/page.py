@@ -17,10 +17,11 @@ from harness.compare.compare import Comparison, compare
 from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain, arm_style
 from harness.records.arm import LOGGED
-from harness.records.runs import Run, read_run
+from harness.records.runs import Results, Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
 from harness.report.plan_view import carried_out
 from harness.report.section import Section, comparison_section, study_section, titles_of
+from harness.study.afterwards import afterwards_of
 from harness.study.contrasts import Row
 from harness.study.from_records import Evidence, belongs, evidence_of, studies_of
 from harness.study.verdict import Verdict, settle
@@ -195,15 +196,24 @@ def _cases(found: _Found, margin: float | None) -> list[_Case]:
 
 
 def _judge(evidence: Evidence, found: _Found, margin: float | None) -> _Case:
-    settled = evidence.obstacle() is None
-    decision = carried_out(evidence, _folder_of(evidence, found), margin)
+    settled, folder = evidence.obstacle() is None, _folder_of(evidence, found)
+    decision = carried_out(evidence, folder, margin)
     compared = None if settled or decision else _compare(evidence, found, margin)
     return _Case(
         evidence=evidence,
-        verdict=settle(evidence.study, evidence.runs, margin=margin) if settled else None,
+        verdict=_settled(evidence, folder, margin) if settled else None,
         comparison=compared,
         decision=decision,
         failed=tuple(run for run in found.failed if belongs(run.spec, evidence.study)),
+    )
+
+
+def _settled(evidence: Evidence, folder: Path, margin: float | None) -> Verdict:
+    """A verdict, with what continuing the arms has come to."""
+    continued = Results(folder).afterwards()
+    return replace(
+        settle(evidence.study, evidence.runs, margin=margin),
+        afterwards=afterwards_of(evidence.study, evidence.runs, continued),
     )
 
 

@@ -9,6 +9,7 @@ from harness.compare.plan_decision import PlanDecision, decision_of
 from harness.records.runs import Results
 from harness.report.tables import Table, interval, signed
 from harness.statistics.paired import probability
+from harness.study.afterwards import afterwards_of
 from harness.study.from_records import Evidence
 from harness.study.run_race import parts_of
 from harness.study.run_study import Confirmed
@@ -31,6 +32,7 @@ def carried_out(evidence: Evidence, results: Path, margin: float | None) -> Plan
     found = Confirmed(
         verdict=None, study=study, runs=evidence.runs, complete=not evidence.left(),
         parts=parts_of(study, Results(results)),
+        afterwards=afterwards_of(study, evidence.runs, Results(results).afterwards()),
     )  # fmt: skip
     return decision_of(found, results, margin=margin)
 

@@ -14,6 +14,7 @@ from harness.plots import Gain
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Run
 from harness.report import facts
+from harness.report.afterwards_view import afterwards_tables
 from harness.report.figures import (
     Figure,
     comparison_figures,
@@ -119,6 +120,9 @@ def study_section(
         tables = (comparison_table(comparison),)
     if (verdict is not None or decision is not None) and evidence.study.guards:
         tables += (guard_table(evidence, margin),)
+    judged = decision or verdict
+    afterwards = None if judged is None else judged.afterwards
+    tables += afterwards_tables(afterwards)
     shown = (*evidence.runs, *failed)
     return Section(
         title=title,
@@ -133,7 +137,7 @@ def study_section(
         ),
         numbers=_numbers(evidence, verdict, decision),
         facts=tuple(facts.measured(evidence)),
-        command=facts.command(evidence) if evidence.study.objectives else "",
+        command=facts.command(evidence, afterwards) if evidence.study.objectives else "",
         overview=run_table(evidence) if evidence.runs else None,
         runs=tuple(_view(run) for run in in_order(shown)),
         failures=tuple(_failure(run, evidence) for run in failed),
@@ -236,6 +240,9 @@ def _notes(
         notes.append(f"Stopped early by racing, being clearly behind: {arms}. Their p counts as 1.")
     if verdict is not None:
         notes += [text for text in (verdict.remark, *verdict.out) if text]
+    judged = decision or verdict
+    if judged is not None and judged.afterwards is not None:
+        notes += judged.afterwards.lines
     open_failures = [run for run in failed if run.spec.id not in evidence.done]
     if open_failures:
         notes.append(f"{len(open_failures)} failed: see the end of this section.")

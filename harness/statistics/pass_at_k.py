@@ -94,7 +94,7 @@ def coverage(before: ArrayLike, after: ArrayLike, k: int = LARGE_K) -> Coverage:
     items = max(1, len(change))
     return Coverage(
         items=len(change),
-        lost=float(-change[change < 0].sum()) / items,
+        lost=abs(float(change[change < 0].sum())) / items,
         gained=float(change[change > 0].sum()) / items,
     )
 

@@ -193,24 +193,46 @@ def _score(
     scores = []
     for part, temperatures in parts:
         for temperature in temperatures:
-            several = repeats[part] if temperature == of_use and of_use > 0 else 1
-            score = partial(
-                evaluate,
-                loaded.model,
-                loaded.tokenizer,
-                problem.tasks,
-                temperature=temperature,
-                repeats=several,
-                limit=settings.get("limit"),
-                **arguments_of(settings, problem.train.info),
-                seed=spec.seed,
+            scores += score_part(
+                spec,
+                problem,
+                loaded,
                 part=part,
-                include_path=problem.include_path,
-                trust_remote_code=bool(problem.loading.get("trust_remote_code")),
+                temperature=temperature,
+                repeats=repeats[part] if temperature == of_use and of_use > 0 else 1,
                 generated_only=temperature != temperatures[0],  # the others do not depend on it
             )
-            scores += _in_batches(score, problem)
     return scores
+
+
+def score_part(
+    spec: RunSpec,
+    problem: Problem,
+    loaded: LoadedModel,
+    *,
+    part: str,
+    temperature: float,
+    repeats: int,
+    generated_only: bool = False,
+) -> list[Score]:
+    """Scores of one part of the documents at one temperature, as a run's are; see `evaluate`."""
+    settings = spec.evaluation
+    score = partial(
+        evaluate,
+        loaded.model,
+        loaded.tokenizer,
+        problem.tasks,
+        temperature=temperature,
+        repeats=repeats,
+        limit=settings.get("limit"),
+        **arguments_of(settings, problem.train.info),
+        seed=spec.seed,
+        part=part,
+        include_path=problem.include_path,
+        trust_remote_code=bool(problem.loading.get("trust_remote_code")),
+        generated_only=generated_only,
+    )
+    return _in_batches(score, problem)
 
 
 def _of_guards(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]:

@@ -31,6 +31,8 @@ from harness.ladder import LADDER, RUNGS
 from harness.ladder.named_pair import Pair
 from harness.records.runs import Results
 from harness.records.training_texts import texts_of
+from harness.reinforce.grpo_settings import Then, grpo_settings
+from harness.reinforce.verifier import Verifier
 from harness.study.checkpoint_folders import FOLDER
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available
@@ -84,12 +86,16 @@ def plan_study(
     """
     Results(request.study.results).prepare()
     scorer = scorer_of(request.scoring)
-    problem = _problem(request, dataset, advice, scorer)
+    problem = _problem(request, loaded, dataset, advice, scorer)
     return _study(request, loaded, dataset, advice, problem, scorer), problem
 
 
 def _problem(
-    request: Request, dataset: SFTDataset, advice: Recommendation, scorer: Scorer | None
+    request: Request,
+    loaded: LoadedModel,
+    dataset: SFTDataset,
+    advice: Recommendation,
+    scorer: Scorer | None,
 ) -> Problem:
     """What is trained on and how it is scored: given tasks, the ladder's own, or held-out rows."""
     scoring, name = request.scoring, request.pair.dataset_name
@@ -117,9 +123,32 @@ def _problem(
         prior={**advice.prior.to_dict(), **_weights(train)},
         include_path=scoring.include_path,
         rejected=rejected_side(train, dataset.read),
-        answer_pattern=answers_of(train, scoring.answer_regex),
+        answer_pattern=(pattern := answers_of(train, scoring.answer_regex)),
         teachers=_teachers(request),
+        then=_then(request, loaded, pattern, scorer),
     )
+
+
+def _then(
+    request: Request, loaded: LoadedModel, pattern: str | None, scorer: Scorer | None
+) -> Then | None:
+    """What the arms are continued with, rewarded for answers to training prompts; None: they are not.
+
+    Raises:
+        InputError: no answer can be checked, or an adapter is trained.
+    """
+    if (steps := request.study.steps_after) is None:
+        return None
+    then = f"--then {request.study.then}"
+    if request.training.get("use_peft"):
+        raise InputError(f"{then}: continues whole models, not adapters: leave out --use_peft")
+    if scorer is None and pattern is None:
+        raise InputError(
+            f"{then}: no answer can be checked, so there is nothing to reward: the completions end in no "
+            "answer of a known form; give --answer_regex with one group that finds it, or --scorer"
+        )
+    verifier = Verifier(scorer=scorer) if scorer else Verifier(pattern=pattern)
+    return Then(verifier=verifier, settings=grpo_settings(loaded.parameters, steps=steps))
 
 
 def _weights(train: SFTDataset) -> dict[str, str]:
@@ -129,8 +158,9 @@ def _weights(train: SFTDataset) -> dict[str, str]:
 
 
 def _checkpoints(options: StudyOptions) -> Path | None:
-    """Where the runs of a plan leave their checkpoints."""
-    return Path(options.results).resolve() / FOLDER if options.of_plan else None
+    """Where the runs of a plan, and runs that are continued, leave their checkpoints."""
+    kept = options.of_plan or options.then
+    return Path(options.results).resolve() / FOLDER if kept else None
 
 
 def _teachers(request: Request) -> Teachers | None:

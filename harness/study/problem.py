@@ -10,6 +10,7 @@ from typing import Any
 from advisor.data.dataset import SFTDataset
 from harness.distill.teachers import Teachers
 from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, UNWEIGHTED, TargetSource
+from harness.reinforce.grpo_settings import Then
 from harness.study.beginnings import Beginnings
 
 
@@ -45,6 +46,8 @@ class Problem:
     """Finds the final answer of a demonstration; None where none can be checked."""
     teachers: Teachers | None = None
     """Of the arms that learn from a teacher; None where there is none."""
+    then: Then | None = None
+    """What the untouched model and every arm are continued with; None: they are not."""
     checkpoints: Path | None = None
     """Folder in which every run leaves its checkpoint; None: no model is kept."""
     pieces: Path | None = None

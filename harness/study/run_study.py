@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from advisor.errors import InputError
+from advisor.progress import Stages, untold_stages
 from harness.records.runs import Results, Run, RunSpec
+from harness.study.afterwards import Afterwards, unfit
 from harness.study.beginnings import folder_in, forget
 from harness.study.checkpoint_folders import best_of, drop, folder_of, prune, prune_all
 from harness.study.confirm import (
@@ -22,6 +25,7 @@ from harness.study.confirm import (
     make_plan,
     score_base,
 )
+from harness.study.continue_starts import continue_all, drop_all
 from harness.study.execute import execute
 from harness.study.executors import EXECUTORS
 from harness.study.failures import Failure
@@ -82,6 +86,8 @@ class Confirmed:
     """What failed, and is neither run again nor compared."""
     parts: tuple[Run, ...] = ()
     """Of a race, the runs that were not taken to their ends."""
+    afterwards: Afterwards | None = None
+    """What continuing the arms has come to; None where they are not continued."""
 
 
 def run_study(
@@ -92,6 +98,7 @@ def run_study(
     margin: float | None = None,
     on_plan: Callable[[Plan, Run], None] = lambda plan, base: None,
     watching: Watching = lambda study, finished: nullcontext(Silent()),
+    stages: Stages = untold_stages,
 ) -> Confirmed:
     """Run what is missing of a study, and settle it; started again it goes on where it stopped.
 
@@ -102,12 +109,15 @@ def run_study(
         margin: difference that does not matter, in the unit of the scores; None: one point for shares.
         on_plan: told the plan and the run of the untouched model, before any arm runs, if one is to be run.
         watching: opened around the runs.
+        stages: told of the continuations of `--then`, which come last.
 
     Raises:
         InputError: as `confirm`.
     """
-    results = Results(options.results)
+    results, began = Results(options.results), time.monotonic()
     base = score_base(study, problem, results)
+    if problem.then and (reason := unfit(base)):
+        raise InputError(f"--then {options.then}: {reason}: leave it out")
     if study.steps:
         _refuse_few(base)
     racing = study.plan == RACE
@@ -128,7 +138,7 @@ def run_study(
         watcher = stack.enter_context(watching(study, tuple(finished)))
 
         def on_run(event: Event) -> None:
-            _reported(event, study, finished, results, watcher)
+            _reported(event, study, finished, results, watcher, prunes=problem.then is None)
 
         if racing:
             outcome = race(
@@ -142,17 +152,27 @@ def run_study(
                 executor=EXECUTORS[options.executor], budget=options.seconds,
                 on_start=watcher.start, on_run=on_run,
             )  # fmt: skip
-    plain = not study.steps
-    if not plain and outcome.complete:
+    plain, afterwards = not study.steps, None
+    if problem.then and outcome.complete:
+        until = None if options.seconds is None else began + options.seconds
+        afterwards = continue_all(
+            outcome.study, problem, results, outcome.runs, until=until, stages=stages
+        )
+        if plain and not (afterwards and afterwards.left):
+            drop_all(results, outcome.runs)
+    if not plain and outcome.complete and not (afterwards and afterwards.left):
         _keep_the_best(study, problem, results, outcome.runs)
         forget_all(study, results)
     return Confirmed(
-        verdict=settle(outcome.study, outcome.runs, margin=margin) if plain else None,
+        verdict=replace(settle(outcome.study, outcome.runs, margin=margin), afterwards=afterwards)
+        if plain
+        else None,
         study=outcome.study,
         runs=tuple(outcome.runs),
         complete=outcome.complete,
         left_out=outcome.left_out,
         parts=parts_of(study, results) if racing else (),
+        afterwards=afterwards,
     )
 
 
@@ -168,8 +188,9 @@ def _refuse_few(base: Run) -> None:
 
 
 def _reported(
-    event: Event, study: Study, finished: list[Run], results: Results, watcher: Watcher
-) -> None:
+    event: Event, study: Study, finished: list[Run], results: Results, watcher: Watcher,
+    *, prunes: bool,
+) -> None:  # fmt: skip
     """Tell of a run that has ended; of a plan, no checkpoint stays that cannot win any more.
 
     Args:
@@ -178,12 +199,13 @@ def _reported(
         finished: the runs so far; a run that has ended well is added.
         results: where checkpoints lie.
         watcher: who is told.
+        prunes: whether checkpoints that cannot win go at once; not where they are starts of more.
     """
     if event.refused is None and event.run.scores:
         finished.append(event.run)
     elif event.refused is not None and study.steps:
         drop(results.folder, event.run.spec)
-    if study.steps:
+    if study.steps and prunes:
         prune(results.folder, study, finished)
     watcher.report(event)
 

@@ -24,6 +24,8 @@ OURS = {
 EXECUTOR_NAMES = ("local", "ray")
 FULL, RACE = "full", "race"
 PLAN_NAMES = (*shipped().plans, RACE, FULL)
+GRPO, THEN_STEPS = "grpo", 100
+"""What `--then` continues with, and for how many optimiser steps."""
 SEEDS = 3
 """Of each arm of a study that is no plan."""
 
@@ -69,6 +71,15 @@ class StudyOptions(Options):
         None, choices=("decided",),
         help="of a race: go on, whatever it costs, until losing more than 5 points is unlikely",
     )  # fmt: skip
+    then: str | None = option(
+        None, choices=(GRPO,),
+        help="continue the untouched model and every arm with reinforcement learning (TRL's GRPO) on final "
+        "answers or the scorer, and report pass@1 and pass@16 before and after it",
+    )  # fmt: skip
+    then_steps: int | None = option(
+        None, low=1,
+        help=f"optimiser steps of --then, of 64 answers each, for every start (default: {THEN_STEPS})",
+    )  # fmt: skip
     executor: str = option(
         "local", choices=EXECUTOR_NAMES,
         help="where runs are executed: here, or in parallel on Ray (default: {default})",
@@ -100,6 +111,23 @@ class StudyOptions(Options):
                 "folder of records, and they share the work"
             )
         return self.plan
+
+    @property
+    def steps_after(self) -> int | None:
+        """Steps of `--then`; None where nothing is continued.
+
+        Raises:
+            InputError: steps without `--then`, or a race, whose runs are in pieces.
+        """
+        if self.then is None:
+            if self.then_steps is not None:
+                raise InputError("--then_steps: nothing is continued: add --then grpo")
+            return None
+        if self.of_plan == RACE:
+            raise InputError(
+                f"--then {self.then}: a race takes few of its runs to their ends: give --plan six"
+            )
+        return self.then_steps or THEN_STEPS
 
     @property
     def seconds(self) -> float | None:

@@ -24,6 +24,7 @@ from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle, spread
 from harness.statistics.telling import EDGE
+from harness.study.afterwards import Afterwards
 from harness.study.contrasts import Array, Board, Race, Row, contrasts, paired
 from harness.study.forgetting import UNTOUCHED, guard_rows, said_of
 from harness.study.from_records import Evidence
@@ -63,6 +64,8 @@ class Verdict:
     """What the rows were made with, for further comparisons of the same study."""
     guards: tuple[Row, ...] = ()
     """Every arm against the untouched model on every guard; empty without guards."""
+    afterwards: Afterwards | None = None
+    """What continuing the arms has come to; None where they are not continued."""
 
     def __str__(self) -> str:
         """The headline, every comparison, and what it leaves open, a line each."""

@@ -7,7 +7,8 @@ import torch
 
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
-from harness.reinforce.grpo import reinforced, settings_of
+from harness.reinforce.grpo import reinforced
+from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
 from harness.reinforce.verifier import Question, Verifier
 from tests.helpers.tiny import WORDS
@@ -44,7 +45,7 @@ def likelihood(loaded: LoadedModel) -> float:
 
 def test_what_is_rewarded_becomes_likelier(loaded: LoadedModel, tmp_path: Path) -> None:
     before, told = likelihood(loaded), []
-    settings = settings_of(loaded.parameters, steps=6, seed=0, rate=3e-3)
+    settings = {**grpo_settings(loaded.parameters, steps=6), "seed": 0, "learning_rate": 3e-3}
     log = reinforced(
         loaded, QUESTIONS, Begins(), {**settings, "per_device_train_batch_size": 32},
         folder=str(tmp_path), on_progress=lambda done, total: told.append((done, total)),
@@ -60,17 +61,21 @@ def test_the_same_seed_gives_the_same_model(model_folder: Path, tmp_path: Path) 
     found = []
     for seed in (0, 0, 1):
         loaded = load_model(str(model_folder), dtype="float32", device="cpu")
-        settings = settings_of(loaded.parameters, steps=2, seed=seed, rate=3e-3)
+        settings = {
+            **grpo_settings(loaded.parameters, steps=2),
+            "seed": seed,
+            "learning_rate": 3e-3,
+        }
         settings["per_device_train_batch_size"] = 16
         reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
         found.append(likelihood(loaded))
     assert found[0] == found[1] != found[2]
 
 
-def test_without_a_question_there_is_nothing_to_reward(loaded: LoadedModel, tmp_path: Path) -> None:
-    settings = settings_of(loaded.parameters, steps=1, seed=0)
-    with pytest.raises(InputError, match="no training prompt"):
-        reinforced(loaded, [], Begins(), settings, folder=str(tmp_path))
+def test_fewer_prompts_than_a_step_takes_are_refused(loaded: LoadedModel, tmp_path: Path) -> None:
+    settings = grpo_settings(loaded.parameters, steps=1)
+    with pytest.raises(InputError, match="4 training prompts have an answer, fewer than the 8"):
+        reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
 
 
 def test_answers_are_drawn_with_the_models_probabilities(loaded: LoadedModel) -> None:

@@ -23,7 +23,8 @@ from harness.experiments.calibration.models import checkpoint
 from harness.experiments.calibration.run import LadderBench, Wanted
 from harness.ladder.build import draw_demonstrations
 from harness.ladder.ladder_tasks import PARTS, task_rows
-from harness.reinforce.grpo import reinforced, settings_of
+from harness.reinforce.grpo import reinforced
+from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
 from harness.reinforce.verifier import Question, Verifier, questions_of, text_of
 from harness.runtime.versions import versions
@@ -58,13 +59,8 @@ class Continuation:
         scored = {row["prompt"] for row in task_rows(self.cell.skill)}
         return self._questions(draw_demonstrations(clean, self.cell.seed, avoid=scored))
 
-    def run(self, start: Start, rate: float | None = None) -> Outcome:
-        """What comes of a start.
-
-        Args:
-            start: of this cell.
-            rate: learning rate of GRPO; None: that for the model's size.
-        """
+    def run(self, start: Start) -> Outcome:
+        """What comes of a start of this cell."""
         times = [time.monotonic()]
         wanted = Wanted(
             objective=start.objective, learning_rate=start.learning_rate, seed=start.seed
@@ -74,7 +70,7 @@ class Continuation:
         before = self._right(loaded, start.seed)
         times.append(time.monotonic())
         after: tuple[int, ...] = ()
-        settings = settings_of(loaded.parameters, steps=start.steps, seed=start.seed, rate=rate)
+        settings = {**grpo_settings(loaded.parameters, steps=start.steps), "seed": start.seed}
         log = []
         if start.steps:
             with tempfile.TemporaryDirectory() as folder:

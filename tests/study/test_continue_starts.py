@@ -1,0 +1,139 @@
+"""A study's runs continued with GRPO on the ladder, in miniature: once each, on training prompts alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from advisor.data.dataset import load_dataset
+from advisor.model.load import load_model
+from harness.cli.main import main
+from harness.ladder import resolve
+from harness.ladder.ladder_tasks import task_rows
+from harness.records.runs import Results, Run
+from harness.reinforce.grpo_settings import Then, grpo_settings
+from harness.reinforce.verifier import Question, Verifier
+from harness.study import continue_starts
+from harness.study.afterwards import continuation
+from harness.study.execute import execute
+from harness.study.problem import Problem
+from harness.study.study import Study
+from tests.helpers.studies import study_of
+
+ROWS = [
+    {"prompt": f"{a}+{b}|", "completion": f"{a}+{b}={a + b}#{a + b}"}
+    for a in (3, 5)
+    for b in (2, 4, 6, 8)
+]
+
+
+class Seen(Verifier):
+    """Remembers the prompts that it was asked about."""
+
+    texts: ClassVar[set[str]] = set()
+
+    def __call__(self, answers: Any, questions: list[Question]) -> list[float]:  # type: ignore[override]
+        Seen.texts |= {question.text for question in questions}
+        return super().__call__(answers, questions)
+
+
+@pytest.fixture(scope="module")
+def case() -> tuple[Study, Problem, Run]:
+    """A study of which the untouched model has been scored."""
+    model = str(resolve("weak")[0])
+    loaded = load_model(model, device="cpu")
+    settings = {**grpo_settings(loaded.parameters, steps=2), "per_device_train_batch_size": 64}
+    problem = Problem(
+        model=model, loading={"device": "cpu"}, train=load_dataset(ROWS, loaded.tokenizer),
+        held_out=None, tasks=["ladder_kv"], domain="ladder",
+        then=Then(verifier=Seen(pattern="#([^#$]*)"), settings=settings, samples=16),
+    )  # fmt: skip
+    study = study_of(
+        tasks=("ladder_kv",),
+        evaluation={"temperature": 1.0, "temperatures": [1.0], "repeats": 1, "limit": 3},
+    )
+    return study, problem, execute(study.base(), problem)
+
+
+def test_a_start_is_continued_once_and_rewarded_on_training_prompts_alone(
+    case: tuple[Study, Problem, Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, problem, base = case
+    results, told = Results(tmp_path), list[str]()
+
+    def stages(title: str) -> Any:
+        told.append(title)
+        return lambda done, total: None
+
+    found = continue_starts.continue_all(study, problem, results, [base], stages=stages)
+    assert found is not None and found.left == 0 and not found.failed
+    [row] = found.rows
+    assert row.arm.method == "base" and row.documents == 3
+    assert all(0 <= rates[1] <= rates[16] <= 100 for rates in (row.before, row.after))
+    assert told[0].startswith("1 of 1: GRPO from base") and any("steps" in title for title in told)
+    assert problem.then is not None
+    record = results.find_afterwards(continuation(base.spec, problem.then))
+    assert record is not None and [step["step"] for step in record.steps] == [1, 2]
+    scored = {row["prompt"] for row in task_rows("kv")}
+    assert Seen.texts == {row["prompt"] for row in ROWS} and not Seen.texts & scored
+
+    def never(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("a continuation that has ended is repeated")
+
+    monkeypatch.setattr(continue_starts, "reinforced", never)
+    monkeypatch.setattr(continue_starts, "fit", never)
+    again = continue_starts.continue_all(study, problem, results, [base])
+    assert again == found
+
+
+def test_after_its_time_nothing_is_begun(case: tuple[Study, Problem, Run], tmp_path: Path) -> None:
+    study, problem, base = case
+    assert (
+        continue_starts.continue_all(study, problem, Results(tmp_path), [base], until=0.0) is None
+    )
+
+
+def test_a_continuation_that_diverged_is_not_tried_again(
+    case: tuple[Study, Problem, Run], tmp_path: Path
+) -> None:
+    study, problem, base = case
+    assert problem.then is not None
+    results, spec = Results(tmp_path), continuation(base.spec, problem.then)
+    results.write_afterwards(
+        replace(base, spec=spec, scores=(), error="TrainingDiverged: the loss")
+    )
+    found = continue_starts.continue_all(study, problem, results, [base])
+    assert found is not None and not found.rows and "failed: TrainingDiverged" in found.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--then_steps", "5"], "--then_steps: nothing is continued: add --then grpo"),
+        (["--then", "grpo", "--plan", "race"], "a race takes few of its runs to their ends"),
+        (
+            ["--then", "grpo", "--use_peft", "true", "--limit", "4"],
+            "not adapters: leave out --use_peft",
+        ),
+    ],
+)
+def test_refusals_are_one_line(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ["ladder:weak", "--temperature", "1", "--results", str(tmp_path), *words]
+    assert main(["confirm", *flags]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert reason in said
+
+
+def test_answers_that_cannot_be_checked_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text(
+        "".join(f'{{"prompt": "{n}|", "completion": "word{n % 3}"}}\n' for n in range(20)), "utf-8"
+    )
+    flags = [str(resolve("weak")[0]), str(data), "--temperature", "1", "--then", "grpo"]
+    assert main(["confirm", *flags, "--results", str(tmp_path / "results")]) == 2
+    assert "no answer can be checked, so there is nothing to reward" in capsys.readouterr().err
