@@ -75,7 +75,7 @@ def test_tables_hold_paired_changes_and_leave_out_what_is_missing() -> None:
     found = afterwards_tables(runs)
     base, nll = found["afterwards"][1]
     assert base[:5] == ("`c`", "`base`", "1", "25.0", "58.3")  # 24 and 56 of 96
-    assert nll[2:6] == ("2", "29.2", "29.2", "+0.0 [+0.0, +0.0]")
+    assert nll[2:5] == ("2", "29.2", "29.2") and nll[5].startswith("+0.0 [")
     [against] = found["afterwards-against"][1]
     assert against[1] == "`base`" and against[2].startswith("-4.2 [")
     assert found["coverage"][1] == []  # TailSFT is missing

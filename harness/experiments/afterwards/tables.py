@@ -113,7 +113,7 @@ def narrowed(outcomes: Sequence[Outcome]) -> list[Narrowed]:
 
 def coverage_table(outcomes: Sequence[Outcome]) -> Rows:
     """rho_16 of every cell and what TailSFT gains there, the largest ratio first."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             f"`{one.cell}`", f"{one.base:.1f}", f"{one.nll:.1f}", f"{one.tail:.1f}",
             str(one.coverage.items), f"{100 * one.coverage.lost:.1f}", f"{100 * one.coverage.gained:.1f}",
@@ -130,7 +130,7 @@ def coverage_table(outcomes: Sequence[Outcome]) -> Rows:
 
 def verdict_table(outcomes: Sequence[Outcome]) -> Rows:
     """On how many cells TailSFT has the higher pass@16, by what rho_16 says."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, fits in (
         ("above 1", lambda ratio: ratio is not None and ratio > 1),
         ("up to 1", lambda ratio: ratio is not None and ratio <= 1),
