@@ -196,7 +196,7 @@ def coverage_in_words(found: Coverage) -> str:
         return text
     return (
         f"{text} Where it is above 1, tailsft covered more in 10 of 11 published settings of 7B parameters "
-        "(arXiv:2608.25756): docs/afterwards.md says what our models did."
+        "(arXiv:2608.25756); in none of 4 of our cells of 0.15M (docs/afterwards.md)."
     )
 
 
