@@ -42,6 +42,7 @@ from advisor.model.model_checks import (
     check_vocabulary,
 )
 from advisor.model.rope import BY_ROW, each_row_by_itself
+from advisor.model.out_of_memory import is_out_of_memory
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
@@ -313,6 +314,10 @@ def _choose_dtype(
         return torch.float32, "In float32: under 1B parameters it costs little."
     return "auto", "In the dtype it is stored in: over 1B parameters float32 costs much memory."
 
+        if is_out_of_memory(error):
+            raise InputError(
+                f"{name}: does not fit into the device's memory: try --device_map auto or --dtype bfloat16"
+            ) from error
 
 def _load_weights(
     name: str, folder: Path | None, arguments: dict[str, Any]
@@ -325,10 +330,6 @@ def _load_weights(
             weights_only=True,
             **arguments,
         )
-    except torch.OutOfMemoryError as error:
-        raise InputError(
-            f"{name}: does not fit into the GPU's memory: try --device_map auto or --dtype bfloat16"
-        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{name}: its pickled weights hold more than tensors, which is never loaded: "

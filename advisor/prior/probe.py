@@ -19,6 +19,7 @@ from advisor.data.dataset import Example
 from advisor.errors import InputError
 from advisor.model.forward import find_head, score_batch
 from advisor.model.load import LoadedModel
+from advisor.model.out_of_memory import is_out_of_memory
 from advisor.objectives.table import TokenStats
 
 
@@ -93,7 +94,9 @@ class Probe:
         try:
             read = _collate(batch, self.loaded.model.device)
             stats = score_batch(self.loaded.model, self.head, *read, needs=self.needs)
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             half = len(batch) // 2
             if half == 0:
                 raise InputError(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.runtime.versions import versions
 
@@ -33,6 +34,8 @@ class Environment:
     """Of this program's own checkout; None where it is installed."""
     dirty: bool
     """Whether that checkout had changes."""
+    gpu: str | None = None
+    """Name of the GPU that the model was on."""
 
     @classmethod
     def here(cls, *, device: object = None, dtype: object = None) -> Environment:
@@ -48,7 +51,14 @@ class Environment:
             threads=torch.get_num_threads() if torch else None,
             commit=commit,
             dirty=dirty,
+            gpu=_gpu(torch, device),
         )
+
+
+def _gpu(torch: Any, device: object) -> str | None:
+    """The name of a CUDA device; None of anything else."""
+    named = torch is not None and str(device).startswith("cuda")
+    return str(torch.cuda.get_device_name(str(device))) if named else None
 
 
 @functools.cache

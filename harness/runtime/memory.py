@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
+
+from advisor.model.out_of_memory import is_out_of_memory
 
 T = TypeVar("T")
 
@@ -15,6 +17,8 @@ def largest_that_fits(function: Callable[[int], T], largest: int) -> T:
 
     Divisors, so that a whole number of such batches makes up the largest one. accelerate's
     `find_executable_batch_size` steps by a tenth, and frees memory while the failed attempt still holds it.
+    What earlier work left for the garbage collector is collected before the first attempt too: a trainer and
+    its model hold each other, and so stay in memory until then.
 
     Raises:
         RuntimeError: one at a time does not fit either.
@@ -22,10 +26,11 @@ def largest_that_fits(function: Callable[[int], T], largest: int) -> T:
     for size in range(largest, 1, -1):
         if largest % size:
             continue
+        clear_device_cache(garbage_collection=True)
         try:
             return function(size)
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
-        clear_device_cache(garbage_collection=True)
+    clear_device_cache(garbage_collection=True)
     return function(1)

@@ -10,9 +10,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from accelerate.utils.memory import should_reduce_batch_size
-
 from advisor.model.load import LoadedModel, load_model
+from advisor.model.out_of_memory import is_out_of_memory
 from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import CHAT, arguments_of
 from harness.evaluate.user_scorer import ScorerFailed
@@ -37,6 +36,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
             scores but those of its last look.
     """
     start = time.monotonic()
+    _forget_peak()
     environment = Environment.here()
     scores: list[Score] = []
     guards: list[Score] = []
@@ -170,7 +170,7 @@ def _guarded(score: Callable[[], list[Score]]) -> list[Score]:
     try:
         return score()
     except Exception as error:
-        of_machine = isinstance(error, OSError) or should_reduce_batch_size(error)
+        of_machine = isinstance(error, OSError) or is_out_of_memory(error)
         if of_machine or isinstance(error, ScorerFailed):  # not the arm's fault
             raise
         raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
@@ -266,8 +266,16 @@ def _in_batches(score: Callable[..., list[Score]], problem: Problem) -> list[Sco
     return largest_that_fits(lambda size: score(batch_size=size, **more), largest)
 
 
+def _forget_peak() -> None:
+    """Have `_peak_memory` tell of what comes; a process's own peak, on a CPU, stays that of all its runs."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
 def _peak_memory() -> int:
-    """Peak resident memory of this process so far, bytes (kilobytes on Linux)."""
+    """Peak of this run's memory on the GPU, else of resident memory of this process so far; bytes."""
     import torch
 
     if torch.cuda.is_available():
