@@ -41,7 +41,7 @@ CPU time of one row on the ladder's models of four layers, on a core of an AMD E
 ROWS, ANSWERS = 8, 64
 """Rows of an optimiser step and answers that are decoded side by side, as of `confirm`."""
 COPIES = 4
-"""Numbers of one dtype that full fine-tuning keeps for a parameter: weight, gradient, Adam's two moments."""
+"""Numbers of 4 bytes that full fine-tuning keeps for a parameter: weight, gradient, Adam's two moments."""
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -143,7 +143,7 @@ def elsewhere(machine: Machine, prior: Prior, *, runs: float, answers: int) -> E
         )
     parameters = float(prior.model["parameters"])
     size = BYTES.get(str(prior.model.get("dtype")), 4)
-    needed = COPIES * size * parameters
+    needed = COPIES * BYTES["float32"] * parameters
     row, target = prior.tokens / prior.examples, prior.target_tokens / prior.examples
     rows, speed = prior.usable_rows, SHARE * machine.peak
     training = 6 * parameters * rows * row / speed + math.ceil(rows / ROWS) * STEP

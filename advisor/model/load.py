@@ -29,6 +29,7 @@ from advisor.errors import InputError
 from advisor.files import parse_json
 from advisor.hub import hub_or_cache
 from advisor.model import checkpoint, gguf
+from advisor.model.device import choose_device
 from advisor.model.in_memory import from_memory
 from advisor.model.kind import chat_of
 from advisor.model.loaded import CONTEXT_FIELDS as CONTEXT_FIELDS
@@ -41,8 +42,8 @@ from advisor.model.model_checks import (
     check_loading,
     check_vocabulary,
 )
-from advisor.model.rope import BY_ROW, each_row_by_itself
 from advisor.model.out_of_memory import is_out_of_memory
+from advisor.model.rope import BY_ROW, each_row_by_itself
 
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 1_000_000_000  # parameters; below it float32 costs little
@@ -127,7 +128,7 @@ def _load(
             safe = not checkpoint.is_pickled(name, folder, allow_pickle=allow_pickle)
             checkpoint.check_weight_files(folder)
         tokenizer = _load_tokenizer(name, folder, hub)
-        target, where = _choose_device(device, device_map)
+        target, where = choose_device(device, device_map)
         small = dtype == "auto" and _is_small(name, config, trust_remote_code)
         torch_dtype, why = _choose_dtype(dtype, config, target, small=small)
         placing = device_map or (None if target == "cpu" else {"": target})
@@ -165,6 +166,7 @@ def _load(
         fingerprint=fingerprint,
         parameters=parameters,
         dtype=str(model.dtype).removeprefix("torch."),
+        dtype_chosen=dtype == "auto",
         device=str(model.device),
         kind=kind,
         notes=(*notes, kind_note, *fingerprint_note),
@@ -268,26 +270,6 @@ def _load_config(name: str, folder: Path | None, hub: dict[str, Any]) -> PreTrai
     return config
 
 
-def _choose_device(device: str, device_map: str | dict[str, Any] | None) -> tuple[str, str]:
-    if device_map is not None:
-        if device != "auto":
-            raise InputError("--device and --device_map exclude each other: give one of them")
-        placed = "cuda" if torch.cuda.is_available() else "cpu"
-        return placed, f"Placed by device_map={device_map}."
-    if device != "auto":
-        try:
-            torch.zeros(1, device=device).item()  # the meta device has no values
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0].split(". ")[0]
-            raise InputError(f"--device {device}: not usable here ({reason})") from error
-        return device, f"On {device}, as asked."
-    if torch.cuda.is_available():
-        return "cuda", "On cuda, which this machine has."
-    if torch.backends.mps.is_available():
-        return "mps", "On mps, which this machine has."
-    return "cpu", "On cpu: no accelerator was found."
-
-
 def _is_small(name: str, config: PreTrainedConfig, trust_remote_code: bool) -> bool:
     """Whether the model that the config describes is small enough for float32."""
     try:
@@ -314,10 +296,6 @@ def _choose_dtype(
         return torch.float32, "In float32: under 1B parameters it costs little."
     return "auto", "In the dtype it is stored in: over 1B parameters float32 costs much memory."
 
-        if is_out_of_memory(error):
-            raise InputError(
-                f"{name}: does not fit into the device's memory: try --device_map auto or --dtype bfloat16"
-            ) from error
 
 def _load_weights(
     name: str, folder: Path | None, arguments: dict[str, Any]
@@ -336,6 +314,10 @@ def _load_weights(
             "convert them to safetensors where you trust them"
         ) from error
     except Exception as error:
+        if is_out_of_memory(error):
+            raise InputError(
+                f"{name}: does not fit into the device's memory: try --device_map auto or --dtype bfloat16"
+            ) from error
         raise checkpoint.refusal(name, error, "its weights cannot be loaded") from error
     model, info = loaded
     return model, info

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     from harness.train.trl_settings import read_words
 
     ignore_renames()
-    planned = plan(options, read_words(args.settings), pair, data)
+    planned = plan(options, read_words(args.settings), pair, data, device=model.device)
     loaded, dataset = read_pair_to_train(pair, model, data)
     planned = fit_to(planned, loaded, dataset, data, say)
     evaluation = read_evaluation(options.eval_split, pair, data, loaded)

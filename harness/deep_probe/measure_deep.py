@@ -334,7 +334,7 @@ def _fine_tune(
             "report_to": "none",
             "disable_tqdm": True,
         }
-        config, peft_config = configured({**settings, **fixed})
+        config, peft_config = configured({**settings, **fixed}, device=student.device)
         trainer = build_trainer(
             student, train, get_objective("nll"), config, peft_config=peft_config
         )

@@ -71,7 +71,7 @@ def plan(
         teachers = Teachers(names={}, loading=loading)
     models = [pair.model, *teachers.names.values()]
     check_folder(options.output_dir, flag=OUT, dataset=pair.dataset, models=models)
-    config, peft_config = trl_configs(settings, options, DistillationConfig)
+    config, peft_config = trl_configs(settings, options, DistillationConfig, device=model.device)
     check_settings(config, options.form)
     made_with = {
         **minimised(options, config, fire, itself),

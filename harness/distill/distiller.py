@@ -33,6 +33,7 @@ from harness.distill.teachers import (
 from harness.generate.decoding import prompt_of
 from harness.generate.in_context import prompts_in_context
 from harness.train.model_card import facts_of
+from harness.train.precision import as_loaded, float_masters
 from harness.train.saving import carry_template, turn_end_of
 
 logger = logging.getLogger(__name__)
@@ -100,8 +101,9 @@ def build_distiller(
     if itself is not None:
         config.beta = 1.0 if itself.reverse else 0.0
         build = partial(SelfTeachingTrainer, itself=itself)
+    masters = float_masters(student, peft_config)
     try:
-        return build(
+        trainer = build(
             model=student.model.requires_grad_(True).train(),
             fire=fire,
             form=form,
@@ -114,7 +116,10 @@ def build_distiller(
             peft_config=peft_config,
         )
     except (ValueError, ImportError) as error:
+        as_loaded(student.model, masters)
         raise InputError(" ".join(str(error).split())) from error
+    trainer.masters = masters
+    return trainer
 
 
 def minimised(

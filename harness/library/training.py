@@ -76,7 +76,14 @@ def train(
     told = Told(quiet=quiet)
     with undisturbed(), told.bars():
         ignore_renames()
-        planned = plan(options, typed(of_trl), pair, data, evaluates=eval_dataset is not None)
+        planned = plan(
+            options,
+            typed(of_trl),
+            pair,
+            data,
+            evaluates=eval_dataset is not None,
+            device=_device(model, loading),
+        )
         loaded = as_it_is(model, loading)
         rows = opened(dataset, loaded, reading, told)
         evaluation = None
@@ -112,6 +119,14 @@ def _trained(
         )
     told.notes(trained.notes)
     return trained
+
+
+def _device(model: ModelSource, loading: dict[str, Any]) -> str:
+    """Where a model is, or is asked for."""
+    if isinstance(model, LoadedModel):
+        return model.device
+    given = model[0] if isinstance(model, tuple) and model else None
+    return str(getattr(given, "device", loading.get("device", "auto")))
 
 
 def _alike(eval_dataset: DatasetSource, data: DataOptions) -> dict[str, Any]:

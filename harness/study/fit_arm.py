@@ -213,7 +213,7 @@ def _training(
         "report_to": "none",
         "disable_tqdm": True,
     }
-    config, peft_config = configured({**settings, **fixed})
+    config, peft_config = configured({**settings, **fixed}, device=loaded.device)
     return Training(
         method=method,
         problem=problem,

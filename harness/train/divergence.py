@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer
 
 from advisor.errors import TrainingDiverged
-
-if TYPE_CHECKING:
-    _Mixed = Trainer
-else:
-    _Mixed = object
+from harness.train.precision import ComesOutAsItWas
 
 REMEDY = "lower --learning_rate, or look for the example that does it"
 
 
-class StopsWhenDiverged(_Mixed):
+class StopsWhenDiverged(ComesOutAsItWas):
     """Mix-in before a Hugging Face trainer: raises `TrainingDiverged` before an update that would spoil it.
 
     Trainer itself leaves a NaN out of the logged loss (`logging_nan_inf_filter`), applies the update, and

@@ -20,6 +20,7 @@ from advisor.data.dataset import SFTDataset
 from advisor.data.labels import last_target
 from advisor.model.load import LoadedModel
 from harness.train.divergence import StopsWhenDiverged
+from harness.train.precision import float_masters
 from harness.train.trl_settings import settings_for
 
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -98,11 +99,15 @@ def build_pair_trainer(
     """
     settings = settings_for(DPOConfig, config, given)
     settings["max_length"] = None  # the rows are cut already
-    return PairTrainer(
+    reference = None if peft_config else copy.deepcopy(loaded.model).requires_grad_(False).eval()
+    masters = float_masters(loaded, peft_config)
+    trainer = PairTrainer(
         model=loaded.model.requires_grad_(True).train(),
-        ref_model=None if peft_config else copy.deepcopy(loaded.model).requires_grad_(False).eval(),
+        ref_model=reference,
         args=DPOConfig(**settings, beta=beta),
         train_dataset=Dataset.from_list(list(rows)),
         processing_class=loaded.tokenizer,
         peft_config=peft_config,
     )
+    trainer.masters = masters
+    return trainer

@@ -82,6 +82,7 @@ def plan(
     data: DataOptions,
     *,
     evaluates: bool | None = None,
+    device: str = "auto",
 ) -> FineTune:
     """The fine-tune that options and TRL's typed settings ask for; nothing is read or written.
 
@@ -91,6 +92,7 @@ def plan(
         pair: names of model and dataset, which are not written over.
         data: how the dataset is read.
         evaluates: whether there are rows to evaluate on; by default whether a split of them is named.
+        device: that the model is asked for on.
 
     Raises:
         InputError: what cannot be trained, or not be gone on with.
@@ -101,7 +103,9 @@ def plan(
     objective = get_objective(options.objective)
     check_folder(options.output_dir, flag=OUT, dataset=pair.dataset, models=[pair.model])
     fixed = {"max_length": data.max_length} if data.max_length else {}
-    config, peft_config = trl_configs(settings, options, SFTConfig, evaluates=evaluates, **fixed)
+    config, peft_config = trl_configs(
+        settings, options, SFTConfig, evaluates=evaluates, device=device, **fixed
+    )
     check_settings(objective, config, resampling)
     made_with = {
         "--objective": objective.label,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from harness.train.precision import without_autocast
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -26,12 +28,13 @@ class LooksAt(TrainerCallback):
         self.shares, self.look = shares, look
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """In evaluation mode, as the trained model is looked at."""
+        """In evaluation mode and without autocast, as the trained model is looked at."""
         for share in self.shares:
             if steps_at(share, state.max_steps) == state.global_step < state.max_steps:
                 model = kwargs["model"]
                 training = model.training
                 model.eval()
-                self.look(share, model)
+                with without_autocast(model):
+                    self.look(share, model)
                 model.train(training)
                 return

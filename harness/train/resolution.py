@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
-COARSE = (torch.bfloat16, torch.float16)
+from harness.train.precision import COARSE
+
 SAMPLE = 4096
 """Weights watched of each parameter, evenly spread over it."""
 WORTH_SAYING = 0.05

@@ -17,6 +17,7 @@ from harness.runtime.process_group import leave_process_group
 from harness.runtime.quiet import bars_closed
 from harness.train.checkpoints import say_where_it_goes_on, what_is_left
 from harness.train.divergence import REMEDY
+from harness.train.precision import remarks_on
 from harness.train.resolution import WatchResolution
 from harness.train.training_options import OutputOptions
 from harness.train.trl_settings import configured
@@ -31,6 +32,7 @@ def trl_configs(
     config_type: Any,
     *,
     evaluates: bool | None = None,
+    device: str = "auto",
     **fixed: Any,
 ) -> tuple[Any, Any]:
     """TRL's settings and PEFT's; with rows to evaluate on, that is done after every epoch by default.
@@ -40,6 +42,7 @@ def trl_configs(
         output: where the model goes, and on what it is evaluated.
         config_type: which of TRL's configurations.
         evaluates: whether there are rows to evaluate on; by default whether a split of them is named.
+        device: of the model, as of `configured`.
         fixed: fields that the command has decided.
 
     Raises:
@@ -48,7 +51,7 @@ def trl_configs(
     evaluates = bool(output.eval_split) if evaluates is None else evaluates
     default = {"eval_strategy": "epoch"} if evaluates else {}
     fixed["output_dir"] = output.output_dir
-    found = configured({**default, **settings, **fixed}, config_type)
+    found = configured({**default, **settings, **fixed}, config_type, device=device)
     strategy = found[0].eval_strategy.value
     if strategy != "no" and not evaluates:
         raise InputError(
@@ -89,7 +92,7 @@ def run_trainer(trainer: Any, checkpoint: str | None, say: Say) -> tuple[str, ..
         done = trainer.state.global_step
         left = what_is_left(trainer.args.output_dir, proven=trainer.proven, done=done)
         raise TrainingDiverged(f"{error}; {left}: {REMEDY}") from error
-    return watch.remarks(trainer)
+    return (*remarks_on(trainer.masters), *watch.remarks(trainer))
 
 
 def finish(trainer: Any) -> None:

@@ -31,6 +31,7 @@ from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
+from harness.train.precision import as_loaded, float_masters
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
@@ -96,10 +97,11 @@ def build_trainer(
         config.max_length = None  # TRL would insist on cutting; the rows are cut already
     carry_template(loaded.tokenizer, dataset)
     frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
+    masters = float_masters(loaded, peft_config)
     if config.packing or config.padding_free:
         attend_within_documents(loaded.model)
     try:
-        return build(
+        trainer = build(
             objective=objective,
             model=loaded.model.requires_grad_(True).train(),
             reference_model=frozen,
@@ -112,7 +114,10 @@ def build_trainer(
             peft_config=peft_config,
         )
     except ValueError as error:
+        as_loaded(loaded.model, masters)
         raise _refusal(error) from error
+    trainer.masters = masters
+    return trainer
 
 
 def _check_precision(loaded: LoadedModel, config: SFTConfig, peft_config: Any) -> None:
@@ -121,6 +126,8 @@ def _check_precision(loaded: LoadedModel, config: SFTConfig, peft_config: Any) -
     Its epsilon of 1e-8 is 0 in float16, and so are the squares of small gradients: weights jump by 0 / 0 or
     many times the learning rate, and a few steps destroy a model without an error. An adapter is float32.
     """
+    if loaded.dtype_chosen:  # it is trained in float32: see `float_masters`
+        return
     if loaded.dtype == "float16" and peft_config is None and "adam" in str(config.optim).lower():
         raise InputError(
             f"{loaded.name}: is in float16, in which Adam destroys a model within a few steps: train it with "

@@ -54,12 +54,15 @@ def read_words(words: Sequence[str], config_type: Any = SFTConfig) -> dict[str, 
     return {name: value for name, value in vars(found).items() if value is not nothing}
 
 
-def configured(settings: Mapping[str, Any], config_type: Any = SFTConfig) -> tuple[Any, Any]:
+def configured(
+    settings: Mapping[str, Any], config_type: Any = SFTConfig, *, device: str = "auto"
+) -> tuple[Any, Any]:
     """Typed settings to (configuration, PEFT configuration or None).
 
     Args:
         settings: fields of the configuration and of ModelConfig, by name.
         config_type: which of TRL's configurations.
+        device: that the model is on, or is asked for; Trainer moves a model to the GPU that it finds.
 
     Raises:
         InputError: an unknown field, naming the nearest; what TRL refuses.
@@ -69,7 +72,7 @@ def configured(settings: Mapping[str, Any], config_type: Any = SFTConfig) -> tup
     for name in settings:
         if name not in _names(config_type):
             raise InputError(unknown(f"--{name}", _names(config_type), config_type.__name__))
-    chosen = {**_defaults(settings), **_metric(settings, config_type), **settings}
+    chosen = {**_defaults(settings, device), **_metric(settings, config_type), **settings}
     try:
         with (
             warnings.catch_warnings()
@@ -79,6 +82,10 @@ def configured(settings: Mapping[str, Any], config_type: Any = SFTConfig) -> tup
             config = config_type(**{k: v for k, v in chosen.items() if k not in of_adapter})
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from error
+    if (
+        config.n_gpu > 1
+    ):  # Trainer would copy the model to each: several GPUs are for several processes
+        config._n_gpu = 1
     _check_reporters(config.report_to)
     return config, _peft_config(adapter, settings)
 
@@ -172,9 +179,10 @@ def settings_for(config_type: Any, config: SFTConfig, given: Iterable[str]) -> d
     return {name: getattr(config, name) for name in sorted(known)}
 
 
-def _defaults(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """On a CPU bf16 autocast is slower than float32 and Trainer has to be told that there is no GPU."""
-    if torch.cuda.is_available() or torch.backends.mps.is_available():
+def _defaults(settings: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """On a CPU bf16 autocast is slower than float32 and Trainer has to be told to stay there."""
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if accelerated and device != "cpu":
         return {}
     chosen = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
     return {name: value for name, value in chosen.items() if name not in settings}
