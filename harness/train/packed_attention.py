@@ -1,7 +1,8 @@
 """Attention inside each document of a packed row, at the cost of the documents instead of the row's square.
 
 transformers isolates the documents of a padding-free row with a dense [row, row] mask, which SDPA then
-multiplies out: most of it is zeros. Here SDPA is called once a document, without a mask.
+multiplies out: most of it is zeros. Here SDPA is called once a document, without a mask; on a GPU, in 16 bits,
+PyTorch's kernel for rows of varied length once for all of them (`packed_documents`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from advisor.model.forward import may_differ_by
+from harness.train.packed_documents import Newest, attend, fits, kernel
+
 logger = logging.getLogger(__name__)
 
 NAME = "document_sdpa"
-_AGREEMENT = {torch.float32: 1e-4, torch.float64: 1e-6}
-_HALF_AGREEMENT = 0.1  # bf16 logits carry 8 bits
+newest = Newest()
+"""Documents of the row at hand."""
 
 
 def attend_within_documents(model: PreTrainedModel) -> bool:
@@ -34,14 +38,22 @@ def attend_within_documents(model: PreTrainedModel) -> bool:
     """
     if model.config._attn_implementation != "sdpa":
         return bool(model.config._attn_implementation == NAME)
-    before = _packed_logp(model)
+    before = _packed_logits(model)
+    reason = "its packed log-probabilities would change"
     try:
         model.set_attn_implementation(NAME)
-        agree = _AGREEMENT.get(model.dtype, _HALF_AGREEMENT)
-        if (_packed_logp(model) - before).abs().max().item() <= agree:
+        after = _packed_logits(model)
+        error = (after.log_softmax(-1) - before.log_softmax(-1)).abs().max().item()
+        if error <= may_differ_by(before, model.dtype):
             return True
-    except ValueError as error:
-        logger.info("%s keeps its own attention: %s", type(model).__name__, error)
+        reason += f" by {error:.1e}"
+    except ValueError as refusal:
+        reason = str(refusal)
+    logger.warning(
+        "%s keeps its own attention, which costs the square of a packed row: %s",
+        type(model).__name__,
+        reason,
+    )
     model.set_attn_implementation("sdpa")
     return False
 
@@ -69,13 +81,22 @@ def document_attention(
     Returns:
         [batch, sequence, heads, width], and no attention weights.
     """
-    starts = _starts(query, key, position_ids) if attention_mask is None else []
-    if len(starts) < 2:
+    if not (
+        attention_mask is None and position_ids is not None and _is_row(query, key, position_ids)
+    ):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    ends = [*starts[1:], query.shape[2]]
-    lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    documents = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
-    parts = [sdpa_attention_forward(module, q, k, v, None, **kwargs)[0] for q, k, v in documents]
+    documents = newest.of(position_ids)
+    if len(documents.lengths) < 2:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    run = kernel()
+    if run is not None and fits(query, value, dropout=kwargs.get("dropout", 0.0)):
+        scaling = kwargs.get("scaling")
+        return attend(run, query, key, value, documents, scaling=scaling), None
+    split = (states.split(documents.lengths, dim=2) for states in (query, key, value))
+    parts = [
+        sdpa_attention_forward(module, q, k, v, None, **kwargs)[0]
+        for q, k, v in zip(*split, strict=True)
+    ]
     return torch.cat(parts, dim=1), None
 
 
@@ -90,24 +111,22 @@ def document_mask(**kwargs: Any) -> Tensor | None:
     return sdpa_mask(**kwargs)
 
 
-def _starts(query: Tensor, key: Tensor, position_ids: Tensor | None) -> list[int]:
-    if position_ids is None or position_ids.shape[0] != 1 or query.shape[2] != key.shape[2]:
-        return []
-    starts: list[int] = position_ids[0].eq(0).nonzero()[:, 0].tolist()
-    return starts
+def _is_row(query: Tensor, key: Tensor, position_ids: Tensor) -> bool:
+    """Whether these are one row whose positions are known, and no step of a generation."""
+    return position_ids.shape[0] == 1 and query.shape[2] == key.shape[2]
 
 
 @torch.no_grad()
-def _packed_logp(model: PreTrainedModel) -> Tensor:
-    """[9, vocabulary] log-probabilities of a row of two documents, in the model's training state."""
+def _packed_logits(model: PreTrainedModel) -> Tensor:
+    """[9, vocabulary] logits of a row of two documents, float32 or float64; the model's state stays."""
     size = cast(nn.Embedding, model.get_input_embeddings()).num_embeddings
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]], device=model.device)
     ids = (torch.arange(1, 10, device=model.device) * 7919 % size)[None]
     was_training = model.training
     model.eval()
-    logits = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
+    logits: Tensor = model(input_ids=ids, position_ids=positions, use_cache=False).logits[0]
     model.train(was_training)
-    return torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, -1)
+    return logits.float() if logits.dtype != torch.float64 else logits
 
 
 AttentionInterface.register(NAME, document_attention)
