@@ -114,11 +114,13 @@ def _gradient(
             objective_head=nll,
         ).loss
         parts = torch.autograd.grad(loss, parameters, materialize_grads=True)
-    whole = torch.cat([part.float().flatten().cpu() for part in parts])
+    # Drawn where the gradient is: of a large model all of it would take longer to the host than to compute.
+    whole = torch.cat([part.float().flatten() for part in parts])
     if len(whole) <= COORDINATES:
-        return whole
+        return whole.cpu()
     fixed = torch.Generator().manual_seed(0)
-    return whole[torch.randint(len(whole), (COORDINATES,), generator=fixed)]
+    drawn = torch.randint(len(whole), (COORDINATES,), generator=fixed)
+    return whole[drawn.to(whole.device)].cpu()
 
 
 def last_block(model: PreTrainedModel) -> nn.Module:
