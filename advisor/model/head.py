@@ -13,8 +13,10 @@ gradients in the forward pass with three matrix products and keeps no logits for
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -27,8 +29,9 @@ TOP_K = 20
 _TILE_BYTES = {False: 1024, True: 8192}  # of one column, by is_cuda: 512 and 4096 rows of bfloat16
 _BLOCK_ELEMENTS = {
     False: 2**18,
-    True: 2**28,
-}  # logits made float32 at a time: what a CPU cache holds
+    True: 2**26,
+}  # logits made float32 at a time: what a CPU cache holds; on a GPU 441 rows of 151,936
+_KERNEL_STATISTICS = {"collision", "mass"}  # beyond the three that there always are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +91,7 @@ def token_stats(
     targets: Tensor,
     *,
     needs: Collection[str] = (),
-    tile_rows: int = 256,
+    tile_rows: int | None = None,
 ) -> TokenStats:
     """Statistics of target tokens from their hidden states, without gradient.
 
@@ -97,17 +100,24 @@ def token_stats(
         hidden: [tokens, hidden], the states that predict the targets.
         targets: [tokens] int64, target token ids.
         needs: what is wanted beyond logp, entropy and top1: "topk_entropy", "collision", "mass".
-        tile_rows: rows of logits alive at a time; changes memory, not the result.
+        tile_rows: rows of logits alive at a time, by default 256, on CUDA as of `weighted_nll`: every tile
+            reads the whole weight. Changes memory, not the result.
 
     Returns:
         TokenStats of [tokens]; `example` is left None.
     """
-    hidden, targets = hidden.to(head.weight.device), targets.to(head.weight.device)
+    device = head.weight.device
+    hidden, targets = hidden.to(device), targets.to(device)
     columns = _Columns(len(targets), like=head.weight, needs=needs)
-    with torch.no_grad():
-        for first in range(0, len(targets), tile_rows):
-            tile = slice(first, first + tile_rows)
-            raw = nn.functional.linear(hidden[tile], head.weight, head.bias)
+    rows = tile_rows or (default_tile_rows(head.weight) if head.weight.is_cuda else 256)
+    dtype = _computed(head.weight)
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        # Once, not for every tile: autocast keeps no cast of a weight that takes no gradient.
+        weight = head.weight.to(dtype)
+        bias = None if head.bias is None else head.bias.to(dtype)
+        for first in range(0, len(targets), rows):
+            tile = slice(first, first + rows)
+            raw = nn.functional.linear(hidden[tile].to(dtype), weight, bias)
             columns.fill(head, raw, targets[tile], first)
     return columns.stats()
 
@@ -176,6 +186,38 @@ def default_tile_rows(weight: Tensor) -> int:
     return _TILE_BYTES[weight.is_cuda] // weight.itemsize
 
 
+@cache
+def has_triton() -> bool:
+    """Whether Triton can be imported: PyTorch brings it along on a GPU."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def takes_kernel(raw: Tensor, statistics: Collection[str]) -> bool:
+    """Whether the kernel of `head_kernel` computes a tile: on a GPU, and what it knows to compute.
+
+    Args:
+        raw: [rows, vocabulary] logits.
+        statistics: of TokenStats that are wanted.
+    """
+    known = {"logp", "entropy", "top1", *_KERNEL_STATISTICS}
+    kind = raw.dtype in (torch.float32, torch.bfloat16, torch.float16)
+    return raw.is_cuda and kind and raw.stride(1) == 1 and set(statistics) <= known and has_triton()
+
+
+def _computed(weight: Tensor) -> torch.dtype:
+    """The dtype of the head's products: the weight's own, or that of autocast."""
+    device = weight.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return weight.dtype
+
+
+def _block_rows(raw: Tensor) -> int:
+    """Rows of a tile that are made float32 at a time."""
+    cores = 1 if raw.is_cuda else torch.get_num_threads()
+    return max(1, _BLOCK_ELEMENTS[raw.is_cuda] * cores // raw.shape[1])
+
+
 def _exact(dtype: torch.dtype) -> torch.dtype:
     """The dtype of log-probabilities: float32, or float64 for a float64 model."""
     return torch.float64 if dtype == torch.float64 else torch.float32
@@ -209,8 +251,10 @@ class _Columns:
             first: place of the first row in the columns.
             gradient: leave in `raw` the gradient of the loss with respect to it, but for `head.scale`.
         """
-        cores = 1 if raw.is_cuda else torch.get_num_threads()
-        step = min(max(1, _BLOCK_ELEMENTS[raw.is_cuda] * cores // raw.shape[1]), len(targets))
+        if self.temperature == 1 and takes_kernel(raw, self.columns):
+            self._fill_by_kernel(head, raw, targets, first, gradient=gradient)
+            return
+        step = min(_block_rows(raw), len(targets))
         probabilities = raw.new_empty(step, raw.shape[1], dtype=self.columns["logp"].dtype)
         for row in range(0, len(targets), step):
             block, y = raw[row : row + step], targets[row : row + step, None]
@@ -231,6 +275,25 @@ class _Columns:
                 if head.softcap is not None:
                     q.mul_(1 - (z / head.softcap).square_())
                 block.copy_(q)
+
+    def _fill_by_kernel(
+        self, head: Head, raw: Tensor, targets: Tensor, first: int, *, gradient: bool
+    ) -> None:
+        """The same by one kernel, without float32 copies of the tile."""
+        from advisor.model.head_kernel import run_tile_
+
+        place = slice(first, first + len(targets))
+        found = run_tile_(
+            raw,
+            targets,
+            scale=head.scale,
+            softcap=head.softcap,
+            needs=self.columns.keys(),
+            gradient=gradient,
+        )
+        for name, column in self.columns.items():
+            column[place] = getattr(found, name)
+        self.losses[place] = -found.logp
 
     def _fill_block(self, z: Tensor, y: Tensor, q: Tensor, place: slice) -> None:
         """Statistics of a few rows from finished logits; leaves their softmax in q."""
@@ -297,11 +360,8 @@ class _Sum(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, work: _Work
     ) -> Tensor:
-        device = hidden.device.type
-        dtype = weight.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        with torch.autocast(device, enabled=False):
+        dtype = _computed(weight)
+        with torch.autocast(hidden.device.type, enabled=False):
             h, w = hidden.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
             gradients = _Gradients(h, w, b, needed=ctx.needs_input_grad)
@@ -421,15 +481,26 @@ class _Held:
 
 
 def _hold(head: Head, raw: Tensor, anchor: Anchor, tile: slice, factor: Tensor | None) -> _Held:
-    r"""KL(reference || model) = \sum_v r_v (log r_v - log q_v) and its gradient q - r, by the tile."""
-    z = head.finish_(raw.to(_exact(raw.dtype), copy=True))
-    log_q = z.log_softmax(-1)
-    log_r = anchor.head.logits(anchor.hidden[tile].to(anchor.head.weight)).log_softmax(-1).to(log_q)
-    r = log_r.exp()
-    kl, pull = r * (log_r - log_q), (log_q.exp() - r).mul_(anchor.coefficient)
-    if factor is not None:
-        kl, pull = kl * factor[tile, None], pull.mul_(factor[tile, None])
-    value = anchor.coefficient * kl.sum()
-    if head.softcap is not None:
-        pull.mul_(1 - (z / head.softcap).square_())
+    r"""KL(reference || model) = \sum_v r_v (log r_v - log q_v) and its gradient q - r, by the tile.
+
+    A few rows at a time, in float32; what stays of a whole tile is its gradient, in the dtype of the logits.
+    """
+    value = raw.new_zeros((), dtype=_exact(raw.dtype))
+    pull = torch.empty_like(raw)
+    step = _block_rows(raw)
+    for first in range(0, len(raw), step):
+        rows = slice(first, min(first + step, len(raw)))
+        at = slice(tile.start + rows.start, tile.start + rows.stop)
+        z = head.finish_(raw[rows].to(_exact(raw.dtype), copy=True))
+        log_q = z.log_softmax(-1)
+        states = anchor.hidden[at].to(anchor.head.weight)
+        log_r = anchor.head.logits(states).log_softmax(-1).to(log_q)
+        r = log_r.exp()
+        kl, part = r * (log_r - log_q), (log_q.exp() - r).mul_(anchor.coefficient)
+        if factor is not None:
+            kl, part = kl * factor[at, None], part.mul_(factor[at, None])
+        value += anchor.coefficient * kl.sum()
+        if head.softcap is not None:
+            part.mul_(1 - (z / head.softcap).square_())
+        pull[rows] = part
     return _Held(value=value, pull=pull)
