@@ -43,6 +43,18 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def gpu_device() -> str:
+    """The device of tests marked `gpu`: with ADVISOR_REHEARSE=1 the CPU, where they are tried out."""
+    import torch
+
+    if os.environ.get("ADVISOR_REHEARSE"):
+        return "cpu"
+    if not torch.cuda.is_available():
+        pytest.skip("PyTorch finds no CUDA device here (ADVISOR_REHEARSE=1 runs on the CPU)")
+    return "cuda"
+
+
+@pytest.fixture
 def write(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
     """Writes a file into the test's folder and returns its path."""
 

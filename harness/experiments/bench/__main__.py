@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-SHAPES = ("A", "B", "C", "tiny")
+SHAPES = ("A", "B", "C", "D", "tiny")
 DTYPES = ("float32", "bfloat16")
 
 
@@ -20,8 +20,9 @@ def main() -> None:
     warnings.simplefilter("ignore")  # what the peers say of themselves
     try:
         _run(arguments)
-    except _wrong_numbers() as error:
-        sys.exit(f"harness.experiments.bench: error: wrong numbers: {error}")
+    except _errors() as error:
+        kind = "no room" if type(error).__name__ == "NoRoom" else "wrong numbers"
+        sys.exit(f"harness.experiments.bench: error: {kind}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,10 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _wrong_numbers() -> type[Exception]:
-    from harness.experiments.bench.measure import WrongNumbers
+def _errors() -> tuple[type[Exception], ...]:
+    from harness.experiments.bench.measure import NoRoom, WrongNumbers
 
-    return WrongNumbers
+    return WrongNumbers, NoRoom
 
 
 def _run(arguments: argparse.Namespace) -> None:

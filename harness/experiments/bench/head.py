@@ -15,13 +15,16 @@ from typing import Any
 import torch
 
 from advisor.model import head as ours_head
+from advisor.model.out_of_memory import is_out_of_memory
 from harness.experiments.bench import measure, peers
 from harness.experiments.bench.goals import Goal, aligned
-from harness.experiments.bench.measure import Conditions, WrongNumbers, ratio, ratio_of
+from harness.experiments.bench.measure import Conditions, NoRoom, WrongNumbers, ratio, ratio_of
 from harness.experiments.bench.problem import (
     SHAPES,
     Case,
     Problem,
+    checked,
+    checked_objectives,
     exact_gradients,
     gradient_error,
     make,
@@ -32,6 +35,8 @@ ERROR = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 """Relative gradient error against float64 beyond which ours computes something else."""
 PEER_ERROR = 0.05
 """The same for a peer: torch's softmax on a CPU is itself off by 1e-3 where targets are certain."""
+FAILURES = (RuntimeError, ImportError, TypeError, ValueError, NotImplementedError)
+"""What libraries raise where they do not run here: another GPU, a missing kernel, a dtype that they do not take."""
 Record = dict[str, Any]
 
 
@@ -42,7 +47,9 @@ def check(
 
     Raises:
         WrongNumbers: one of ours does.
+        NoRoom: one of ours does not fit into memory.
     """
+    problem = checked(problem)
     exact = exact_gradients(problem)
     errors = {}
     for name, variant in list(made.items()):
@@ -51,9 +58,11 @@ def check(
         try:
             variant(problem)
             error = gradient_error(problem, exact[objective_of(name)])
-        except RuntimeError as failure:
-            error = math.inf
-            say(f"{name}: {str(failure).splitlines()[0]}")
+        except FAILURES as failure:
+            error, reason = math.inf, _in_a_line(failure)
+            if is_out_of_memory(failure) and name.startswith("ours"):
+                raise NoRoom(f"{name}: {reason}") from failure
+            say(f"{name}: {reason}")
         if error <= bound:
             errors[name] = error
             continue
@@ -63,6 +72,10 @@ def check(
         del made[name]
     problem.reset()
     return errors
+
+
+def _in_a_line(failure: BaseException) -> str:
+    return (str(failure) or type(failure).__name__).splitlines()[0]
 
 
 def run_case(
@@ -90,6 +103,8 @@ def run_case(
     for line in missing:
         say(line)
     made = {**variants(found, tile_rows), **(replace or {})}
+    objectives = checked_objectives(problem)
+    made = {name: run for name, run in made.items() if objective_of(name) in objectives}
     errors = check(problem, made, say)
     bare = floors(problem)
     times = measure.interleave(
@@ -97,7 +112,7 @@ def run_case(
         conditions,
         reset=problem.reset,
     )
-    peaks = _peaks(case, conditions, made, tile_rows)
+    peaks = _peaks(case, conditions, made, tile_rows, problem)
     tokens, hidden, vocabulary = len(problem.rows), *SHAPES[case.shape][1:]
     tile = min(tile_rows or ours_head.default_tile_rows(problem.weight), tokens)
     record = {
@@ -121,11 +136,22 @@ def _bind(variant: Variant, problem: Problem) -> Callable[[], object]:
 
 
 def _peaks(
-    case: Case, conditions: Conditions, made: Mapping[str, Variant], tile_rows: int | None
+    case: Case,
+    conditions: Conditions,
+    made: Mapping[str, Variant],
+    tile_rows: int | None,
+    problem: Problem,
 ) -> dict[str, int | None]:
-    """Peak memory of those variants that differ in it, bytes."""
+    """Peak memory of those variants that differ in it, bytes; CUDA counts exactly, in one process."""
     if not conditions.memory or not measure.can_measure_memory(conditions.device):
         return {}
+    if conditions.device == "cuda":
+        found: dict[str, int | None] = {}
+        for name, variant in made.items():
+            problem.reset()
+            found[name] = measure.peak_extra(_bind(variant, problem), "cuda")
+        problem.reset()
+        return found
     return {
         name: measure.peak_in_fresh_process(
             "head", conditions, case=asdict(case), variant=name, tile_rows=tile_rows

@@ -28,7 +28,7 @@ from transformers.utils.logging import set_verbosity_error
 
 from advisor.model.load import LoadedModel, load_model
 from harness.experiments.bench import goals, measure
-from harness.experiments.bench.models import Body, make_model
+from harness.experiments.bench.models import LARGE, Body, make_model
 from harness.generate.hinted import Mixing, hinted_answers
 from harness.generate.rewrite_settings import Sampling
 from harness.ladder import resolve
@@ -71,7 +71,11 @@ def make(case: Case, conditions: measure.Conditions) -> LoadedModel:
         model = load_model(resolve("strong")[0], dtype="float32", device=conditions.device).model
     else:
         model = make_model(
-            BODY, VOCABULARY, torch.float32, conditions.device, conditions.seed
+            LARGE if conditions.device == "cuda" else BODY,
+            VOCABULARY,
+            torch.float32,
+            conditions.device,
+            conditions.seed,
         ).eval()
     model.generation_config.eos_token_id = []
     size = model.config.get_text_config().vocab_size

@@ -22,11 +22,19 @@ from harness.runtime.versions import versions
 MIB = 2**20
 PEERS = ("liger-kernel", "cut-cross-entropy", "triton")
 """Packages that are timed beside ours, or that they use."""
-_RATE_SIDE = 2048  # of the square matrices whose product is the machine's rate
+_RATE_SIDE = {
+    "cpu": 2048,
+    "cuda": 8192,
+}  # of the square matrices whose product is the machine's rate
+_RATE_TIMES = {"cpu": 1, "cuda": 10}  # products in one measurement: starting one is not to be seen
 
 
 class WrongNumbers(RuntimeError):
     """Ours does not compute what it should: no time of it means anything."""
+
+
+class NoRoom(RuntimeError):
+    """Ours does not fit into the device's memory: nothing is said of its numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +132,25 @@ def _cuda_seconds(run: Callable[[], object]) -> float:
     return float(begin.elapsed_time(end)) / 1e3
 
 
-def matmul(dtype: torch.dtype, device: str) -> tuple[Callable[[], object], float]:
-    """A bare matrix product to be timed as the machine's rate, and its floating-point operations."""
-    a, b, out = (torch.ones(_RATE_SIDE, _RATE_SIDE, dtype=dtype, device=device) for _ in range(3))
-    return lambda: torch.mm(a, b, out=out), 2.0 * _RATE_SIDE**3
+def matmul(
+    dtype: torch.dtype, device: str, side: int | None = None
+) -> tuple[Callable[[], object], float]:
+    """Bare matrix products to be timed as the machine's rate, and their floating-point operations.
+
+    Of random numbers: a GPU multiplies ones with less power, and so faster. `side` is of the matrices.
+    """
+    kind = torch.device(device).type
+    side, times = side or _RATE_SIDE[kind], _RATE_TIMES[kind]
+    generator = torch.Generator(device).manual_seed(0)
+    a, b, out = (
+        torch.randn(side, side, dtype=dtype, device=device, generator=generator) for _ in range(3)
+    )
+
+    def run() -> None:
+        for _ in range(times):
+            torch.mm(a, b, out=out)
+
+    return run, 2.0 * side**3 * times
 
 
 def peak_extra(run: Callable[[], object], device: str) -> int:

@@ -22,8 +22,15 @@ class Body:
     heads: int = 8
 
 
+LARGE = Body(hidden=2048, intermediate=8192, layers=16, heads=32)
+"""For a GPU, about a billion parameters: a smaller one waits for the launches of its kernels."""
 TINY = Body(hidden=32, intermediate=48, layers=2, heads=4)
 """Tries a command out; its times mean nothing."""
+
+
+def body_for(device: str, *, tiny: bool = False) -> Body:
+    """The body that a bench runs on a device."""
+    return TINY if tiny else LARGE if device == "cuda" else Body()
 
 
 def make_model(

@@ -7,13 +7,13 @@ are left out by name: the extra `bench` installs them.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
 Peer = Callable[[Tensor, Tensor, Tensor], Tensor]
 CHUNK_ROWS = 512  # for torch's own, whose default of 8 rows on a CPU would be nobody's choice
@@ -41,6 +41,8 @@ def trl_targets(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
 
 
 def _trl(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
     wanted = ("log_probs", "entropy", "is_top1")
     arguments = (hidden, weight, None, targets, 1.0, TRL_CHUNK, None, 1.0, wanted)
     function: Any = ChunkedLogProbFunction
@@ -49,13 +51,11 @@ def _trl(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
 
 def installed(device: str) -> tuple[dict[str, Peer], list[str]]:
     """The peers that run here, and a line about each that does not."""
-    peers: dict[str, Peer] = {
-        "reference": full_logits,
-        "trl as sft": trl_all,
-        "trl targets": trl_targets,
-    }
+    peers: dict[str, Peer] = {"reference": full_logits}
     missing = []
     for name, build in (
+        ("trl as sft", lambda _: _with_trl(trl_all)),
+        ("trl targets", lambda _: _with_trl(trl_targets)),
         ("cce", _cce),
         ("cce exact", _cce_exact),
         ("liger", _liger),
@@ -68,6 +68,12 @@ def installed(device: str) -> tuple[dict[str, Peer], list[str]]:
         except (ImportError, AttributeError) as error:
             missing.append(f"left out: {name} ({str(error).splitlines()[0]})")
     return peers, missing
+
+
+def _with_trl(peer: Peer) -> Peer:
+    if importlib.util.find_spec("trl") is None:
+        raise ImportError("No module named 'trl'")
+    return peer
 
 
 def _cce(device: str, *, filtered: bool = True) -> Peer:
@@ -87,11 +93,26 @@ def _cce_exact(device: str) -> Peer:
 
 
 def _liger(device: str) -> Peer:
+    if device == "cuda":
+        return _liger_kernel()
     from liger_kernel.ops.fused_linear_scaled_cross_entropy import (
         LigerFusedLinearScaledCrossEntropyFunction as Scaled,
     )
 
     return lambda hidden, weight, labels: cast(Tensor, Scaled.apply(hidden, weight, labels))
+
+
+def _liger_kernel() -> Peer:
+    """Its Triton kernel by its own name: the scaled one takes CuTe DSL on capability 9.0, which is seldom there."""
+    from liger_kernel.ops.fused_linear_cross_entropy import (
+        LigerFusedLinearCrossEntropyFunction as Fused,
+    )
+
+    def run(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+        found = Fused.apply(hidden, weight, labels, None, None, -100, 0.0, 0.0, "none")
+        return cast(Tensor, found[0] if isinstance(found, tuple) else found)
+
+    return run
 
 
 def _torch(device: str) -> Peer:

@@ -23,7 +23,7 @@ from advisor.prior.probe import Probe
 from harness.experiments.bench import measure
 from harness.experiments.bench.goals import Goal, aligned
 from harness.experiments.bench.measure import MIB, Conditions, Ratio, WrongNumbers, ratio, ratio_of
-from harness.experiments.bench.models import TINY, Body, make_model, make_pairs, padded
+from harness.experiments.bench.models import body_for, make_model, make_pairs, padded
 
 PAIRS, BATCH = 80, 8
 LARGE = 100_000  # vocabularies beyond it have the goals of 152k
@@ -129,7 +129,8 @@ def loaded(model: PreTrainedModel) -> LoadedModel:
 
 def make(case: Case, conditions: Conditions) -> tuple[PreTrainedModel, list[Example]]:
     """Model and pairs of a case."""
-    dtype, size = getattr(torch, case.dtype), TINY if case.tiny else Body()
+    dtype = getattr(torch, case.dtype)
+    size = body_for(conditions.device, tiny=case.tiny)
     model = make_model(size, case.vocabulary, dtype, conditions.device, conditions.seed)
     number = 12 if case.tiny else PAIRS
     return model.requires_grad_(False).eval(), make_pairs(number, case.vocabulary, conditions.seed)

@@ -22,12 +22,14 @@ from advisor.objectives.table import get_objective
 from harness.experiments.bench import measure
 from harness.experiments.bench.goals import Goal, aligned
 from harness.experiments.bench.measure import Conditions, WrongNumbers, ratio
-from harness.experiments.bench.models import TINY, Body, make_model, make_pairs, packed, padded
+from harness.experiments.bench.models import body_for, make_model, make_pairs, packed, padded
 from harness.train.packed_attention import attend_within_documents
 
 BATCH, BATCHES, VOCABULARY = 8, 2, 49152
 MEDIANS = {"float32": (64, 32), "bfloat16": (200, 60)}
 """Lengths of prompt and completion."""
+LONGER = 4
+"""Times as long on a GPU."""
 ERROR = {"float32": 1e-4, "bfloat16": 0.05}
 """Relative gradient error against float64 beyond which a variant computes something else."""
 Record = dict[str, Any]
@@ -78,14 +80,15 @@ def run_case(
         WrongNumbers: the gradients of ours are not those of the float64 model.
     """
     vocabulary = 211 if tiny else VOCABULARY
-    size = TINY if tiny else Body()
+    size = body_for(conditions.device, tiny=tiny)
     kind = getattr(torch, dtype)
     model = make_model(size, vocabulary, kind, conditions.device, conditions.seed).train()
     exact_model = copy.deepcopy(model).double()
     add_fused_lm_head(model, outputs=("log_probs", "entropy", "is_top1"))
     extend_forward(model)
     attend_within_documents(model)  # as `advisor train --padding_free` does; padded rows keep SDPA
-    prompt, completion = MEDIANS[dtype]
+    longer = LONGER if conditions.device == "cuda" else 1
+    prompt, completion = (longer * median for median in MEDIANS[dtype])
     number = BATCH * BATCHES
     pairs = make_pairs(number, vocabulary, conditions.seed, prompt=prompt, completion=completion)
     targets = sum(pair.target_tokens for pair in pairs)
@@ -99,7 +102,7 @@ def run_case(
     _bind(reference, exact_model, batches, targets)()
     errors = _check(model, _gradient(exact_model), runs, ERROR[dtype], say)
     del exact_model
-    multiply, operations = measure.matmul(kind, conditions.device)
+    multiply, operations = measure.matmul(kind, conditions.device, 64 if tiny else None)
     times = measure.interleave(
         {"matmul": multiply, **runs}, conditions, reset=lambda: model.zero_grad(set_to_none=True)
     )

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch.nn import functional
-from transformers.loss.loss_utils import ForCausalLMLoss
 
 from advisor.model.head import Head, weighted_nll
 from advisor.objectives.table import get_objective
@@ -51,6 +50,8 @@ def reweighted(peer: Peer, objective: str) -> Variant:
 
 def hugging_face(problem: Problem) -> None:
     """The loss of transformers: all logits, in float32, NLL."""
+    from transformers.loss.loss_utils import ForCausalLMLoss
+
     # The logits get no name here: as in Trainer, they are gone before the backward.
     ForCausalLMLoss(
         functional.linear(problem.hidden, problem.weight),
