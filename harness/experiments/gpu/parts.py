@@ -6,6 +6,7 @@ What others need is imported where it is needed, so that a machine without TRL s
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ from harness.experiments.gpu.supervise import Found, Part, Skipped, Table, Tell
 
 CELLS, MODEL = "harness.experiments.real", Path("outputs/smollm2")
 """The study of a real model, and the folder that its own first step makes."""
+TEXT = Path(os.environ.get("ADVISOR_SHARED", "../shared")) / "data" / "dolly-5k" / "dolly_5k.jsonl"
+"""Where that study looks for general text."""
 TESTS = Path("tests")
 LEFT = 100.0 * 60
 """Seconds of the last part: whatever is left of the run."""
@@ -102,9 +105,12 @@ def cells(bench: Bench, tell: Tell) -> Found:
         raise Skipped(f"{MODEL} is not there: python -m {CELLS} model")
     bench.drop()
     minutes = max(0.0, bench.left() - 20) / 60
-    return bench.program(
-        ["-m", CELLS, "run", "--device", bench.device, "--minutes", f"{minutes:.2f}"]
-    )
+    words = ["-m", CELLS, "run", "--device", bench.device, "--minutes", f"{minutes:.2f}"]
+    found = bench.program(words if TEXT.is_file() else [*words, "--text", "none"])
+    tell(found)
+    if isinstance(found["exit_code"], int) and found["exit_code"]:
+        raise RuntimeError(f"{CELLS} ended with {found['exit_code']}: see its output")
+    return {}
 
 
 PARTS = Table(
