@@ -51,7 +51,7 @@ def _numbered(device: str) -> str:
     number, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= there:
         raise InputError(
-            f"{number + 1} or more processes were started on this machine, which has {there} GPU(s): start as "
+            f"{number + 1} or more processes were started on a machine that has {there} GPU(s): start as "
             "many as it has GPUs, or give --device cpu"
         )
     return f"cuda:{number}"

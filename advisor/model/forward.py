@@ -31,8 +31,8 @@ _MARK = "takes_objectives"
 _TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
 _HALF_TOLERANCE = 0.1  # bf16 logits carry 8 bits: one product in two shapes differs by this much
 _ULPS = 2
-"""By how many units in the last place of the largest logit two computations of it may differ: above 16 one unit
-of bfloat16 is 0.125."""
+"""By how many units in the last place of the largest logit two computations of it may differ: above 16 one
+unit of bfloat16 is 0.125."""
 
 
 def may_differ_by(logits: Tensor, dtype: torch.dtype) -> float:

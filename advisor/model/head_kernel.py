@@ -5,8 +5,8 @@ relative to it (the online softmax: Milakov and Gimelshein, arXiv:1805.02867)
 
 $$ o = \sum_{v \ne y} e^{z_v - m}, \qquad t = \sum_v e^{z_v - m} (z_v - m); $$
 
-the second one leaves in the place of every logit the gradient of the row's NLL, $q_v$, and at the target minus
-the sum of the others. The others are summed without the target, so that a target of p near 1 keeps its
+the second one leaves in the place of every logit the gradient of the row's NLL, $q_v$, and at the target
+minus the sum of the others. The others are summed without the target, so that a target of p near 1 keeps its
 precision: q_y - 1 would be all rounding. The weight of the objective is not here: it is any function of what
 the first pass gives, and multiplies the rows afterwards.
 
@@ -92,7 +92,7 @@ def _tile(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, kw_only=True)
 class TileStats:
-    """Statistics of the targets of a tile, [rows] float32 each; `collision` and `mass` where they were asked for."""
+    """Statistics of the targets of a tile, [rows] float32 each; `collision` and `mass` where asked for."""
 
     logp: Tensor
     entropy: Tensor
@@ -115,7 +115,7 @@ def run_tile_(
     """Statistics of a tile's targets; with `gradient` the tile becomes the gradient of their NLL, in place.
 
     Args:
-        raw: [rows, vocabulary] logits before scale and soft-cap, float32, bfloat16 or float16, rows contiguous.
+        raw: [rows, vocabulary] logits before scale and soft-cap, in float32 or 16 bits, rows contiguous.
         targets: [rows] int64.
         scale: factor on the logits; the gradient is with respect to `raw` but for it.
         softcap: c of `c tanh(z / c)`, or None.

@@ -17,8 +17,8 @@ _SAYS = re.compile(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is a lack of memory.
 
-    Torch has a class of its own for what its allocator finds alone (`torch.OutOfMemoryError`). The driver, cuBLAS,
-    cuDNN and Triton say it in the text of a RuntimeError, the interpreter with MemoryError.
+    Torch has a class of its own for what its allocator finds alone (`torch.OutOfMemoryError`). The driver,
+    cuBLAS, cuDNN and Triton say it in the text of a RuntimeError, the interpreter with MemoryError.
     """
     if isinstance(error, MemoryError):
         return True

@@ -5,9 +5,10 @@ import math
 import re
 
 from advisor.objectives.table import OBJECTIVES, Objective
+from harness.experiments.added.added_tables import added_table
 from harness.plots.continuum import tokens, weighs_p_alone
 from harness.records.target_sources import TARGET_SOURCES, TargetSource
-from tables.markdown import table
+from tables.markdown import RESULTS, table
 
 NEEDS = {
     "topk_entropy": "entropy of the 20 most probable tokens",
@@ -27,6 +28,7 @@ def tables() -> dict[str, str]:
     return {
         "objectives": table(head, map(_row, OBJECTIVES.values())),
         "one-by-one": "\n\n".join(map(_section, OBJECTIVES.values())),
+        "added": table(*added_table(RESULTS)),
         "targets": table(
             ("written", "trained on", "settings", "source"),
             map(_targets, TARGET_SOURCES.values()),

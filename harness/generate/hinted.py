@@ -110,8 +110,8 @@ def draw(log_p: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p < 1:
         warp: Any = TopPLogitsWarper(sampling.top_p)
         log_p = warp(None, log_p)
-    # In float64: a float32 cumsum on CUDA adds in a tree and is not monotone, so that a token of probability 0
-    # could be drawn.
+    # In float64: a float32 cumsum on CUDA adds in a tree and is not monotone, so that a token of
+    # probability 0 could be drawn.
     below = (log_p.double() / sampling.temperature).softmax(-1).cumsum(-1)
     total = below[:, -1:]
     # Below the total also where the product rounds up to it: a token of probability 0 is never drawn.

@@ -246,7 +246,7 @@ _ROWS = (
         written="simpo(beta=B, gamma=G)",
         does="the pairs of dpo without a reference: the mean log-probability of the chosen answer's tokens "
         "shall exceed the rejected one's by a margin",
-        source="arXiv:2405.14734 Eq. 6; beta and gamma of its Table 8 for Llama-3-Base",
+        source="arXiv:2405.14734 Eq. 6; beta and gamma of princeton-nlp/SimPO, README, for Llama3-Base",
         targets=PAIRS,
         settings=(
             Setting(

@@ -1,8 +1,8 @@
 """Attention inside each document of a packed row, at the cost of the documents instead of the row's square.
 
 transformers isolates the documents of a padding-free row with a dense [row, row] mask, which SDPA then
-multiplies out: most of it is zeros. Here SDPA is called once a document, without a mask; on a GPU, in 16 bits,
-PyTorch's kernel for rows of varied length once for all of them (`packed_documents`).
+multiplies out: most of it is zeros. Here SDPA is called once a document, without a mask; on a GPU, in 16
+bits, PyTorch's kernel for rows of varied length once for all of them (`packed_documents`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the documents of a packed row lie, read off its positions once a batch, and one kernel over all of them."""
+"""Where the documents of a packed row lie, read off its positions once a batch; a kernel over all of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -37,8 +38,8 @@ class Documents:
 class Newest:
     """The documents of the row that was asked for last.
 
-    Every layer of a model asks for the same row, twice where it is computed again for the gradient, and reading
-    positions waits for the GPU.
+    Every layer of a model asks for the same row, twice where it is computed again for the gradient, and
+    reading positions waits for the GPU.
     """
 
     reads: int = 0
@@ -67,7 +68,7 @@ def documents_of(position_ids: Tensor) -> Documents:
     starts = positions.eq(0).nonzero()[:, 0].tolist()
     edges = [0, *(start for start in starts if start), len(positions)]
     ends = torch.tensor(edges, dtype=torch.int32, device=positions.device)
-    lengths = [after - before for before, after in zip(edges, edges[1:], strict=False)]
+    lengths = [after - before for before, after in pairwise(edges)]
     return Documents(lengths=lengths, ends=ends)
 
 

@@ -36,7 +36,7 @@ ERROR = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 PEER_ERROR = 0.05
 """The same for a peer: torch's softmax on a CPU is itself off by 1e-3 where targets are certain."""
 FAILURES = (RuntimeError, ImportError, TypeError, ValueError, NotImplementedError)
-"""What libraries raise where they do not run here: another GPU, a missing kernel, a dtype that they do not take."""
+"""What libraries raise where they do not run: another GPU, a missing kernel, a dtype they do not take."""
 Record = dict[str, Any]
 
 

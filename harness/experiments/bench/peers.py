@@ -103,7 +103,7 @@ def _liger(device: str) -> Peer:
 
 
 def _liger_kernel() -> Peer:
-    """Its Triton kernel by its own name: the scaled one takes CuTe DSL on capability 9.0, which is seldom there."""
+    """Its Triton kernel by its own name: the scaled one takes CuTe DSL on capability 9.0, seldom there."""
     from liger_kernel.ops.fused_linear_cross_entropy import (
         LigerFusedLinearCrossEntropyFunction as Fused,
     )
