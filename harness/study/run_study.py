@@ -19,6 +19,7 @@ from harness.study.beginnings import folder_in, forget
 from harness.study.checkpoint_folders import best_of, drop, folder_of, prune, prune_all
 from harness.study.confirm import (
     Event,
+    Outcome,
     Plan,
     confirm,
     finished_runs,
@@ -152,17 +153,11 @@ def run_study(
                 executor=EXECUTORS[options.executor], budget=options.seconds,
                 on_start=watcher.start, on_run=on_run,
             )  # fmt: skip
-    plain, afterwards = not study.steps, None
-    if problem.then and outcome.complete:
-        until = None if options.seconds is None else began + options.seconds
-        afterwards = continue_all(
-            outcome.study, problem, results, outcome.runs, until=until, stages=stages
-        )
-        if plain and not (afterwards and afterwards.left):
-            drop_all(results, outcome.runs)
-    if not plain and outcome.complete and not (afterwards and afterwards.left):
-        _keep_the_best(study, problem, results, outcome.runs)
-        forget_all(study, results)
+    plain = not study.steps
+    until = None if options.seconds is None else began + options.seconds
+    afterwards = _and_then(outcome, problem, results, until, stages)
+    if outcome.complete and not (afterwards and afterwards.left):
+        _tidy(study, problem, results, outcome.runs)
     return Confirmed(
         verdict=replace(settle(outcome.study, outcome.runs, margin=margin), afterwards=afterwards)
         if plain
@@ -174,6 +169,24 @@ def run_study(
         parts=parts_of(study, results) if racing else (),
         afterwards=afterwards,
     )
+
+
+def _and_then(
+    outcome: Outcome, problem: Problem, results: Results, until: float | None, stages: Stages
+) -> Afterwards | None:
+    """What continuing the runs of a study that is at its end has come to; None where they are not."""
+    if problem.then is None or not outcome.complete:
+        return None
+    return continue_all(outcome.study, problem, results, outcome.runs, until=until, stages=stages)
+
+
+def _tidy(study: Study, problem: Problem, results: Results, runs: Sequence[Run]) -> None:
+    """Leave the checkpoint of a plan's best run on the disk, and no other."""
+    if study.steps:
+        _keep_the_best(study, problem, results, runs)
+        forget_all(study, results)
+    elif problem.then is not None:
+        drop_all(results, runs)
 
 
 def _refuse_few(base: Run) -> None:

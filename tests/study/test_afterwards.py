@@ -157,5 +157,9 @@ def test_what_cannot_be_passed_or_failed_is_refused() -> None:
     assert unfit(run) is None
     choice = replace(run, scores=tuple(replace(s, temperature=None) for s in run.scores))
     assert unfit(choice) == "t chooses among answers and generates none"
+    guarded = replace(
+        run, scores=(*run.scores, replace(run.scores[0], part="guard", temperature=None))
+    )
+    assert unfit(guarded) is None  # what is guarded is not continued on
     bleu = replace(run, scores=tuple(replace(s, unit="bleu") for s in run.scores))
     assert unfit(bleu) == "exact_match of t is no share of right answers"
