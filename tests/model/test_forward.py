@@ -20,7 +20,7 @@ from transformers import (
     RwkvConfig,
 )
 
-from advisor.model.forward import extend_forward, find_head, score_batch
+from advisor.model.forward import extend_forward, find_head, may_differ_by, score_batch
 from advisor.model.head import Head, token_stats
 from advisor.objectives.table import TokenStats, get_objective
 
@@ -194,3 +194,11 @@ def test_real_models(shared: Any, name: str) -> None:
     row = sequences()[3]
     stats = score_batch(model, find_head(model), *padded([row], "right"))
     torch.testing.assert_close(as_rows(stats), reference(model, row), rtol=0, atol=1e-5)
+
+
+def test_large_logits_may_differ_by_their_rounding() -> None:
+    """One unit in the last place of bfloat16 is 0.125 above 16 and 1 above 128; -inf masks a token."""
+    small, large = torch.tensor([1.0, -2.0]), torch.tensor([3.0, -130.0, -torch.inf])
+    assert may_differ_by(small, torch.bfloat16) == 0.1
+    assert may_differ_by(large, torch.bfloat16) == pytest.approx(2.03, abs=0.01)
+    assert may_differ_by(large, torch.float32) == 1e-4

@@ -209,3 +209,22 @@ def test_autocast_computes_in_bf16_and_returns_float32_gradients() -> None:
     assert_same(
         grads, gradients(weighted_nll(head, hidden, targets, ones).loss, head, hidden), 0.02
     )
+
+
+def test_an_anchor_of_several_blocks_is_that_of_one() -> None:
+    """A tile of a large vocabulary is made float32 in several parts."""
+    torch.manual_seed(0)
+    tokens, vocabulary = 5, 2**17 * max(1, torch.get_num_threads())
+    head = Head(weight=torch.randn(vocabulary, 2, dtype=torch.float64).requires_grad_())
+    other = Head(weight=torch.randn(vocabulary, 2, dtype=torch.float64))
+    hidden = torch.randn(tokens, 2, dtype=torch.float64).requires_grad_()
+    states = torch.randn(tokens, 2, dtype=torch.float64)
+    targets, factor = torch.arange(tokens), torch.linspace(0.5, 2, tokens, dtype=torch.float64)
+    log_q, log_r = reference_log_q(head, hidden), reference_log_q(other, states)
+    log_p = log_q.gather(1, targets[:, None])[:, 0]
+    kl = (log_r.exp() * (log_r - log_q)).sum(-1)
+    expected = (factor * (0.1 * kl - log_p.exp().detach() * log_p)).sum()
+    anchor = Anchor(head=other, hidden=states, coefficient=0.1)
+    result = weighted_nll(head, hidden, targets, p, anchor=anchor, factor=factor)
+    torch.testing.assert_close(result.loss, expected)
+    assert_same(gradients(result.loss, head, hidden), gradients(expected, head, hidden), 1e-12)
