@@ -17,6 +17,7 @@ from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
 from harness.ladder import LADDER, resolve
+from harness.train.precision import take_off_autocast
 
 LOADING = ("dtype", "device", "trust_remote_code", "allow_pickle")
 """How a model is loaded, the student as its teachers: flags, and keyword arguments of `load_model`."""
@@ -43,10 +44,7 @@ class Teachers:
             if key not in self.held:
                 self.held[key] = load_model(_folder(name), **self.loading)
             model: Any = self.held[key].model
-            if (forward := vars(model).pop("_original_forward", None)) is not None:
-                model.forward = (
-                    forward  # accelerate's wrapper for mixed precision would be wrapped again
-                )
+            take_off_autocast(model)
             if key in self.resting:
                 model.to(self.resting.pop(key))
         return dict(self.held)

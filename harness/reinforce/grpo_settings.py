@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.reinforce.verifier import Verifier
 from harness.statistics.pass_at_k import SAMPLES
+
+if TYPE_CHECKING:
+    from harness.reinforce.verifier import Verifier
 
 GROUP = 8
 """Answers to a prompt, which are held against each other."""

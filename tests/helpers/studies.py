@@ -1,5 +1,6 @@
 """Studies on made-up runs: what is asked for, and runs whose accuracy is known."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,7 @@ def prior_leaning_wins(objective: str, rate: float | None) -> dict[float, float]
 
 
 PLAN = Plan(runs=20, finished=0, seconds=0.0, documents=1, detectable=1.0)
-PROBLEM: Any = None
+PROBLEM: Any = SimpleNamespace(teachers=None)
 
 
 def result_of(spec: RunSpec) -> Run:

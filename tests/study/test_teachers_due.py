@@ -28,7 +28,7 @@ def test_teachers_are_loaded_once_until_they_are_freed(
     teachers = read_teachers([str(model_folder)], None, {"device": "cpu"})
     [first] = teachers.load().values()
     forward = first.model.forward
-    first.model._original_forward, first.model.forward = forward, lambda *_: None
+    vars(first.model).update(_original_forward=forward, forward=lambda *_: None)
     teachers.rest()
     [again] = teachers.load().values()
     assert again is first and len(loads) == 1
