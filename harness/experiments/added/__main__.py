@@ -2,8 +2,12 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.experiments.steps import run_step
+
+if TYPE_CHECKING:
+    from harness.experiments.calibration.grid import Cell
 
 RESULTS = Path("results/added")
 CELLS = Path("results/calibration")
@@ -29,11 +33,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _plan(arguments: argparse.Namespace) -> None:
     from harness.experiments.added.added_plan import added_cells, added_plan
-    from harness.experiments.calibration.grid import read_grid
     from harness.experiments.staged.plan import write_plan
 
-    cells = [cell for name in ("fresh", "grid") for cell in read_grid(CELLS / f"{name}.csv")]
-    write_plan(added_plan(added_cells(cells)), arguments.results / "plan.csv")
+    write_plan(added_plan(added_cells(_cells())), arguments.results / "plan.csv")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -41,21 +43,26 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from harness.experiments.added.many_answers import ManyAnswersBench
     from harness.experiments.calibration.__main__ import tell
-    from harness.experiments.calibration.grid import read_grid
     from harness.experiments.calibration.models import checkpoint
     from harness.experiments.calibration.run import do_missing
     from harness.experiments.staged.plan import read_plan
     from harness.runtime.quiet import quiet
 
     torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
-    cells = [cell for name in ("fresh", "grid") for cell in read_grid(CELLS / f"{name}.csv")]
     with quiet():
         do_missing(
-            read_plan(arguments.results / "plan.csv", cells),
+            read_plan(arguments.results / "plan.csv", _cells()),
             lambda cell: ManyAnswersBench(cell, checkpoint(arguments.models, cell), deep=False),
             ledger=arguments.results / "ledger.jsonl",
             on_run=tell,
         )
+
+
+def _cells() -> "list[Cell]":
+    """Of the calibration, fresh ones first."""
+    from harness.experiments.calibration.grid import read_grid
+
+    return [cell for name in ("fresh", "grid") for cell in read_grid(CELLS / f"{name}.csv")]
 
 
 if __name__ == "__main__":

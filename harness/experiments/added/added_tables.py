@@ -14,6 +14,7 @@ from harness.experiments.added.many_answers import ANSWERS, many_answers
 from harness.experiments.calibration.grid import RATES
 from harness.experiments.calibration.ledger import RunLine, read
 from harness.records.arm import NLL
+from harness.statistics.pass_at_k import pass_at_k
 
 Arm = tuple[str, int]
 """Objective, and the place of its rate."""
@@ -30,8 +31,8 @@ PAIRS: tuple[tuple[Arm, Arm], ...] = (
 """What is compared with what."""
 SCORES: Mapping[str, Callable[[RunLine], float]] = {
     "greedy": lambda run: float(run.right("test", 0).mean()),
-    "pass@1": lambda run: float(many_answers(run).mean()),
-    f"pass@{ANSWERS}": lambda run: float(many_answers(run).any(1).mean()),
+    "pass@1": lambda run: float(pass_at_k(many_answers(run), 1).mean()),
+    f"pass@{ANSWERS}": lambda run: float(pass_at_k(many_answers(run), ANSWERS).mean()),
 }
 """Of the test problems; all sampled answers count for pass@1."""
 HEAD = ("arm", "less", "rate", "cells", *SCORES)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.experiments.afterwards.plan import Start
+from harness.experiments.calibration.ledger import append_line
 from harness.statistics.pass_at_k import SAMPLES
 
 LEDGER = "ledger.jsonl"
@@ -62,13 +62,7 @@ class Outcome:
 
 def append(path: Path, outcome: Outcome) -> None:
     """Add a line and see it onto the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torn = path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-    text = json.dumps(dataclasses.asdict(outcome), separators=(",", ":"))
-    with path.open("ab") as file:
-        file.write(b"\n" * torn + text.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_line(path, dataclasses.asdict(outcome))
 
 
 def read(folder: Path) -> list[Outcome]:

@@ -89,9 +89,14 @@ def unpack(text: str) -> NDArray[np.bool_]:
 
 def append(path: Path, line: CellLine | RunLine) -> None:
     """Add a line and see it onto the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     kind = "cell" if isinstance(line, CellLine) else "run"
-    text = json.dumps({"kind": kind, **dataclasses.asdict(line)}, separators=(",", ":"))
+    append_line(path, {"kind": kind, **dataclasses.asdict(line)})
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add an object of JSON as a line of its own, even after a torn one, and see it onto the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(entry, separators=(",", ":"))
     with path.open("a+b") as file:
         if _torn(file):
             file.write(b"\n")
