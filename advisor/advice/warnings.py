@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 HETEROGENEOUS = 0.15
 """Standard deviation of mean p between examples from which the data count as a mixture."""
 UNLIKELY = 0.05
-"""Mean p of the turn terminator or template tokens below which a weight of p hardly trains them."""
+"""Mean p of the turn terminator or template tokens below which objectives weighted by p barely train them."""
 MEASURED_SIZES = (1.4e9, 8.2e9)
 """Parameters of the models whose mean p was published."""
 FEW_EXAMPLES = 500

@@ -18,7 +18,7 @@ from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.metrics import SHARE
 from harness.records.runs import Run, RunSpec, Score
 from harness.records.training_texts import texts_of
-from harness.reinforce.grpo_settings import Then
+from harness.reinforce.grpo_settings import GROUP, PROMPTS, Then
 from harness.statistics.paired import Difference, paired_difference
 from harness.statistics.pass_at_k import LARGE_K, SAMPLES, Coverage, coverage, pass_at_k
 from harness.study.study import Study, chosen_arms
@@ -175,11 +175,12 @@ def in_words(study: Study, steps: int, base: Run) -> str:
     tests = {(s.task, len(s.documents)) for s in base.scores if s.part == "test"}
     documents = sum(count for _, count in tests)
     # An answer in training is drawn, read again and learnt from.
-    each = 2 * SAMPLES * documents + 3 * 64 * steps
+    each = 2 * SAMPLES * documents + 3 * GROUP * PROMPTS * steps
     minutes = number * each * base.seconds / max(1, answers) / 60
     return (
-        f"then GRPO from at most {number} starts, {steps} steps of 64 answers each, and {SAMPLES} answers to "
-        f"each of {documents} test documents before and after it: at most about {minutes:.0f} min"
+        f"then GRPO from at most {number} starts, {steps} steps of {GROUP * PROMPTS} answers each, and "
+        f"{SAMPLES} answers to each of {documents} test documents before and after it: "
+        f"at most about {minutes:.0f} min"
     )
 
 

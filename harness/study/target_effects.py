@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from trl.trainer.distillation_config import DistillationConfig
 from trl.trainer.sft_config import SFTConfig
 
+from advisor.data.dataset import SFTDataset
 from advisor.data.labels import last_target
 from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from harness.distill.distiller import build_distiller
 from harness.distill.fire_settings import Fire
 from harness.distill.self_settings import SelfTeaching
-from harness.generate.cascade import cascade
+from harness.generate.cascade import Cascaded, cascade
 from harness.generate.decoding import SPARE_TOKENS
-from harness.generate.own_answers import ArmRefused, own_answers
+from harness.generate.own_answers import ArmRefused, Sampled, own_answers
 from harness.records.runs import RunSpec
 from harness.records.target_sources import (
     CASCADE,
@@ -138,12 +140,17 @@ def _check_resampled(method: Method, config: SFTConfig, problem: Problem) -> Non
     prepare_resampling(resampling, problem.train, config)
 
 
-def _own_answers(
-    method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel
+def _answered(
+    answer: Callable[..., tuple[SFTDataset, Sampled | Cascaded]],
+    fact: str,
+    method: Method,
+    spec: RunSpec,
+    problem: Problem,
+    loaded: LoadedModel,
 ) -> tuple[Problem, Facts]:
-    """The demonstrations' prompts with the untouched model's own right answers."""
+    """The demonstrations with right answers of the untouched model in their place, and what came of it."""
     assert problem.answer_pattern is not None  # `refuse_lacking` has seen to it
-    train, sampled = own_answers(
+    train, found = answer(
         loaded,
         problem.train,
         pattern=problem.answer_pattern,
@@ -151,23 +158,7 @@ def _own_answers(
         temperature=spec.evaluation["temperature"],
         seed=spec.seed,
     )
-    return replace(problem, train=train), {"own_answers": sampled.to_dict()}
-
-
-def _cascade(
-    method: Method, spec: RunSpec, problem: Problem, loaded: LoadedModel
-) -> tuple[Problem, Facts]:
-    """The demonstrations with the untouched model's right answers in their place, where there are some."""
-    assert problem.answer_pattern is not None  # `refuse_lacking` has seen to it
-    train, found = cascade(
-        loaded,
-        problem.train,
-        pattern=problem.answer_pattern,
-        per_prompt=int(method.values["samples"]),
-        temperature=spec.evaluation["temperature"],
-        seed=spec.seed,
-    )
-    return replace(problem, train=train), {"cascade": found.to_dict()}
+    return replace(problem, train=train), {fact: found.to_dict()}
 
 
 def _objective_trainer(training: Training) -> Built:
@@ -240,10 +231,14 @@ EFFECTS = {
     OWN: Effects(
         trainer=_objective_trainer,
         check=_check_objective,
-        prepare=_own_answers,
+        prepare=partial(_answered, own_answers, "own_answers"),
         as_many_steps=True,
     ),
-    CASCADE: Effects(trainer=_objective_trainer, check=_check_objective, prepare=_cascade),
+    CASCADE: Effects(
+        trainer=_objective_trainer,
+        check=_check_objective,
+        prepare=partial(_answered, cascade, "cascade"),
+    ),
     RESAMPLED: Effects(
         trainer=_resampling_trainer,
         check=_check_resampled,
