@@ -6,7 +6,7 @@ from typing import Any
 from harness.experiments.bench.measure import Ratio, ratio
 from tables.markdown import RESULTS, read_json, table
 
-BENCHES = ("head", "probe", "step", "hinted")
+BENCHES = ("head", "probe", "step", "real", "hinted")
 PEERS = (
     "ours nll",
     "cce nll",
@@ -60,7 +60,11 @@ def _conditions(record: Mapping[str, Any]) -> str:
         record.get("gpu") or f"{record['cpu']}, {record['cores']} cores",
         f"{found['threads']} thread, {found['clock']} time, {found['rounds'] - 1} rounds",
         f"spread of the floor's own time by case {noise}" if noise else "",
-        ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        ", ".join(
+            f"{name} {version}"
+            for name, version in record["versions"].items()
+            if version != "not installed"
+        ),
     ]
     return "; ".join(filter(None, parts)) + "."
 

@@ -37,7 +37,7 @@ def test_goals_are_ratios_without_the_first_step() -> None:
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [(["--steps", "1"], "at least 2"), (["--prompt_field", "q"], "--prompt_field"), ([], "lower --steps")],
+    [(["--steps", "1"], "at least 2"), (["--prompt_field", "q"], "--prompt_field"), ([], "32 are needed")],
 )  # fmt: skip
 def test_refusals_are_one_line(
     flags: list[str],

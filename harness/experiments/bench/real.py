@@ -2,9 +2,10 @@
 
     python -m harness.experiments.bench.real --model PATH --dataset ROWS.jsonl
 
-Both take the same steps on the same rows, from the loss to the update, each time in a fresh process; in turn,
-so that what else the machine does meets all of them alike. The first step of a process is left out. Rows have
-the columns `prompt` and `completion`, or those that --prompt_field and --completion_field name.
+Both take the same steps on the same rows as plain text, from the loss to the update, each time in a fresh
+process; in turn, so that what else the machine does meets all of them alike. The first step of a process is
+left out. Rows have the columns `prompt` and `completion`, or those that --prompt_field and
+--completion_field name.
 """
 
 from __future__ import annotations
@@ -49,27 +50,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.experiments.bench.real", description=__doc__
     )
-    parser.add_argument("--model", required=True, help="folder or hub id")
-    parser.add_argument("--dataset", required=True, type=Path, help="JSON lines")
-    parser.add_argument("--prompt_field", default="prompt")
-    parser.add_argument("--completion_field", default="completion")
+    add_data(parser)
     parser.add_argument("--objective", choices=("nll", "dft"), default="nll")
     parser.add_argument("--batch", type=int, default=8, help="rows a step")
     parser.add_argument("--steps", type=int, default=4, help="of every process")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--max_length", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--lora", action="store_true", help="train an adapter of rank 16")
-    parser.add_argument("--output_path", type=Path, help="JSON, e.g. results/bench/real.json")
     return parser
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """The options that say which model and which rows."""
+    parser.add_argument("--model", required=True, help="folder or hub id")
+    parser.add_argument("--dataset", required=True, type=Path, help="JSON lines")
+    parser.add_argument("--prompt_field", default="prompt")
+    parser.add_argument("--completion_field", default="completion")
+    parser.add_argument("--max_length", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--output_path", type=Path, help="JSON, such as results/bench/real.json")
+
+
 def _bench(arguments: argparse.Namespace) -> None:
+    if arguments.steps <= WARM:
+        raise InputError(
+            f"--steps {arguments.steps}: the first is left out; give at least {WARM + 1}"
+        )
     # A name that is no model is refused here, not in a process that only says that it failed.
     parameters = load_model(arguments.model, dtype="float32", device="cpu").parameters
+    rows = rows_of(arguments, arguments.steps * arguments.batch)
     request = Request(
-        variant="", model=arguments.model, rows=_rows(arguments), batch=arguments.batch,
+        variant="", model=arguments.model, rows=rows, batch=arguments.batch,
         objective=arguments.objective, max_length=arguments.max_length, lora=arguments.lora,
         threads=arguments.threads, device=arguments.device,
     )  # fmt: skip
@@ -124,12 +135,12 @@ def goals_of(found: Found, where: str) -> list[Goal]:
     return reached
 
 
-def _rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    wanted = arguments.steps * arguments.batch
-    if arguments.steps <= WARM:
-        raise InputError(
-            f"--steps {arguments.steps}: the first is left out; give at least {WARM + 1}"
-        )
+def rows_of(arguments: argparse.Namespace, wanted: int) -> list[dict[str, str]]:
+    """The first rows of `--dataset`, each with prompt and completion.
+
+    Raises:
+        InputError: it has not so many, or other columns.
+    """
     try:
         lines = [
             json.loads(line) for line in arguments.dataset.read_text("utf-8").splitlines()[:wanted]
@@ -140,9 +151,7 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, str]]:
         raise InputError(f"{arguments.dataset}: no rows ({error!r}): name JSON lines and their columns "
                          "with --prompt_field and --completion_field") from error  # fmt: skip
     if len(rows) < wanted:
-        raise InputError(
-            f"{arguments.dataset}: {len(rows)} rows, of which {wanted} are needed: lower --steps"
-        )
+        raise InputError(f"{arguments.dataset}: {len(rows)} rows, of which {wanted} are needed")
     return rows
 
 

@@ -97,7 +97,10 @@ def _trainer(request: Request) -> Any:
             loaded.model.requires_grad_(True), args=config, processing_class=loaded.tokenizer,
             train_dataset=Dataset.from_list(request.rows), peft_config=adapter,
         )  # fmt: skip
-    dataset = load_dataset(request.rows, loaded.tokenizer, max_length=request.max_length)
+    # Rows as plain text: TRL, too, applies a chat template to messages alone.
+    dataset = load_dataset(
+        request.rows, loaded.tokenizer, chat_template="none", max_length=request.max_length
+    )
     objective = get_objective(request.objective)
     return build_trainer(loaded, dataset, objective, config, peft_config=adapter)
 
