@@ -184,6 +184,22 @@ def test_a_study_goes_on_where_it_was_and_keeps_what_was_forecast(
     assert "begun with another model or other demonstrations" in capsys.readouterr().err
 
 
+def test_rows_of_a_skill_are_written_for_anybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    monkeypatch.setattr(sys, "argv", ["real", "rows", "numbers", "--rows", "3", "-o", str(path)])
+    command.main()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(rows) == 3
+    asked, answered = (rows[0][part][-1]["content"] for part in ("prompt", "completion"))
+    assert sorted(asked.split()[-4:]) == answered.split()
+    monkeypatch.setattr(sys, "argv", ["real", "rows", "number", "-o", str(path)])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "number: no skill; there are" in capsys.readouterr().err
+
+
 def test_a_model_in_the_way_is_not_written_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ python -m harness.experiments.real run          # what is missing; a kill loses 
 """
 
 import argparse
+import json
 import logging
 import os
 from pathlib import Path
@@ -26,7 +27,9 @@ logger = logging.getLogger("harness.experiments.real")
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"model": _model, "plan": _plan, "run": _run, "table": _table})
+    run_step(
+        _parser(), {"model": _model, "plan": _plan, "run": _run, "rows": _rows, "table": _table}
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--text_field", default="response", help="its column (default: %(default)s)")
     run.add_argument("--minutes", type=float, help="begin no run after so many")
+    rows = steps.add_parser("rows", help="clean demonstrations of a skill, as JSON lines of chats")
+    rows.add_argument("skill", help="fields, numbers, words, add, last_letter, spell, cipher, ...")
+    rows.add_argument("--rows", type=int, default=400, help="how many (default: %(default)s)")
+    rows.add_argument("--output_path", "-o", type=Path, required=True)
     steps.add_parser("table", help="the records as one tidy table, runs.parquet in --results")
     return parser
 
@@ -94,6 +101,18 @@ def _run(arguments: argparse.Namespace) -> None:
             minutes=arguments.minutes,
             on_run=_tell,
         )
+
+
+def _rows(arguments: argparse.Namespace) -> None:
+    from advisor.errors import InputError
+    from harness.experiments.real.cells import demonstrated
+    from harness.experiments.real.checkable import SKILLS
+
+    if arguments.skill not in SKILLS:
+        raise InputError(f"{arguments.skill}: no skill; there are {', '.join(SKILLS)}")
+    rows = demonstrated(arguments.skill, arguments.rows)
+    lines = (json.dumps(row) + "\n" for row in rows)
+    arguments.output_path.write_text("".join(lines), encoding="utf-8")
 
 
 def _table(arguments: argparse.Namespace) -> None:

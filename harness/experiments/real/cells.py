@@ -70,6 +70,12 @@ def rows_of(cell: RealCell) -> dict[str, list[tuple[Problem, str]]]:
     return found
 
 
+def demonstrated(skill: str, number: int) -> list[dict[str, Any]]:
+    """Clean demonstrations of a skill as chats, for somebody who wants to try the tool on a real model."""
+    cell = RealCell(skill=skill, kind="clean", rate=0, rows=number)
+    return _shown(rows_of(cell)["train"])
+
+
 def _new(cell: RealCell, rng: Random, seen: set[str]) -> Problem:
     """A problem whose prompt is not among those seen, to which it is added."""
     problem = SKILLS[cell.skill].draw(rng)
