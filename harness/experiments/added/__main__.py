@@ -1,6 +1,7 @@
 """`python -m harness.experiments.added STEP`: newer objectives on the calibration's smallest cells."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 RESULTS = Path("results/added")
 CELLS = Path("results/calibration")
 MODELS = Path("outputs/calibration")
+WEIGHTS, TARGETS = "plan.csv", "targets.csv"
+"""The plans: objectives on the demonstrations, and arms with targets of their own."""
 
 
 def main() -> None:
@@ -23,25 +26,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness.experiments.added", description=__doc__
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="of plan and ledger")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="of plans and ledger")
     parser.add_argument("--models", type=Path, default=MODELS, help="of `calibration models`")
     steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("plan", help="write the list of runs; commit it before the first run")
+    steps.add_parser("plan", help="write the lists of runs; commit them before the first run")
     steps.add_parser("run", help="do what is missing")
     return parser
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from harness.experiments.added.added_plan import added_cells, added_plan
+    from harness.experiments.added.added_plan import added_cells, added_plan, targets_plan
     from harness.experiments.staged.plan import write_plan
 
-    write_plan(added_plan(added_cells(_cells())), arguments.results / "plan.csv")
+    cells = added_cells(_cells())
+    write_plan(added_plan(cells), arguments.results / WEIGHTS)
+    write_plan(targets_plan(cells), arguments.results / TARGETS)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     import torch
 
     from harness.experiments.added.many_answers import ManyAnswersBench
+    from harness.experiments.added.own_targets import OwnTargetsBench
     from harness.experiments.calibration.__main__ import tell
     from harness.experiments.calibration.models import checkpoint
     from harness.experiments.calibration.run import do_missing
@@ -49,13 +55,18 @@ def _run(arguments: argparse.Namespace) -> None:
     from harness.runtime.quiet import quiet
 
     torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
-    with quiet():
-        do_missing(
-            read_plan(arguments.results / "plan.csv", _cells()),
-            lambda cell: ManyAnswersBench(cell, checkpoint(arguments.models, cell), deep=False),
-            ledger=arguments.results / "ledger.jsonl",
-            on_run=tell,
-        )
+
+    def bench_of(kind: type[ManyAnswersBench], cell: "Cell") -> ManyAnswersBench:
+        return kind(cell, checkpoint(arguments.models, cell), deep=False)
+
+    for name, kind in ((WEIGHTS, ManyAnswersBench), (TARGETS, OwnTargetsBench)):
+        with quiet():
+            do_missing(
+                read_plan(arguments.results / name, _cells()),
+                partial(bench_of, kind),
+                ledger=arguments.results / "ledger.jsonl",
+                on_run=tell,
+            )
 
 
 def _cells() -> "list[Cell]":

@@ -14,8 +14,9 @@ from harness.experiments.calibration.run import Wanted
 from harness.records.arm import BASE, NLL
 
 SMALLEST = "m64"
-LOW, HIGH = 0, 1
-"""Places in the two rates of a cell's size."""
+LOW, HIGH, TENTH = "low", "high", "low / 10"
+"""The two rates of a cell's size, and a tenth of the low one."""
+RATE = {LOW: RATES[SMALLEST][0], HIGH: RATES[SMALLEST][1], TENTH: RATES[SMALLEST][0] / 10}
 FROZEN = {
     "neg_p": "neg_p(prior=frozen)",
     "cadft(1)": "cadft(1, prior=frozen)",
@@ -31,7 +32,19 @@ ARMS = (
     (TAIL, HIGH),
     (TAIL, LOW),
 )
-"""Objectives with the place of their rate."""
+"""Objectives with their rate."""
+CASCADE, DPO, SIMPO, SDFT = "nll@cascade(4)", "dpo", "simpo", "sdft"
+TARGETS = (
+    (CASCADE, HIGH),
+    (CASCADE, LOW),
+    (DPO, LOW),
+    (DPO, TENTH),
+    (SIMPO, LOW),
+    (SIMPO, TENTH),
+    (SDFT, HIGH),
+    (SDFT, LOW),
+)
+"""Likewise those with targets of their own; authors of losses on pairs train them at lower rates than NLL."""
 
 
 def added_cells(cells: Iterable[Cell]) -> list[Cell]:
@@ -41,12 +54,14 @@ def added_cells(cells: Iterable[Cell]) -> list[Cell]:
 
 def added_plan(cells: Sequence[Cell]) -> list[tuple[Cell, Wanted]]:
     """The base and every arm on every cell, cell by cell."""
-    return [(cell, run) for cell in cells for run in _runs_of(cell)]
+    base = Wanted(objective=BASE, learning_rate=None, seed=0)
+    return [(cell, run) for cell in cells for run in (base, *_runs(ARMS))]
 
 
-def _runs_of(cell: Cell) -> list[Wanted]:
-    rates = RATES[cell.size]
-    return [
-        Wanted(objective=BASE, learning_rate=None, seed=0),
-        *(Wanted(objective=name, learning_rate=rates[at], seed=0) for name, at in ARMS),
-    ]
+def targets_plan(cells: Sequence[Cell]) -> list[tuple[Cell, Wanted]]:
+    """Every arm with targets of its own on every cell; what it is compared with is in the other plan."""
+    return [(cell, run) for cell in cells for run in _runs(TARGETS)]
+
+
+def _runs(arms: Sequence[tuple[str, str]]) -> list[Wanted]:
+    return [Wanted(objective=name, learning_rate=RATE[rate], seed=0) for name, rate in arms]

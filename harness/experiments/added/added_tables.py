@@ -9,16 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from harness.experiments.added.added_plan import ARMS, FROZEN, HIGH, LOW, MASS, SMALLEST, TAIL
+from harness.experiments.added.added_plan import (
+    ARMS,
+    CASCADE,
+    DPO,
+    FROZEN,
+    HIGH,
+    LOW,
+    MASS,
+    RATE,
+    SDFT,
+    SIMPO,
+    TAIL,
+    TARGETS,
+    TENTH,
+)
 from harness.experiments.added.many_answers import ANSWERS, many_answers
-from harness.experiments.calibration.grid import RATES
 from harness.experiments.calibration.ledger import RunLine, read
-from harness.records.arm import NLL
+from harness.records.arm import BASE, NLL
 from harness.statistics.pass_at_k import pass_at_k
 
-Arm = tuple[str, int]
-"""Objective, and the place of its rate."""
+Arm = tuple[str, str]
+"""Objective, and which rate; none of the base."""
 Array = NDArray[np.float64]
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 POINTS = 100.0
 PAIRS: tuple[tuple[Arm, Arm], ...] = (
     *(((frozen, LOW), (rule, LOW)) for rule, frozen in FROZEN.items()),
@@ -29,6 +43,17 @@ PAIRS: tuple[tuple[Arm, Arm], ...] = (
     ((TAIL, HIGH), (NLL, HIGH)),
 )
 """What is compared with what."""
+UNTRAINED: Arm = (BASE, "")
+TARGET_PAIRS: tuple[tuple[Arm, Arm], ...] = (
+    *(((CASCADE, rate), (NLL, rate)) for rate in (LOW, HIGH)),
+    *(((SDFT, rate), (NLL, rate)) for rate in (LOW, HIGH)),
+    ((SDFT, LOW), UNTRAINED),
+    ((DPO, LOW), UNTRAINED),
+    *(((SIMPO, rate), (DPO, rate)) for rate in (LOW, TENTH)),
+    *(((SIMPO, rate), UNTRAINED) for rate in (LOW, TENTH)),
+    ((SIMPO, LOW), (NLL, LOW)),
+)
+"""Likewise of the arms with targets of their own."""
 SCORES: Mapping[str, Callable[[RunLine], float]] = {
     "greedy": lambda run: float(run.right("test", 0).mean()),
     "pass@1": lambda run: float(pass_at_k(many_answers(run), 1).mean()),
@@ -45,36 +70,45 @@ def gains(scored: Sequence[Mapping[Arm, RunLine]], pair: tuple[Arm, Arm], score:
     return POINTS * np.array([of(runs[first]) - of(runs[second]) for runs in scored])
 
 
-def whole_cells(results: Path) -> list[dict[Arm, RunLine]]:
-    """The runs of every cell that has all its arms, by arm.
+def whole_cells(results: Path, arms: Sequence[Arm]) -> list[dict[Arm, RunLine]]:
+    """The runs of every cell that has all of some arms, by arm.
 
     Args:
         results: folder with `added/`.
+        arms: needed.
     """
     cells: dict[str, dict[Arm, RunLine]] = {}
-    places = {rate: place for place, rate in enumerate(RATES[SMALLEST])}
+    called = {rate: name for name, rate in RATE.items()}
     for run in read(results / "added")[1]:
-        if run.learning_rate is not None:
-            cells.setdefault(run.cell, {})[run.objective, places[run.learning_rate]] = run
-    return [runs for runs in cells.values() if runs.keys() >= set(ARMS)]
+        rate = "" if run.learning_rate is None else called[run.learning_rate]
+        cells.setdefault(run.cell, {})[run.objective, rate] = run
+    return [runs for runs in cells.values() if runs.keys() >= set(arms)]
 
 
-def added_table(results: Path) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+def added_table(results: Path) -> Table:
     """Head and rows: a comparison a row, a mean over cells with its 95 % interval a cell.
 
     Args:
         results: folder with `added/`.
     """
-    scored = whole_cells(results)
+    return _table(whole_cells(results, ARMS), PAIRS)
+
+
+def targets_table(results: Path) -> Table:
+    """As `added_table`, of the arms with targets of their own."""
+    return _table(whole_cells(results, (*ARMS, *TARGETS)), TARGET_PAIRS)
+
+
+def _table(scored: Sequence[Mapping[Arm, RunLine]], pairs: Sequence[tuple[Arm, Arm]]) -> Table:
     rows = [
         (
             f"`{first[0]}`",
             f"`{second[0]}`",
-            ("low", "high")[first[1]],
+            first[1],
             str(len(scored)),
             *(_mean(gains(scored, (first, second), score)) for score in SCORES),
         )
-        for first, second in PAIRS
+        for first, second in pairs
     ]
     return HEAD, rows
 

@@ -255,6 +255,18 @@ class Bench(ABC, Generic[AnyCell]):
         """The untouched model; what trains loads its own."""
         return dataclasses.replace(load_model(str(self.model), **self.loading), name=self.called)
 
+    @cached_property
+    def problem(self) -> Problem:
+        """What its runs have in common."""
+        return Problem(
+            model=str(self.model),
+            loading=self.loading,
+            train=self.demonstrations,
+            held_out=None,
+            tasks=(),
+            domain="ladder",
+        )
+
     def measure(self) -> CellLine:
         """The prior over all demonstrations, and the deep probe."""
         prior = measure_prior(self.loaded, self.demonstrations, exact=True)
@@ -305,7 +317,7 @@ class Bench(ABC, Generic[AnyCell]):
             curve[f"{share:g}"] = dict(self.answers(model, run.seed, PARTS[:1]))
 
         looked = look if self.curves and run.share == 1 else None
-        loaded, fitted = fit(self._spec(run), self._problem, look=looked)
+        loaded, fitted = fit(self._spec(run), self.problem, look=looked)
         answers = dict(self.answers(loaded, run.seed, PARTS if run.share == 1 else PARTS[:1]))
         forgetting = self.forgetting(loaded)
         return RunLine(
@@ -323,7 +335,7 @@ class Bench(ABC, Generic[AnyCell]):
 
     def trained(self, run: Wanted) -> LoadedModel:
         """The model of a run, trained anew; the untouched one of the base."""
-        return fit(self._spec(run), self._problem)[0]
+        return fit(self._spec(run), self.problem)[0]
 
     def _measured_deep(self) -> dict[str, Any]:
         from harness.deep_probe.measure_deep import measure_deep
@@ -333,17 +345,6 @@ class Bench(ABC, Generic[AnyCell]):
     def _some(self, rows: Sequence[int]) -> SFTDataset:
         chosen = [self.demonstrations.raw(row) for row in rows]
         return load_dataset(chosen, self.loaded.tokenizer)
-
-    @cached_property
-    def _problem(self) -> Problem:
-        return Problem(
-            model=str(self.model),
-            loading=self.loading,
-            train=self.demonstrations,
-            held_out=None,
-            tasks=(),
-            domain="ladder",
-        )
 
     def _spec(self, run: Wanted) -> RunSpec:
         return RunSpec(
