@@ -1,7 +1,6 @@
 """`python -m harness.experiments.added STEP`: newer objectives on the calibration's smallest cells."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,6 @@ def _plan(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     import torch
 
-    from harness.experiments.added.many_answers import ManyAnswersBench
     from harness.experiments.added.own_targets import OwnTargetsBench
     from harness.experiments.calibration.__main__ import tell
     from harness.experiments.calibration.models import checkpoint
@@ -55,18 +53,18 @@ def _run(arguments: argparse.Namespace) -> None:
     from harness.runtime.quiet import quiet
 
     torch.set_num_threads(1)  # two threads are slower than one below 2M parameters
-
-    def bench_of(kind: type[ManyAnswersBench], cell: "Cell") -> ManyAnswersBench:
-        return kind(cell, checkpoint(arguments.models, cell), deep=False)
-
-    for name, kind in ((WEIGHTS, ManyAnswersBench), (TARGETS, OwnTargetsBench)):
-        with quiet():
-            do_missing(
-                read_plan(arguments.results / name, _cells()),
-                partial(bench_of, kind),
-                ledger=arguments.results / "ledger.jsonl",
-                on_run=tell,
-            )
+    cells = _cells()
+    runs = [
+        run for name in (WEIGHTS, TARGETS) for run in read_plan(arguments.results / name, cells)
+    ]
+    places = {cell: place for place, cell in enumerate(dict.fromkeys(cell for cell, _ in runs))}
+    with quiet():
+        do_missing(
+            sorted(runs, key=lambda run: places[run[0]]),  # all of a cell together
+            lambda cell: OwnTargetsBench(cell, checkpoint(arguments.models, cell), deep=False),
+            ledger=arguments.results / "ledger.jsonl",
+            on_run=tell,
+        )
 
 
 def _cells() -> "list[Cell]":
