@@ -18,6 +18,8 @@ from advisor.prior.prior import Prior
 Names = tuple[str, str]
 """Of model and dataset."""
 FLAG = "--prior"
+_BESIDE = ("model", "dataset", "kind", "date", "command")
+"""What an answer says beside its prior that is read here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class Kept:
     """Name of the dataset."""
     kind: str | None
     """Of the model, where the answer was given for one: "base", "instruct" or "unknown"."""
+    date: str | None
+    """The day on which it was measured, ISO 8601; None where the file does not tell."""
+    command: str | None
+    """That measured it; likewise."""
 
 
 def read_prior(file: str) -> Kept:
@@ -58,13 +64,15 @@ def read_prior(file: str) -> Kept:
         prior = Prior.from_dict(found["prior"] if whole else found)
     except InputError as error:
         raise _no_prior(file, str(error)) from error
-    named = {name: found.get(name) if whole else None for name in ("model", "dataset", "kind")}
+    named = {name: found.get(name) if whole else None for name in _BESIDE}
     return Kept(
         file=file,
         prior=prior,
         model=_text(named["model"]) or prior.model["name"],
         dataset=_text(named["dataset"]) or prior.dataset["name"],
         kind=_text(named["kind"]),
+        date=_text(named["date"]),
+        command=_text(named["command"]),
     )
 
 

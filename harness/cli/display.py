@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.advice.forecast import NLL
+from advisor.advice.prior_words import measured, probability, statistics
 from advisor.errors import printable
 from advisor.progress import span
 from harness.cli.console import SafeConsole
@@ -204,40 +205,12 @@ def cell(cell: Cell) -> str:
     return printable(f"{cell.name} ({where}): {gains}")
 
 
-def _probability(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
-
-
 def _prior_table(prior: Prior) -> Table:
-    low, high = prior.mean_p_interval
-    per_cent = "{:.1%}".format
-    rows = [
-        (
-            "mean p of a target token",
-            f"{prior.mean_p:.3f}",
-            f"95 % interval {low:.3f} to {high:.3f}",
-        ),
-        ("median p", f"{prior.median_p:.3f}", ""),
-        (
-            "p < 0.1: conflict",
-            per_cent(prior.conflict_share),
-            "the model is sure of something else",
-        ),
-        ("p < 0.1: ignorance", per_cent(prior.ignorance_share), "the model is unsure"),
-        ("p of the turn's end", "-" if prior.p_eos is None else _probability(prior.p_eos), ""),
-        (
-            "spread between examples",
-            f"{prior.dispersion:.3f}",
-            "standard deviation of their mean p",
-        ),
-        ("mean log p, entropy", f"{prior.mean_log_p:.2f}, {prior.entropy:.2f}", "nats"),
-    ]
     table = Table(box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    measured = f"{prior.target_tokens:,} target tokens of {prior.examples:,} examples"
-    table.title = f"Prior over {measured}, {prior.seconds:.1f} s"
+    table.title = measured(prior)
     for name in ("statistic", "value", ""):
         table.add_column(name, justify="right" if name == "value" else "left")
-    for row in rows:
+    for row in statistics(prior):
         table.add_row(*row)
     return table
 
@@ -368,7 +341,7 @@ def worst_rows(scores: Iterable[ExampleScore]) -> None:
         table.add_row(
             str(score.row),
             f"{score.target_tokens:,}",
-            _probability(score.p),
+            probability(score.p),
             f"{score.nll:.2f}",
             f"{score.cll:+.2f}",
             f"{score.compatibility:+.2f}",

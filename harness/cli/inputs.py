@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from advisor.options import DataOptions, ModelOptions, PriorOptions
+from advisor.options import DataOptions, ModelOptions, Options, PriorOptions
 from harness.cli.flags import read
 from harness.ladder.named_pair import Pair, pair_of
 
@@ -107,7 +107,15 @@ def words_of(pair: Pair, data: DataOptions) -> str:
     words = [pair.model_name]
     if pair.dataset_name != pair.model_name:
         words.append(pair.dataset_name)
-    for name, value in data.said().items():
-        if value is not None:
-            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
-    return shlex.join(words)
+    return shlex.join((*words, *flag_words(data)))
+
+
+def flag_words(*options: Options) -> list[str]:
+    """The flags of options that do not stand at their defaults, as words."""
+    return [
+        word
+        for one in options
+        for name, value in one.said().items()
+        if value is not None
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+    ]

@@ -6,15 +6,17 @@ import argparse
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
-from advisor.options import AdviceOptions, DataOptions, ModelOptions, PriorOptions
+from advisor.options import AdviceOptions, DataOptions, ModelOptions, Options, PriorOptions
 from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
-from harness.cli.inputs import given_pair, measure, read_pair, words_of
-from harness.cli.record import record_path, write_record
+from harness.cli.inputs import flag_words, given_pair, measure, read_pair, words_of
+from harness.cli.record import PAGE, record_path, write_record
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Calibration
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from advisor.prior.deep import Deep
 
 DESCRIPTION = (
-    "Measure how much probability MODEL already gives the targets of DATASET, with forward passes only "
-    "unless --depth deep is given, and answer with a plan: which few fine-tunes to run, how to choose "
-    "between them, what it costs and may lose. `advisor recommend ladder:strong` needs no data of yours."
+    "Answer with a plan: which few fine-tunes of MODEL on DATASET to make, how to choose between them, "
+    "what they cost and what you may lose. For that it measures how probable MODEL finds the answers of "
+    "DATASET; nothing is trained unless you give --depth deep. `advisor recommend ladder:strong` needs no "
+    "data of yours."
 )
 EXAMPLE = "advisor recommend Qwen/Qwen2.5-0.5B train.jsonl --temperature 0"
 
@@ -51,7 +54,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "trainers",
     )
     output.add_argument(
-        "--output_path", "-o", help="where to write the full record: a .json file, or a folder"
+        "--output_path",
+        "-o",
+        help="where to write the full record: a .json file, or a folder; or the answer as a page: an "
+        ".html file",
     )
 
 
@@ -88,9 +94,12 @@ def run(args: argparse.Namespace) -> None:
     )
     options = (model, data, advice, prior_options)
     chosen = {name: value for one in options for name, value in one.flags().items()}
+    words = words_of(pair, data)
+    said = _command(words, model, replace(advice, temperature=temperature), prior_options)
     _tell(
-        found, names=(pair.model_name, pair.dataset_name), words=words_of(pair, data),
-        path=path, chosen={**chosen, "model_kind": kind}, args=args,
+        found, names=(pair.model_name, pair.dataset_name), words=words, path=path,
+        chosen={**chosen, "model_kind": kind}, args=args, commands=(said,),
+        measured=f"{datetime.now(UTC):%Y-%m-%d}",
     )  # fmt: skip
 
 
@@ -118,8 +127,14 @@ def _from_kept(args: argparse.Namespace) -> None:
     )
     _tell(
         found, names=(kept.model, kept.dataset), words=words, path=path,
-        chosen={**advice.flags(), "model_kind": found.kind}, args=args,
+        chosen={**advice.flags(), "model_kind": found.kind}, args=args, measured=kept.date,
+        commands=(*([kept.command] if kept.command else []), _command(words, advice)),
     )  # fmt: skip
+
+
+def _command(words: str, *options: Options) -> str:
+    """The command that gives the answer again: MODEL DATASET [flags], and what is not at its default."""
+    return f"advisor recommend {words} {shlex.join(flag_words(*options))}"
 
 
 def _refuse_measuring(args: argparse.Namespace, advice: AdviceOptions) -> float:
@@ -140,18 +155,37 @@ def _refuse_measuring(args: argparse.Namespace, advice: AdviceOptions) -> float:
 
 def _tell(
     found: Recommendation, *, names: tuple[str, str], words: str, path: Path | None,
-    chosen: Mapping[str, Any], args: argparse.Namespace,
+    chosen: Mapping[str, Any], args: argparse.Namespace, commands: Sequence[str], measured: str | None,
 ) -> None:  # fmt: skip
-    """Write the record where one is asked for, and print."""
+    """Write the record or the page where one is asked for, and print.
+
+    Args:
+        found: the answer.
+        names: of model and dataset, as the user typed them.
+        words: MODEL DATASET [flags].
+        path: to write to, if any.
+        chosen: every setting, by its flag.
+        args: what was typed.
+        commands: that give the answer again, in their order.
+        measured: the day on which the prior was, where that is known.
+    """
     from advisor.objectives.other_trainers import export
     from advisor.objectives.table import get_objective
     from harness.cli import display
 
     objective = get_objective(found.recommended)
     settings = export(objective.name, objective.settings)
-    answer = _answer(found, settings, names, words)
-    if path:
-        write_record(path, answer, f"advisor recommend {words}", chosen)
+    answer = {**_answer(found, settings, names, words), "command": commands[-1], "date": measured}
+    if path and path.suffix == PAGE:
+        from harness.report.advice_page import Asked, write_advice
+
+        asked = Asked(
+            model=names[0], dataset=names[1], next=answer["next"], commands=commands, measured=measured,
+            written=datetime.now(UTC).date(), versions=answer["versions"],
+        )  # fmt: skip
+        write_advice(path, found, asked)
+    elif path:
+        write_record(path, answer, commands[-1], chosen)
     if args.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:

@@ -12,14 +12,18 @@ from typing import Any
 from advisor.errors import InputError
 from advisor.files import publish
 
+PAGE = ".html"
+"""How the name of a page ends."""
+
 
 def record_path(output_path: str) -> Path:
     """The file to write, its folder made now: what cannot be written is refused before the work.
 
-    A path that ends in .json is the file; any other is a folder, in which the file gets the time as name.
+    A path that ends in .json or .html is the file; any other is a folder, in which the file gets the time as
+    name.
     """
     path = Path(output_path)
-    if path.suffix != ".json":
+    if path.suffix not in (".json", PAGE):
         path = path / f"recommendation_{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

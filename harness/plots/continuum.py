@@ -66,12 +66,15 @@ class Gain:
     """None where not known."""
 
 
-def continuum(axes: Axes, points: Sequence[Gain]) -> Axes:
+def continuum(
+    axes: Axes, points: Sequence[Gain], *, here: tuple[float, Interval] | None = None
+) -> Axes:
     """Gain over NLL against mean p, the three regimes shaded; a marker per domain, a colour per arm.
 
     Args:
         axes: to draw on.
         points: of any arms and domains.
+        here: mean p of a pair whose gain is not known, and its 95 % interval: an upright line.
     """
     for name, low, high, colour in REGIMES:
         axes.axvspan(low, high, color=colour, alpha=0.13, lw=0, zorder=0)
@@ -85,7 +88,8 @@ def continuum(axes: Axes, points: Sequence[Gain]) -> Axes:
     axes.set(xlim=(0, 1), xlabel="mean p of the target tokens under the untouched model")
     axes.set_ylabel("gain over nll, points")
     axes.margins(y=0.15)
-    legend(axes, [*_arm_patches(points), *_domain_markers(points)])
+    marked = [] if here is None else [_draw_here(axes, *here)]
+    legend(axes, [*_arm_patches(points), *_domain_markers(points), *marked])
     sizes = (
         count([len(points)], "point"),
         count((point.documents for point in points), "document"),
@@ -95,6 +99,11 @@ def continuum(axes: Axes, points: Sequence[Gain]) -> Axes:
     unknown = "published cells are single runs" if published else ""
     notes = (", ".join(filter(None, sizes)), unknown, BARS)
     return dress(axes, "Gain over nll by mean p", *notes)
+
+
+def _draw_here(axes: Axes, mean_p: float, around: Interval) -> Line2D:
+    axes.axvspan(*around, color=INK, alpha=0.35, lw=0, zorder=1)
+    return axes.axvline(mean_p, color=INK, lw=1.6, zorder=1, label="this pair")
 
 
 def _arm_patches(points: Sequence[Gain]) -> list[Patch]:

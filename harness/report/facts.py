@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
+from advisor.errors import InputError
+from advisor.files import find
 from advisor.options import DataOptions, switches
 from harness.records.runs import Run
 from harness.study.afterwards import Afterwards
@@ -31,6 +33,16 @@ Fact = tuple[str, str]
 def decoding(temperature: float) -> str:
     """How answers are decoded, as the end of a title."""
     return "greedy decoding" if temperature == 0 else f"sampled at temperature {temperature:g}"
+
+
+def short(name: str) -> str:
+    """A model or dataset in a headline: of a path its last part, of what is on the hub all of it."""
+    try:
+        path, there = find(name)
+    except InputError:  # no path can be called so
+        return name
+    elsewhere = path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+    return path.resolve().name if there or elsewhere else name
 
 
 def command(evidence: Evidence, afterwards: Afterwards | None = None) -> str:
@@ -123,6 +135,16 @@ def measured(evidence: Evidence) -> list[Fact]:
     return [(name, text) for name, text in facts if text]
 
 
+def of_pair(model: str, dataset: str, prior: Mapping[str, Any]) -> list[Fact]:
+    """Name and text of a model, a dataset and the prior that was measured of them; `Prior.to_dict()`."""
+    marks = (prior["model"].get("fingerprint", ""), prior["dataset"].get("fingerprint", ""))
+    return [
+        ("Model", _named(model, marks[0], _of_model(prior))),
+        ("Dataset", _named(dataset, marks[1], _of_dataset(prior))),
+        ("Prior", _of_prior(prior)),
+    ]
+
+
 def duration(seconds: float) -> str:
     """`1 h 02 min`, `3 min 07 s` or `4.5 s`."""
     if seconds < MINUTE:
@@ -138,7 +160,8 @@ def size(count: float) -> str:
 
 
 def _named(name: str, fingerprint: str, more: Sequence[str]) -> str:
-    return ", ".join([name, f"fingerprint {fingerprint}", *more])
+    mark = [f"fingerprint {fingerprint}"] if fingerprint else []
+    return ", ".join([name, *mark, *more])
 
 
 def _teachers(teachers: Mapping[str, Any] | None) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from advisor.advice.recommend import Recommendation
 from advisor.errors import InputError
 from harness import plots
 from harness.compare.compare import Comparison
@@ -29,6 +30,8 @@ from harness.study.verdict import Verdict
 
 PUBLISHED = {"neg_p": "neg_p", "threshold": "threshold(0.2)"}
 """Columns of the table of published cells -> labels of the arms."""
+ARM_OF_CELLS = "neg_p"
+"""The objective of the points beside a recommendation: the one that most papers compare with NLL."""
 WIDTH, HEIGHT = 4.6, 3.1
 """Inches: text is then as large as the page's small print, in two columns or on a telephone."""
 DIRECTIONS = {
@@ -236,13 +239,15 @@ def _prior(evidence: Evidence) -> list[Figure]:
     prior = evidence.prior
     if "histogram" not in prior or not evidence.study.objectives:
         return []
-    return [
-        Figure(
-            svg=_draw(plots.histogram, prior, evidence.study.objectives),
-            caption="How probable the untouched model finds the target tokens, and how much each objective "
-            "counts a token of that probability.",
-        )
-    ]
+    return [_histogram(prior, evidence.study.objectives)]
+
+
+def _histogram(prior: Mapping[str, Any], objectives: Sequence[str]) -> Figure:
+    return Figure(
+        svg=_draw(plots.histogram, prior, objectives),
+        caption="How probable the untouched model finds the target tokens, and how much each objective "
+        "counts a token of that probability.",
+    )
 
 
 def continuum(points: Sequence[Gain]) -> Figure:
@@ -252,6 +257,31 @@ def continuum(points: Sequence[Gain]) -> Figure:
         caption="Published cells are models of 1.5 to 8 billion parameters; tiny models need not lie "
         "among them.",
     )
+
+
+def advice_figures(found: Recommendation) -> list[Figure]:
+    """Where a pair stands among measured and published ones, and its prior under the plan's objectives."""
+    prior, cells = found.prior, (*found.published, *found.nearest)
+    points = {
+        cell.name: Gain(
+            arm=ARM_OF_CELLS, mean_p=cell.mean_p, gain=cell.gains[ARM_OF_CELLS], domain=cell.domain
+        )
+        for cell in cells
+        if cell.mean_p is not None and ARM_OF_CELLS in cell.gains
+    }
+    here = (prior.mean_p, prior.mean_p_interval)
+    figures = [
+        Figure(
+            svg=_draw(plots.continuum, list(points.values()), here=here),
+            caption="The upright line is this pair, with its 95 % interval. The points are pairs on which "
+            "-p, the objective that leans on the prior, was compared with nll: published ones, and measured "
+            "ones that are like this pair.",
+        )
+    ]
+    if not any(prior.histogram):
+        return figures
+    objectives = list(dict.fromkeys(run.objective for run in found.plan.runs))
+    return [*figures, _histogram(prior.to_dict(), objectives)]
 
 
 def comparison_figures(comparison: Comparison, margin: float | None) -> list[Figure]:

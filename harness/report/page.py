@@ -7,18 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
-from advisor import __version__
-from advisor.errors import InputError, printable
-from advisor.files import publish
+from advisor.errors import InputError
 from harness.compare.compare import Comparison, compare
 from harness.compare.plan_decision import PlanDecision
-from harness.plots import Gain, arm_style
+from harness.plots import Gain
 from harness.records.arm import LOGGED
 from harness.records.runs import Results, Run, read_run
 from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
+from harness.report.filled import fill, write_page
 from harness.report.plan_view import carried_out
 from harness.report.section import Section, comparison_section, study_section, titles_of
 from harness.study.afterwards import afterwards_of
@@ -26,7 +22,6 @@ from harness.study.contrasts import Row
 from harness.study.from_records import Evidence, belongs, evidence_of, studies_of
 from harness.study.verdict import Verdict, settle
 
-TEMPLATE = Path(__file__).with_name("page.html")
 PUBLISHED = "published.csv"
 """Cells of published tables, looked for in the folder and the two above it."""
 UNFINISHED = ("Not complete", "Not settled")
@@ -114,12 +109,7 @@ def write_report(
             f"{root}: the records are not as `advisor confirm` writes them "
             f"({type(error).__name__}: {error}): move foreign ones out of the folder"
         ) from None
-    publish(
-        path,
-        text.encode("utf-8", "backslashreplace"),
-        subject=f"--output_path {path}:",
-        remedy="give another file",
-    )
+    write_page(path, text)
     several = len(sections) > 1
     return Report(
         path=path,
@@ -137,27 +127,13 @@ def render(
         margin: difference that does not matter; None: one point.
         overview: a figure of all studies, shown where there are several.
     """
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return fill(
+        "page.html",
         sections=sections,
         overview=overview,
         unfinished=sum(section.headline.startswith(UNFINISHED) for section in sections),
         margin=margin,
-        colour=lambda arm: arm_style(arm).colour,
-        version=__version__,
     )
-    return page
-
-
-def _visible(value: Any) -> Any:
-    """Control characters and marks of direction spelt out; markup made here stays as it is."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _find(root: Path) -> _Found:

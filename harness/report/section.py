@@ -183,8 +183,10 @@ def titles_of(studies: Sequence[Evidence]) -> list[str]:
 def title_of(evidence: Evidence) -> str:
     """Model, dataset, tasks and decoding."""
     study = evidence.study
-    data = study.dataset if study.split is None else f"{study.dataset}, split {study.split}"
-    pair = study.model if study.dataset == study.model else f"{study.model} on {data}"
+    model, data = facts.short(study.model), facts.short(study.dataset)
+    if study.split is not None:
+        data += f", split {study.split}"
+    pair = model if study.dataset == study.model else f"{model} on {data}"
     return f"{pair} · {', '.join(study.tasks)} · {facts.decoding(study.temperature)}"
 
 

@@ -2,6 +2,7 @@
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,6 +35,21 @@ def test_an_answer_keeps_to_the_schema(
     found = answer(capsys, *words)
     jsonschema.validate(found, WRITTEN)
     assert found["versions"]["objective-advisor"] == version("objective-advisor")
+
+
+def test_a_page_from_a_record_tells_both_commands_and_the_day(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, page = tmp_path / "answer.json", tmp_path / "answer.html"
+    found = answer(capsys, "ladder:strong", "--temperature", "1", "-o", str(record))
+    assert found["command"] == "advisor recommend ladder:strong --temperature 1.0 --limit 40"
+    words = ["recommend", "--prior", str(record), "--temperature", "0", "-o", str(page)]
+    assert main(words) == 0
+    text = page.read_text(encoding="utf-8")
+    assert f"{found['command']}\nadvisor recommend ladder:strong" in text
+    assert f"<dd>{found['date']}</dd>" in text
+    assert capsys.readouterr().out.splitlines()[-1].removeprefix("next: ") in text
+    assert sorted(tmp_path.glob("answer*.html")) == [page]
 
 
 @pytest.mark.slow

@@ -5,12 +5,17 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from datetime import date
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from advisor.advice.recommend import recommend
 from harness.records.runs import Results
 from harness.report import write_report
+from harness.report.advice_page import Asked, advice_page
+from tests.helpers.priors import prior_of
 from tests.helpers.studies import play, prior_leaning_wins, study_of
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -24,13 +29,14 @@ ALONE = (
 )  # fmt: skip
 """Flags of a browser that shows one page and asks no host for anything."""
 HOST = """<!doctype html><meta charset="utf-8"><body><pre id="found"></pre><script>
-const page = %s, found = [];
-for (const width of %s) {
+const pages = %s, found = [];
+for (const [name, page] of Object.entries(pages)) for (const width of %s) {
   const frame = document.createElement("iframe");
   frame.style = `width: ${width}px; height: 900px; border: 0`;
   frame.onload = () => {
     const root = frame.contentDocument.scrollingElement;
-    found.push({width, needed: root.scrollWidth, ink: getComputedStyle(frame.contentDocument.body).color,
+    const ink = getComputedStyle(frame.contentDocument.body).color;
+    found.push({name, width, needed: root.scrollWidth, ink,
       empty: [...frame.contentDocument.querySelectorAll("figure")].filter(f => f.clientHeight < 20).length,
       figures: frame.contentDocument.querySelectorAll("figure").length});
     document.getElementById("found").textContent = JSON.stringify(found);
@@ -39,12 +45,14 @@ for (const width of %s) {
   document.body.append(frame);
 }
 </script>"""
+LONG = "a-model-with-a-long-name-" * 3
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A study, and a recommendation alone."""
     folder = tmp_path_factory.mktemp("records")
-    study = study_of(tasks=("t",), model="a-model-with-a-long-name-" * 3)
+    study = study_of(tasks=("t",), model=LONG)
     for run in play(study, prior_leaning_wins):
         steps = (
             ()
@@ -52,15 +60,24 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
             else ({"step": 1, "nll": 2.0}, {"step": 2, "nll": 1.0})
         )
         Results(folder).write(replace(run, steps=steps))
-    return write_report(folder).path.read_text(encoding="utf-8")
+    command = f"advisor recommend {LONG} d.jsonl --temperature 1"
+    asked = Asked(
+        model=LONG, dataset="d.jsonl", next=command, commands=(command,), measured="2026-03-01",
+        written=date(2026, 3, 4), versions={"python": "3.11"},
+    )  # fmt: skip
+    advice = recommend(prior_of(0.5, histogram=[5] * 20), temperature=1.0)
+    study_page = write_report(folder).path.read_text(encoding="utf-8")
+    return {"study": study_page, "advice": advice_page(advice, asked)}
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 @pytest.mark.parametrize("theme", THEMES)
-def test_nothing_overflows_and_the_console_is_empty(theme: str, page: str, tmp_path: Path) -> None:
+def test_nothing_overflows_and_the_console_is_empty(
+    theme: str, pages: dict[str, str], tmp_path: Path
+) -> None:
     """Protects readers on telephones and in dark rooms; widths are of the frame that the page stands in."""
-    shown = json.dumps(page).replace("<", "\\u003c")
+    shown = json.dumps(pages).replace("<", "\\u003c")
     (tmp_path / "host.html").write_text(HOST % (shown, list(WIDTHS)), encoding="utf-8")
     done = subprocess.run(
         [str(BROWSER), *ALONE, f"--user-data-dir={tmp_path / 'profile'}",
@@ -70,7 +87,7 @@ def test_nothing_overflows_and_the_console_is_empty(theme: str, page: str, tmp_p
     assert "CONSOLE" not in done.stderr, done.stderr
     [text] = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout)
     found = json.loads(text)
-    assert {one["width"] for one in found} == set(WIDTHS)
+    assert {(one["name"], one["width"]) for one in found} == set(product(pages, WIDTHS))
     for one in found:
         assert one["needed"] <= one["width"], one
         assert one["figures"] and not one["empty"], one

@@ -3,7 +3,6 @@
 import re
 import shlex
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,61 +21,19 @@ from harness.study.from_records import Evidence, evidence_of, studies_of
 from harness.study.study import Study, next_runs
 from harness.study.verdict import Verdict, settle
 from tests.helpers.lm_eval_logs import bits, log
+from tests.helpers.pages import HOSTILE, INERT, SHOWN, Page
 from tests.helpers.studies import flat, play, prior_leaning_wins, row_of, study_of
 
-HOSTILE = "<script>alert(1)</script> \" onload=' ]]> \u202egpj.exe \x1b[2J \x00 \ud800 {{ 7 * 7 }} $x$ & {%"
-"""What a model, a task or an error could be called."""
-SHOWN = "<script>alert(1)</script> \" onload=' ]]> \\u202egpj.exe \\x1b[2J \\x00 \\ud800 {{ 7 * 7 }} $x$ & {%"
 PRIOR = {
     "histogram": [0] * 19 + [40], "target_tokens": 40, "examples": 4, "mean_p": 0.8,
     "mean_p_interval": [0.75, 0.85], "model": {"parameters": 12345}, "dataset": {"rows": 77},
 }  # fmt: skip
 STEPS = ({"step": 1, "nll": 2.0, "mean_p": 0.5}, {"step": 2, "nll": 1.0, "mean_p": 0.75})
-INERT = {
-    "html", "head", "meta", "title", "style", "body", "main", "header", "section", "footer", "div", "p", "h1",
-    "h2", "h3", "h4", "ul", "li", "b", "i", "em", "small", "span", "a", "table", "thead", "tbody", "tr", "th",
-    "td", "figure", "figcaption", "details", "summary", "pre", "code", "dl", "dt", "dd",
-    "svg", "g", "path", "text", "tspan", "defs", "use", "clippath", "rect",
-}  # fmt: skip
-"""Tags that run nothing and fetch nothing."""
 ADDRESSES = ("src", "srcset", "href", "xlink:href", "action", "formaction", "data", "poster")
 
 
-class Page(HTMLParser):
-    """Tags with their attributes, text, and table rows, as a browser's parser would find them."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.words: list[str] = []
-        self._open: list[str] = []
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "path", "use", "rect"):
-            self._open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self._open:
-            while self._open.pop() != tag:
-                pass
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self._open:
-            self.words.append(data)
-            if {"td", "th"} & set(self._open):
-                self.rows[-1][-1] += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
+def page_of(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
 
 
 def fill(folder: Path, runs: list[Run], **changes: Any) -> Path:
@@ -127,7 +84,7 @@ def verdict(study: Study, runs: list[Run]) -> Verdict:
 @pytest.fixture(scope="module")
 def page(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Page:
     """The page of one whole study."""
-    return Page(write_report(fill(tmp_path_factory.mktemp("whole"), runs)).path)
+    return page_of(write_report(fill(tmp_path_factory.mktemp("whole"), runs)).path)
 
 
 def test_a_study_comes_back_from_its_records(study: Study, runs: list[Run]) -> None:
@@ -326,7 +283,7 @@ def test_hostile_text_is_shown_and_does_nothing(tmp_path: Path) -> None:
     ]
     fill(tmp_path, runs)
     Results(tmp_path).write(replace(runs[-1], scores=(), error=f"{HOSTILE} failed"))
-    page = Page(write_report(tmp_path).path)
+    page = page_of(write_report(tmp_path).path)
     assert {tag for tag, _ in page.tags} <= INERT
     assert not any(name.startswith("on") for _, found in page.tags for name in found)
     assert f"Keep the checkpoint of {SHOWN}" in page.text and f"{SHOWN} failed" in page.text
@@ -339,7 +296,7 @@ def test_an_objective_that_changes_is_an_arm_like_others(tmp_path: Path) -> None
     staged, annealed = "nll>neg_p(at=0.5)", "p_anneal(0, 1, 0, 1)"
     study = study_of(seeds=(0,), objectives=("nll", staged, annealed))
     runs = play(study, lambda name, rate: prior_leaning_wins(name.replace(staged, "neg_p"), rate))
-    page = Page(write_report(fill(tmp_path, runs)).path)
+    page = page_of(write_report(fill(tmp_path, runs)).path)
     assert {tag for tag, _ in page.tags} <= INERT
     assert "nll>" not in page.source and page.source.count("nll&gt;neg_p(at=0.5)") > 10
     assert f"Keep the checkpoint of {staged}" in page.text
@@ -360,12 +317,12 @@ def test_before_the_grid_is_whole_nothing_is_settled(runs: list[Run], tmp_path: 
         "Not complete (at least 2 runs are due, neg_p and threshold(0.2) not judged yet): Keep the"
     )
     assert part.headlines[0].startswith(f"{waits} checkpoint of nll: +")
-    assert not any(cells[0] == "neg_p" and "ahead" in cells for cells in Page(part.path).rows)
+    assert not any(cells[0] == "neg_p" and "ahead" in cells for cells in page_of(part.path).rows)
     report = write_report(fill(tmp_path / "cut", [*runs[:2], runs[4]]))
     assert report.headlines[0] == (
         "Not settled: 2 of 4 runs of the learning-rate grid are missing (nll at 0.001, neg_p at 0.0001)."
     )
-    page = Page(report.path)
+    page = page_of(report.path)
     assert "goes on where it stopped" in page.text and page.count("svg") == 3
     assert any(cells[:1] == ["nll"] and "base" not in cells for cells in page.rows)
 
@@ -375,7 +332,7 @@ def test_a_study_that_was_killed_says_so(study: Study, runs: list[Run], tmp_path
     assert len(runs) > 9
     """First in the title of the page, in the verdict and in what the command prints."""
     report = write_report(fill(tmp_path, runs[:9]))
-    page, left = Page(report.path), next_runs(study_of(seeds=(0, 1)), runs[:9])
+    page, left = page_of(report.path), next_runs(study_of(seeds=(0, 1)), runs[:9])
     says = f"Not complete (at least {len(left)} runs are due)"
     assert len(left) > 1 and report.headlines[0].startswith(f"{says}: ")
     assert page.text.startswith(says) and f"{says}: the verdict may still change" in page.text
@@ -391,14 +348,14 @@ def test_the_base_alone_and_failures_alone_give_a_page(runs: list[Run], tmp_path
         "nll, learning rate 0.0001, seed 0",
         "RuntimeError: out of memory",
         "not run again",
-    ] in Page(failed.path).rows
+    ] in page_of(failed.path).rows
 
 
 @pytest.mark.usefixtures("quick")
 def test_a_failure_that_was_mended_is_said_to_be(runs: list[Run], tmp_path: Path) -> None:
     fill(tmp_path, runs[:5])
     fill(tmp_path, runs[1:2], error="OSError: disk full")
-    page = Page(write_report(tmp_path).path)
+    page = page_of(write_report(tmp_path).path)
     assert ["nll, learning rate 0.0001, seed 0", "OSError: disk full", "went well"] in page.rows
     assert "failed: see the end" not in page.text
 
@@ -415,7 +372,7 @@ def test_several_studies_have_a_section_each(
     fill(tmp_path / "b", renamed(runs[:5], model="other", tasks=("u",)))
     (tmp_path / "published.csv").write_text("mean_p,nll,neg_p,threshold\n0.5,10.0,12.0,\n")
     report = write_report(tmp_path)
-    page = Page(report.path)
+    page = page_of(report.path)
     assert [line.split(" · ")[0] for line in report.headlines] == ["m on d", "other on d"]
     anchors = {found["id"] for tag, found in page.tags if tag == "section"}
     links = {found["href"] for tag, found in page.tags if tag == "a" and found["href"][0] == "#"}  # type: ignore[index]
@@ -439,7 +396,7 @@ def test_two_tasks_are_ranked(tmp_path: Path) -> None:
         )
         for run in bland
     ]
-    page = Page(write_report(fill(tmp_path, both)).path)
+    page = page_of(write_report(fill(tmp_path, both)).path)
     assert page.count("svg") == 9
     ranked = next(i for i, cells in enumerate(page.rows) if cells[:2] == ["arm", "mean rank"])
     assert page.rows[ranked + 1][:2] == ["neg_p", "1.00"]
@@ -450,7 +407,7 @@ def test_logs_of_lm_eval_are_compared(tmp_path: Path) -> None:
     for name, share in (("base", 0.2), ("nll", 0.4), ("neg_p", 0.7)):
         log(tmp_path / name, bits(share, 100), model=f"org/{name}")
     report = write_report(tmp_path)
-    page, found = Page(report.path), compare([tmp_path])
+    page, found = page_of(report.path), compare([tmp_path])
     row = next(r for r in found.rows if (r.arm.label, r.baseline.label) == ("neg_p", "nll"))
     low, high = map(signed, row.difference.interval)
     assert ["neg_p", "ahead", signed(row.difference.estimate), f"{low} to {high}"] in [
@@ -507,7 +464,7 @@ def test_the_command_prints_verdict_and_path(
     assert main(words) == 0
     headline, path = capsys.readouterr().out.splitlines()
     assert headline.startswith("Not settled") and path == str(target)
-    assert "lies within 2.5 of zero" in Page(target).text
+    assert "lies within 2.5 of zero" in page_of(target).text
     assert not list((tmp_path / "results").glob("*.html"))
 
 
