@@ -139,7 +139,7 @@ def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 3
     times = [time.monotonic()]
     load_model(problem.model, **problem.loading)
     times.append(time.monotonic())
-    loaded, _ = fit(short, replace(problem, held_out=None, checkpoints=None))
+    loaded, _ = fit(short, replace(problem, held_out=None, checkpoints=None, trackers=None))
     times.append(time.monotonic())
     answers = sum(len(score.documents) for score in _score(short, problem, loaded))
     times.append(time.monotonic())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from harness.train.kept_beginning import Beginning, BeginningLost, train_from
 from harness.train.looks import LooksAt
 from harness.train.pieces import Piece, train_piece
 from harness.train.saving import carry_template
+from harness.train.trackers import lead_to, name_of, own_run
 from harness.train.trl_settings import configured, typed
 
 SHARES = (1 / 8, 1 / 4, 1 / 2)
@@ -86,6 +89,9 @@ def fit(
     """
     if spec.arm.objective == BASE:
         return _ready(problem), Fitted()
+    if problem.trackers is not None:
+        named = replace(problem.trackers, run=_name(spec))
+        problem = replace(problem, trackers=named)
     whole = int(spec.training.get(BATCH, 8))
     keep = problem.checkpoints / spec.id if problem.checkpoints else None
 
@@ -108,6 +114,12 @@ def fit(
         return loaded, _train(sized, problem, loaded, again, keep, look)
 
     return largest_that_fits(attempt, whole)
+
+
+def _name(spec: RunSpec) -> str:
+    """What trackers call a run: its arm, and the record in which it ends."""
+    name = name_of(spec.arm.method, spec.arm.learning_rate or 0.0, spec.model, spec.dataset)
+    return f"{name}, seed {spec.seed}, {spec.id}"
 
 
 def _ready(problem: Problem) -> LoadedModel:
@@ -152,14 +164,16 @@ def _train(
     with tempfile.TemporaryDirectory(dir=within) as folder:
         trainer, tokens = effects.trainer(_training(method, spec, problem, loaded, folder))
         trainer.remove_callback(PrinterCallback)  # the log is kept; stdout is for results
+        lead_to(trainer, problem.trackers)
         if look is not None:
             shown = look  # mypy: a lambda does not see that it is not None
             trainer.add_callback(LooksAt(SHARES, lambda share, model: shown(share, loaded)))
         began = None
-        if isinstance(begin, Piece):
-            train_piece(trainer, begin)
-        elif (taken := train_from(trainer, begin)) and begin:
-            began = {"as": begin.label, "step": taken[0], "tokens": round(tokens * taken[1])}
+        with own_run(trainer.args.report_to), redirect_stdout(sys.stderr):  # trackers print
+            if isinstance(begin, Piece):
+                train_piece(trainer, begin)
+            elif (taken := train_from(trainer, begin)) and begin:
+                began = {"as": begin.label, "step": taken[0], "tokens": round(tokens * taken[1])}
         if keep is not None and (piece is None or piece.until == 1):
             save_whole(trainer, keep)
     loaded.model.eval()
@@ -210,8 +224,8 @@ def _training(
     fixed = {
         "output_dir": folder,
         "save_strategy": "no",
-        "report_to": "none",
         "disable_tqdm": True,
+        **(problem.trackers.fields() if problem.trackers else {"report_to": "none"}),
     }
     config, peft_config = configured({**settings, **fixed}, device=loaded.device)
     return Training(

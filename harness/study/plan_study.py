@@ -42,6 +42,7 @@ from harness.study.study_options import RACE, SEEDS, StudyOptions
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.dpo import rejected_side
 from harness.train.kept_beginning import is_exact
+from harness.train.trackers import split, trackers_of
 
 DEVELOPMENT_REPEATS = 4
 """Sampled answers to a development document: with one, the standard error of a difference between two
@@ -126,6 +127,7 @@ def _problem(
         answer_pattern=(pattern := answers_of(train, scoring.answer_regex)),
         teachers=_teachers(request),
         then=_then(request, loaded, pattern, scorer),
+        trackers=trackers_of(split(request.training)[1], Path(request.study.results)),
     )
 
 
@@ -183,7 +185,7 @@ def _study(
     scorer: Scorer | None,
 ) -> Study:
     options, scoring = request.study, request.scoring
-    training = training_of(request.training)
+    training = training_of(split(request.training)[0])
     default = default_objectives(advice.recommended, available(problem))
     steps = _steps(options.of_plan, loaded, training)
     objectives = (

@@ -12,6 +12,7 @@ from harness.distill.teachers import Teachers
 from harness.records.target_sources import ANSWERS, PAIRS, TEACHER, UNWEIGHTED, TargetSource
 from harness.reinforce.grpo_settings import Then
 from harness.study.beginnings import Beginnings
+from harness.train.trackers import Trackers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,8 @@ class Problem:
     """Whether the development documents are answered along every training as well."""
     beginnings: Beginnings | None = None
     """What runs take over from each other; None: each trains all of its steps."""
+    trackers: Trackers | None = None
+    """Where the trainings report to; None: nowhere, their logs stand in the records."""
 
 
 @dataclass(frozen=True, kw_only=True)

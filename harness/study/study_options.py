@@ -17,7 +17,7 @@ OURS = {
     "output_dir": "records go to --results, and the checkpoint that a plan keeps to its folder checkpoints",
     "save_strategy": "a plan keeps its best checkpoint, other studies keep none",
     "resume_from_checkpoint": "started again, a study goes on by itself",
-    "report_to": "the log of every run stands in its record",
+    "run_name": "every run is named by its arm, learning rate, seed and record",
     "disable_tqdm": "a study shows its own progress",
 }
 """Settings of a training that a study decides, with how."""
@@ -36,9 +36,10 @@ class StudyOptions(Options):
 
     objectives: tuple[str, ...] | None = option(
         None,
-        help="default: nll, neg_p, threshold, cadft, the recommended one, and dpo where there are pairs "
-        "(chosen, rejected); NAME@own trains on the model's own verified answers, for example dft@own; "
-        "cadft@resampled(SHARE) samples targets anew in training; opd and fire learn from --teacher",
+        help="the arms. NAME@own trains on the model's own verified answers, for example dft@own. "
+        "cadft@resampled(SHARE) samples targets anew in training. opd and fire learn from --teacher. "
+        "(default: nll, neg_p, threshold, cadft, the recommended one, and dpo where rows have chosen and "
+        "rejected)",
     )
     teacher: tuple[str, ...] | None = option(
         None, adds=True, metavar="T",
@@ -52,16 +53,16 @@ class StudyOptions(Options):
     )
     plan: str | None = option(
         None, choices=PLAN_NAMES,
-        help="one to six fine-tunes of which the best is kept; race: eight, piece by piece, each as far as "
-        "it is worth its price; full: every arm with seeds (default: three; full where arms, rates, seeds "
-        "or a teacher are given)",
+        help="one, two, three or six: make so many fine-tunes and keep the best. race: make eight, piece by "
+        "piece, each as far as it is worth its price. full: train every arm with several seeds (default: "
+        "three; full where arms, rates, seeds or a teacher are given)",
     )  # fmt: skip
     seeds: int | None = option(None, low=1, help="train each arm with so many seeds (default: 3)")
     full: bool = option(False, help="run every arm on every seed: no racing")
     budget: str | None = option(
         None,
-        help="start no more runs after this long, for example 30m; the untouched model and one run of a "
-        "plan, or the grid of learning rates, are always finished",
+        help="start no more runs after this time, for example 30m. The untouched model and one run of a plan "
+        "(of a study of arms: its grid of learning rates) are finished in any case",
     )
     point_cost: float = option(
         1.0, low=0.01,

@@ -29,6 +29,7 @@ from harness.train.resampling import Resampling, read_resampling
 from harness.train.run_training import Say, finish, pair_settings, run_trainer, trl_configs
 from harness.train.sft import build_trainer, check_settings, prepare_resampling
 from harness.train.switches import caution
+from harness.train.trackers import name_single
 from harness.train.trained_with import training_settings
 from harness.train.training_options import OUT, TrainingOptions
 
@@ -107,6 +108,7 @@ def plan(
         settings, options, SFTConfig, evaluates=evaluates, device=device, **fixed
     )
     check_settings(objective, config, resampling)
+    name_single(config, options.objective, pair.model_name, pair.dataset_name)
     made_with = {
         "--objective": objective.label,
         "--resample": options.resample,

@@ -19,6 +19,7 @@ from harness.train.checkpoints import say_where_it_goes_on, what_is_left
 from harness.train.divergence import REMEDY
 from harness.train.precision import remarks_on
 from harness.train.resolution import WatchResolution
+from harness.train.trackers import own_run
 from harness.train.training_options import OutputOptions
 from harness.train.trl_settings import configured
 
@@ -86,7 +87,7 @@ def run_trainer(trainer: Any, checkpoint: str | None, say: Say) -> tuple[str, ..
     trainer.add_callback(watch)
     say_where_it_goes_on(trainer, checkpoint, say)
     try:
-        with bars_closed(trainer):
+        with bars_closed(trainer), own_run(trainer.args.report_to):
             trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
         done = trainer.state.global_step
