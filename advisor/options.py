@@ -196,16 +196,17 @@ class AdviceOptions(Options):
     )  # fmt: skip
     prior: str | None = option(
         None, metavar="FILE",
-        help="what an earlier `advisor recommend ... -o FILE` wrote: decide from its prior and load no model",
+        help="file that an earlier `advisor recommend ... -o FILE` wrote: answer from its prior, without "
+        "loading the model",
     )  # fmt: skip
     machine: str | None = option(
         None, metavar="NAME",
-        help="say also what the plan takes there, about: h100, h100x8, a100, l4, rtx4090, cpu2, ...",
+        help="estimate also what the plan takes on this machine: h100, h100x8, a100, l4, rtx4090, cpu2, ...",
     )  # fmt: skip
     depth: str = option(
         "quick", choices=("quick", "deep"),
-        help="deep adds a short NLL run on up to 480 rows, gradients and sampled answers "
-        "(default: {default})",
+        help="deep also trains with NLL for some steps on up to 480 rows, and reads gradients and sampled "
+        "answers (default: {default})",
     )  # fmt: skip
     deep_steps: int = option(
         60, low=1, help="optimiser steps of that run, 8 rows each (default: {default})"

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from harness.study.run_study import Confirmed
 
 DESCRIPTION = (
-    "Carry out the plan of `advisor recommend`: a few fine-tunes of MODEL on DATASET, scored, of which the "
-    "best checkpoint is kept. `--plan full` compares every objective, with statistics. Further settings of "
-    "training are given as in `advisor train`. Started again, it goes on where it stopped."
+    "Carry out the plan of `advisor recommend`: make a few fine-tunes of MODEL on DATASET, score their "
+    "answers, and keep the best checkpoint. `--plan full` compares every objective, with statistics. "
+    "Settings of the training are given as in `advisor train`. Started again, the command goes on where it "
+    "stopped."
 )
 EXAMPLE = "advisor confirm Qwen/Qwen2.5-0.5B train.jsonl --temperature 0 --plan three"
 OF_THE_SCORE = ("metric", "filter", "higher_is_better", "margin")

@@ -14,8 +14,8 @@ from harness.cli.inputs import given_pair, measure, read_evaluation, read_pair_t
 from harness.train.training_options import OUT, TrainingOptions
 
 DESCRIPTION = (
-    "Fine-tune MODEL on DATASET. Beside the options below, every field of TRL's SFTConfig and the adapter "
-    "fields of its ModelConfig (--use_peft, --lora_r, ...) are accepted as flags and in --config. "
+    "Fine-tune MODEL on DATASET. Beside the options below, it takes every field of TRL's SFTConfig and the "
+    "adapter fields of its ModelConfig (--use_peft, --lora_r, ...), as flags and in --config. "
     "For several processes: torchrun --nproc_per_node 2 -m advisor train ..."
 )
 EXAMPLE = "advisor train Qwen/Qwen2.5-0.5B train.jsonl --objective dft --learning_rate 1e-5 --output_dir out"

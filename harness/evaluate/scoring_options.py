@@ -43,14 +43,15 @@ class ScoringOptions(ScoreOptions):
     )
     scorer: str | Callable[..., Any] | None = option(  # noqa: RUF009  # a field, as the others
         None, group="referee", metavar="SCORER",
-        help="scores answers to held-out rows where no exact match exists: module:function of the current "
-        "folder, taking lists answers, references, prompts and giving a number from 0 to 1 for each answer; "
-        "or a command that reads JSON lines with prompt, answer, reference and writes a number a line",
+        help="scores answers to held-out rows where no exact match exists. Give module:function of the "
+        "current folder: it takes the lists answers, references and prompts, and returns a number from 0 to "
+        "1 for each answer. Or give a command: it reads JSON lines with prompt, answer and reference, and "
+        "writes a number a line",
     )  # fmt: skip
     guard: tuple[str, ...] | None = option(
         None, metavar="TASK",
-        help="lm-eval tasks that are not trained for: every run is scored on them too, and what it loses "
-        "there against the untouched model is shown beside what it gains; they choose nothing",
+        help="lm-eval tasks that are not trained for. Every run is scored on them too, which shows what it "
+        "forgets against the untouched model. They choose nothing",
     )  # fmt: skip
     include_path: str | None = option(None, help="folder with lm-eval tasks of your own")
     answer_regex: str | None = option(
@@ -58,7 +59,8 @@ class ScoringOptions(ScoreOptions):
     )
     temperature: float | None = option(
         None, low=0.0, high=10.0,
-        help="how the model will be decoded; decides (default: the model's generation config)",
+        help="at which temperature you will use the model; 0 is greedy. The scores at it decide (default: "
+        "the model's generation config)",
     )  # fmt: skip
     repeats: int = option(2, low=1, help="answers to a document where sampled (default: {default})")
     limit: int | None = option(None, short="-L", low=2, help="documents of each task")
