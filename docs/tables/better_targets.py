@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.experiments.added.added_tables import targets_table
 from harness.records.arm import NLL, Arm
 from harness.records.runs import Results
 from harness.report import facts
@@ -63,7 +64,7 @@ ACROSS = {
 
 def tables() -> dict[str, str]:
     """Arms, pairs and commands of every question."""
-    found = {}
+    found = {"own-targets": table(*targets_table(RESULTS))}
     for folder in QUESTIONS:
         studies = studies_in(folder)
         found[folder] = "\n\n".join(map(arms_of, studies.values()))

@@ -51,7 +51,7 @@ TARGET_PAIRS: tuple[tuple[Arm, Arm], ...] = (
     ((DPO, LOW), UNTRAINED),
     *(((SIMPO, rate), (DPO, rate)) for rate in (LOW, TENTH)),
     *(((SIMPO, rate), UNTRAINED) for rate in (LOW, TENTH)),
-    ((SIMPO, LOW), (NLL, LOW)),
+    *((pairs, (NLL, LOW)) for pairs in ((DPO, TENTH), (SIMPO, TENTH))),
 )
 """Likewise of the arms with targets of their own."""
 SCORES: Mapping[str, Callable[[RunLine], float]] = {
