@@ -41,6 +41,7 @@ from harness.study.problem import Problem
 from harness.study.study_options import StudyOptions, seconds_of
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.trl_settings import read_words
+from tests.helpers.answers import faults
 from tests.helpers.byte_tokens import byte_tokenizer
 from tests.helpers.paths import ROOT
 from tests.helpers.records import make
@@ -61,6 +62,7 @@ def confirmed(capsys: Any, *flags: str) -> dict[str, Any]:
 
 def test_a_miniature_confirmation(capsys: Any, tmp_path: Path) -> None:
     answer = confirmed(capsys, "--results", str(tmp_path))
+    assert not faults("confirm", answer)
     assert answer["complete"] and answer["tasks"] == ["ladder_chain"]
     arms = {tuple(Arm(**row[side]).label for side in ("arm", "baseline")) for row in answer["rows"]}
     others = {"neg_p", "nll, lr/10"}
@@ -437,6 +439,7 @@ def test_a_plan_keeps_its_best_checkpoint_and_makes_it_again_where_it_is_lost(
     words += ["--temperature", "0", "--json", "--results", str(tmp_path)]
     assert main(words) == 0
     answer = json.loads(capsys.readouterr().out)
+    assert not faults("confirm", answer)
     best = Path(answer["best_checkpoint"])
     assert [path.name for path in best.parent.iterdir()] == [best.name]
     weights = load_model(str(best)).model.state_dict()
