@@ -17,7 +17,8 @@ import pytest
 
 from advisor.errors import InputError
 from harness.records.arm import Arm
-from harness.records.runs import Environment, Results, Score, read_run
+from harness.records.record_parts import schema_of_file
+from harness.records.runs import RUN, Environment, Results, Score, read_run
 from harness.records.schemas import SCHEMA, first_id
 from tests.helpers.paths import ROOT
 from tests.helpers.records import SCORE, SPEC, make
@@ -55,11 +56,16 @@ OLD = Path(__file__).parent
 """Records of every format so far lie beside this file."""
 
 
-@pytest.mark.parametrize("path", sorted(OLD.glob("*.json")), ids=lambda path: path.stem)
+KINDS = {"part": "parts", "afterwards": "afterwards", "failed": "failed"}
+"""Records that are no finished runs, by the end of their names: the folder in which they stood."""
+FINISHED = [path for path in sorted(OLD.glob("*.json")) if path.stem.split("-")[-1] not in KINDS]
+
+
+@pytest.mark.parametrize("path", FINISHED, ids=lambda path: path.stem)
 def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None:
     """A finished run is found under its id of today in the file of then: nothing is repeated."""
     run = read_run(path)
-    assert run.schema == SCHEMA and run.error is None
+    assert run.schema == SCHEMA and run.error is None and run.scores
     results = Results(tmp_path)
     copy = tmp_path / "runs" / path.name
     copy.parent.mkdir()
@@ -68,8 +74,31 @@ def test_records_of_every_format_so_far_open(path: Path, tmp_path: Path) -> None
     assert results.write(run) == copy and len(list(copy.parent.iterdir())) == 1
 
 
-def test_there_is_a_record_of_every_format() -> None:
-    assert {json.loads(path.read_text())["schema"] for path in OLD.glob("*.json")} == {1, 2, SCHEMA}
+def test_records_of_what_is_no_finished_run_open(tmp_path: Path) -> None:
+    """A part of a race, a continuation and a failure of then are what they were."""
+    for end, folder in KINDS.items():
+        [path] = OLD.glob(f"*-{end}.json")
+        (tmp_path / folder).mkdir()
+        copy = tmp_path / folder / f"{json.loads(path.read_text())['id']}.json"
+        copy.write_bytes(path.read_bytes())
+    results = Results(tmp_path)
+    [part], [continued], [failed] = results.parts(), results.afterwards(), results.failed()
+    assert [look.share for look in part.curve] == [0.125, 0.5] and not part.scores
+    assert results.find_afterwards(continued.spec) == continued and continued.scores
+    assert str(failed.error).startswith("TrainingDiverged: ") and not results.runs()
+
+
+def test_there_is_a_record_of_every_format_and_with_every_field() -> None:
+    """A field that comes later is kept in a record here, too."""
+    stored = [json.loads(path.read_text()) for path in OLD.glob("*.json")]
+    assert {record["schema"] for record in stored} == {1, 2, SCHEMA}
+    assert {name for record in stored for name in record} == schema_of_file(RUN.adapter)[
+        "properties"
+    ].keys()
+    first = [record for record in stored if record["schema"] == 1]
+    fields = {len(record["spec"]) for record in first}
+    assert fields == {11, 12, 13}  # first without reading and teachers, then without teachers
+    assert {len(record["scores"][0]) for record in first} == {6, 9}  # and filter, direction, unit
 
 
 def test_the_first_format_is_read_as_it_was_meant() -> None:
