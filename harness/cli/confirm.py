@@ -133,7 +133,12 @@ def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: Scorin
     """See what needs neither model nor dataset; the user's scorer is imported."""
     refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
     labels_of(study.objectives or ())
-    _ = study.seconds, study.of_plan, study.steps_after  # refused now where they contradict
+    _ = (
+        study.seconds,
+        study.of_plan,
+        study.steps_after,
+        study.cluster,
+    )  # refused now where they contradict
     scorer_of(scoring)
 
 

@@ -112,7 +112,12 @@ def confirm(
     scoring = made(ScoringOptions, {"tasks": tasks, "temperature": temperature, **parts[1]})
     refuse_ours(training)
     labels_of(study.objectives or ())
-    _ = study.seconds, study.of_plan, study.steps_after  # what contradicts: refused now
+    _ = (
+        study.seconds,
+        study.of_plan,
+        study.steps_after,
+        study.cluster,
+    )  # what contradicts: refused now
     scorer_of(scoring)
     pair, told = named(model, dataset), Told(quiet=quiet)
     refuse_gguf(pair.model, "confirm")

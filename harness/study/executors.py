@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 from advisor.errors import InputError
@@ -19,9 +22,12 @@ from harness.records.runs import Run, RunSpec
 from harness.study.beginnings import Beginnings, wanted_by
 from harness.study.execute import execute, failed
 from harness.study.problem import Problem
+from harness.study.study_options import StudyOptions
 from harness.train.kept_beginning import remove
 
 Executor = Callable[[Iterable[RunSpec], Problem], Iterator[Run]]
+RETRIES = 3
+"""Of a run whose process or node was lost; after that the run has failed."""
 
 
 def one_by_one(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
@@ -30,36 +36,110 @@ def one_by_one(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
         yield execute(spec, problem)
 
 
-def on_ray(specs: Iterable[RunSpec], problem: Problem) -> Iterator[Run]:
-    """As Ray tasks, each on one GPU, or on one CPU core where there is none.
+def on_ray(
+    specs: Iterable[RunSpec],
+    problem: Problem,
+    *,
+    address: str | None = None,
+    gpus: float | None = None,
+) -> Iterator[Run]:
+    """As Ray tasks, as many at a time as the cluster has room for while it grows and shrinks.
 
-    The cluster is the one of RAY_ADDRESS, else this machine. A path of a model has to be one on every node.
-    On one core a sum may round otherwise than on several: the same number of threads gives the same scores.
+    What the runs have in common is sent to every node once, and read once in every process that runs several:
+    one on CPUs, where Ray keeps its processes. A run whose process or node is lost is tried again, elsewhere
+    where there is more than one node; its record is found under its specification, so that none counts twice.
+    A path of a model has to be one on every node. On one core a sum may round otherwise than on several: the
+    same number of threads gives the same scores.
+
+    Args:
+        specs: asked for one by one, as there is room.
+        problem: what they have in common.
+        address: of the cluster; None: RAY_ADDRESS, else the cluster that runs here, else this machine alone.
+        gpus: that a run takes, 1 or a fraction of one; None: one where there are any.
 
     Raises:
-        InputError: Ray is not installed.
+        InputError: no Ray, no cluster, no such GPU, or a node that cannot run what it is sent.
     """
-    ray = _ray()
-    room = ray.cluster_resources()
-    gpus = int(room.get("GPU", 0))
-    task = ray.remote(num_cpus=1, num_gpus=min(1, gpus))(execute)
-    shared, waiting = ray.put(problem), iter(specs)
+    ray = _ray(address)
+    each = _gpus_of_a_run(ray, problem, gpus)
+    task = ray.remote(num_cpus=1, num_gpus=each, max_retries=RETRIES)(execute_on_a_node)
+    shared, waiting = [ray.put(problem)], iter(specs)
     running: dict[Any, RunSpec] = {}
     try:
         while True:
-            for spec in islice(waiting, max(1, gpus or int(room.get("CPU", 1))) - len(running)):
+            room = _room(ray.cluster_resources(), each) - len(running)
+            for spec in islice(waiting, max(0, room)):
                 running[task.remote(spec, shared)] = spec
             if not running:
                 return
             ready = ray.wait(list(running), num_returns=1)[0][0]
-            spec = running.pop(ready)
-            try:
-                yield ray.get(ready)
-            except ray.exceptions.RayError as error:
-                yield failed(spec, problem, f"WorkerDied: {str(error).splitlines()[0]}")
+            yield _ended(ray, ready, running.pop(ready), problem)
     finally:
         for left in running:
             ray.cancel(left, force=True)
+
+
+def execute_on_a_node(spec: RunSpec, shared: Sequence[Any]) -> Run:
+    """Run a specification in one of Ray's processes.
+
+    Args:
+        spec: of the run.
+        shared: of one element, Ray's reference to the problem, in a list so that it comes as it is.
+    """
+    return execute(spec, _fetched(shared[0]))
+
+
+@lru_cache(maxsize=1)
+def _fetched(reference: Any) -> Problem:
+    """A problem, with the teachers that runs before this one have loaded."""
+    import ray
+
+    found: Problem = ray.get(reference)
+    return found
+
+
+def _gpus_of_a_run(ray: Any, problem: Problem, asked: float | None) -> float:
+    """What a run takes; 0 where it is to run on a CPU.
+
+    Raises:
+        InputError: more than any node has; Ray would wait for such a node without end.
+    """
+    found = [node["Resources"].get("GPU", 0) for node in ray.nodes() if node["Alive"]]
+    on_cpu = problem.loading.get("device") == "cpu"
+    if asked is not None and (on_cpu or max(found, default=0) < asked):
+        why = "--device cpu is given too" if on_cpu else "no node of the cluster has a GPU"
+        raise InputError(f"--gpus {asked:g}: {why}: leave it out")
+    if on_cpu:
+        return 0
+    return min(1, max(found, default=0)) if asked is None else asked
+
+
+def _room(resources: Mapping[str, float], each: float) -> int:
+    """How many runs a cluster has room for, at least one."""
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    return max(1, min(cpus, gpus * int(1 / each)) if each else cpus)
+
+
+def _ended(ray: Any, ready: Any, spec: RunSpec, problem: Problem) -> Run:
+    """The run of a task that has ended.
+
+    Raises:
+        InputError: the node could not even begin; what goes wrong in a run is in its record.
+    """
+    errors = ray.exceptions
+    try:
+        run: Run = ray.get(ready)
+        return run
+    except errors.RayTaskError as error:
+        lines = str(error).strip().splitlines()
+        if isinstance(error.cause, errors.RayError):  # what was sent is lost on the way
+            return failed(spec, problem, f"WorkerDied: {lines[-1]}")
+        raise InputError(
+            f"--executor ray: a node cannot run what it is sent ({lines[-1]}): install the same versions on "
+            "every node (`advisor env` lists them)"
+        ) from error
+    except errors.RayError as error:
+        return failed(spec, problem, f"WorkerDied: {str(error).splitlines()[0]}")
 
 
 def sharing(executor: Executor, planned: Sequence[RunSpec], folder: Path) -> Executor:
@@ -89,8 +169,12 @@ def sharing(executor: Executor, planned: Sequence[RunSpec], folder: Path) -> Exe
     return execute_all
 
 
-def _ray() -> Any:
-    """Ray, connected; quiet, and without its usage reports."""
+def _ray(address: str | None) -> Any:
+    """Ray, connected; quiet, without its usage reports, and with our own way to end on a signal.
+
+    Raises:
+        InputError: it is not installed, or there is no cluster at the address.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -99,9 +183,50 @@ def _ray() -> Any:
         raise InputError(
             "--executor ray: Ray is not installed: pip install 'objective-advisor[ray]'"
         ) from None
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    if ray.is_initialized():
+        return ray
+    try:
+        with _signals_kept():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        where = address or os.environ.get("RAY_ADDRESS") or "none given"
+        said = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--address {where}: no Ray cluster can be used there ({said}): start one with "
+            "`ray start --head`, which prints its address"
+        ) from error
     return ray
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray sets a handler of SIGTERM as it connects, which ends a program without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def connect(options: StudyOptions) -> None:
+    """See that there is a cluster, where runs are to be executed on one: better known before the work.
+
+    Raises:
+        InputError: there is none.
+    """
+    if options.executor == "ray":
+        _ray(options.address)
+
+
+def executor_of(options: StudyOptions) -> Executor:
+    """The executor that is asked for, with its settings.
+
+    Raises:
+        InputError: settings of a cluster, and runs are not executed on one.
+    """
+    chosen = EXECUTORS[options.executor]
+    return partial(chosen, **settings) if (settings := options.cluster) else chosen
 
 
 EXECUTORS: dict[str, Executor] = {"local": one_by_one, "ray": on_ray}

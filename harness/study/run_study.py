@@ -28,7 +28,7 @@ from harness.study.confirm import (
 )
 from harness.study.continue_starts import continue_all, drop_all
 from harness.study.execute import execute
-from harness.study.executors import EXECUTORS
+from harness.study.executors import connect, executor_of
 from harness.study.failures import Failure
 from harness.study.problem import Problem
 from harness.study.race_log import Told
@@ -116,6 +116,8 @@ def run_study(
         InputError: as `confirm`.
     """
     results, began = Results(options.results), time.monotonic()
+    if results.find(study.base()) is None:
+        connect(options)
     base = score_base(study, problem, results)
     if problem.then and (reason := unfit(base)):
         raise InputError(f"--then {options.then}: {reason}: leave it out")
@@ -150,7 +152,7 @@ def run_study(
         else:
             outcome = confirm(
                 study, problem, results, plan,
-                executor=EXECUTORS[options.executor], budget=options.seconds,
+                executor=executor_of(options), budget=options.seconds,
                 on_start=watcher.start, on_run=on_run,
             )  # fmt: skip
     plain = not study.steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from advisor.advice.plan import DEFAULT
 from advisor.advice.replayed import shipped
@@ -85,6 +86,15 @@ class StudyOptions(Options):
         "local", choices=EXECUTOR_NAMES,
         help="where runs are executed: here, or in parallel on Ray (default: {default})",
     )  # fmt: skip
+    address: str | None = option(
+        None, metavar="HOST:PORT",
+        help="of the Ray cluster (default: RAY_ADDRESS, else the cluster that runs here, else this machine)",
+    )  # fmt: skip
+    gpus: float | None = option(
+        None, low=0.01, high=1.0,
+        help="of Ray's that a run takes: 1, or a fraction, so that several runs share one (default: 1 where "
+        "there are any)",
+    )  # fmt: skip
     results: str = option("results", help="folder of the records (default: {default})")
 
     @property
@@ -129,6 +139,22 @@ class StudyOptions(Options):
                 f"--then {self.then}: a race takes few of its runs to their ends: give --plan six"
             )
         return self.then_steps or THEN_STEPS
+
+    @property
+    def cluster(self) -> dict[str, Any]:
+        """What is said of the cluster that runs are executed on; empty where nothing is.
+
+        Raises:
+            InputError: something is, and runs are executed here.
+        """
+        given = {
+            name: getattr(self, name)
+            for name in ("address", "gpus")
+            if getattr(self, name) is not None
+        }
+        if given and self.executor == "local":
+            raise InputError(f"--{next(iter(given))}: runs are executed here: add --executor ray")
+        return given
 
     @property
     def seconds(self) -> float | None:

@@ -453,7 +453,7 @@ def test_a_study_leaves_nothing_behind_but_another_ones(
             yield replace(run, error="OSError: no room") if failed else run
 
     monkeypatch.setattr(confirming, "execute", lambda spec, problem: result_of(spec))
-    monkeypatch.setattr("harness.study.run_study.EXECUTORS", {"local": executor})
+    monkeypatch.setattr("harness.study.executors.EXECUTORS", {"local": executor})
     monkeypatch.setattr("harness.study.run_study.make_plan", lambda *rest: PLAN)
     options = StudyOptions(results=str(tmp_path))
     if ends == "badly":

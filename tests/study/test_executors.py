@@ -4,10 +4,13 @@ import builtins
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,8 +23,16 @@ from harness.cli.main import main
 from harness.records.runs import Results, Run, RunSpec
 from harness.study import confirm as confirming
 from harness.study.confirm import Event, confirm
-from harness.study.executors import on_ray
+from harness.study.executors import (
+    RETRIES,
+    connect,
+    execute_on_a_node,
+    executor_of,
+    on_ray,
+    one_by_one,
+)
 from harness.study.study import next_runs
+from harness.study.study_options import StudyOptions
 from tests.helpers.paths import ROOT
 from tests.helpers.studies import (
     PLAN,
@@ -61,8 +72,6 @@ def test_runs_may_end_in_any_order(tmp_path: Path) -> None:
 
 
 def test_an_arm_that_is_refused_is_left_out(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     asked, events = [], []
 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
@@ -95,7 +104,6 @@ def test_trouble_of_the_machine_ends_the_study_in_one_line(
     tmp_path: Path, arm: str, error: str
 ) -> None:
     """A full disk would take every arm; what has run is kept. So does a base that cannot be scored."""
-    from dataclasses import replace
 
     def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
         for spec in specs:
@@ -182,8 +190,6 @@ def test_what_takes_long_is_said_until_it_has_ended() -> None:
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_that_an_arm_goes_on_from_another_is_said_once(terminal: bool) -> None:
-    from dataclasses import replace
-
     study = study_of(objectives=("nll", "nll>neg_p(at=0.5)"), seeds=(0,))
     began = {"as": "nll", "step": 30, "tokens": 400}
     console = Console(file=io.StringIO(), width=120, force_terminal=terminal, color_system=None)
@@ -222,6 +228,214 @@ def test_without_ray_one_line_names_the_extra(monkeypatch: Any) -> None:
     monkeypatch.setattr(builtins, "__import__", no_ray)
     with pytest.raises(InputError, match=r"objective-advisor\[ray\]"):
         next(on_ray([], PROBLEM))
+
+
+class RayError(Exception):
+    """As Ray's: a process, a node or what was sent is lost."""
+
+
+class RayTaskError(RayError):
+    """As Ray's: what a task raised, with its cause."""
+
+    def __init__(self, text: str, cause: Exception) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class MadeUpRay:
+    """What the executor asks of Ray, on nodes of which only the resources are known; tasks end in order."""
+
+    exceptions = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+
+    def __init__(self, *nodes: dict[str, float], connected: bool = True) -> None:
+        self.alive, self.connected = list(nodes), connected
+        self.ends: Callable[[RunSpec], Run] = result_of
+        self.begins: Callable[..., None] = lambda **settings: None
+        self.options: dict[str, Any] = {}
+        self.tasks: dict[object, RunSpec] = {}
+        self.at_once: list[int] = []
+        self.cancelled = 0
+
+    def is_initialized(self) -> bool:
+        return self.connected
+
+    def init(self, **settings: Any) -> None:
+        self.begins(**settings)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": node} for node in self.alive] + [
+            {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}}
+        ]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {
+            name: sum(node.get(name, 0) for node in self.alive)
+            for name in ("CPU", "GPU")
+            if any(name in node for node in self.alive)
+        }
+
+    def put(self, value: Any) -> object:
+        return value
+
+    def remote(self, **options: Any) -> Any:
+        self.options = options
+        return lambda function: SimpleNamespace(remote=self.begun)
+
+    def begun(self, spec: RunSpec, shared: list[Any]) -> object:
+        assert len(shared) == 1  # in a list: Ray would read it for every run
+        task = object()
+        self.tasks[task] = spec
+        self.at_once.append(len(self.tasks))
+        return task
+
+    def wait(self, tasks: list[object], num_returns: int) -> tuple[list[object], list[object]]:
+        return tasks[:num_returns], tasks[num_returns:]
+
+    def get(self, task: object) -> Run:
+        return self.ends(self.tasks.pop(task))
+
+    def cancel(self, task: object, force: bool) -> None:
+        self.cancelled += 1
+
+
+@pytest.fixture
+def made_up(monkeypatch: Any) -> Callable[..., MadeUpRay]:
+    def there_is(*nodes: dict[str, float], **more: Any) -> MadeUpRay:
+        ray = MadeUpRay(*nodes, **more)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        return ray
+
+    return there_is
+
+
+SPECS = study_of().grid()
+COMMON: Any = SimpleNamespace(teachers=None, loading={}, domain="user", prior=None)
+ON_CPU: Any = SimpleNamespace(teachers=None, loading={"device": "cpu"}, domain="user", prior=None)
+WITH_GPUS = {"CPU": 16.0, "GPU": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "problem", "asked", "gpus", "at_once"),
+    [
+        ([WITH_GPUS], COMMON, None, 1, 2),
+        ([WITH_GPUS], COMMON, 0.5, 0.5, 4),
+        ([WITH_GPUS], ON_CPU, None, 0, 6),
+        ([{"CPU": 2.0, "GPU": 2.0}], COMMON, 0.3, 0.3, 2),
+        ([{"CPU": 2.0}, WITH_GPUS], COMMON, 1, 1, 2),
+        ([{"CPU": 2.0}, {"CPU": 1.0}], COMMON, None, 0, 3),
+    ],
+)
+def test_a_run_takes_a_gpu_a_fraction_of_one_or_a_core(
+    made_up: Any, nodes: Any, problem: Any, asked: float | None, gpus: float, at_once: int
+) -> None:
+    ray = made_up(*nodes)
+    found = list(on_ray(SPECS, problem, gpus=asked))
+    assert [run.spec.id for run in found] == [spec.id for spec in SPECS]
+    assert ray.options == {"num_cpus": 1, "num_gpus": gpus, "max_retries": RETRIES}
+    assert max(ray.at_once) == at_once and RETRIES > 0
+
+
+@pytest.mark.parametrize(
+    ("node", "problem", "says"),
+    [({"CPU": 2.0}, COMMON, "no node"), (WITH_GPUS, ON_CPU, "--device cpu")],
+)
+def test_a_gpu_that_no_run_can_have_is_refused(
+    made_up: Any, node: Any, problem: Any, says: str
+) -> None:
+    """Ray would wait for one without end."""
+    ray = made_up(node)
+    with pytest.raises(InputError, match=rf"--gpus 0\.5: {says}"):
+        next(on_ray(SPECS, problem, gpus=0.5))
+    assert not ray.at_once
+
+
+def test_a_cluster_may_grow_and_shrink(made_up: Any) -> None:
+    ray = made_up({"CPU": 1.0})
+    sizes = iter((3.0, 3.0, 1.0, 1.0, 1.0, 1.0))
+
+    def ends(spec: RunSpec) -> Run:
+        ray.alive = [{"CPU": next(sizes)}]
+        return result_of(spec)
+
+    ray.ends = ends
+    assert len(list(on_ray(SPECS, COMMON))) == len(SPECS) == 6
+    assert ray.at_once == [1, 1, 2, 3, 3, 1]
+
+
+def test_what_a_node_loses_has_failed_and_what_it_lacks_is_refused(made_up: Any) -> None:
+    ray = made_up({"CPU": 2.0})
+    lost: list[Exception] = [
+        RayError("The node died.\nIts log says more."),
+        RayTaskError("traceback\nObjectLostError: gone", RayError("gone")),
+    ]
+
+    def ends(spec: RunSpec) -> Run:
+        if lost:
+            raise lost.pop(0)
+        return result_of(spec)
+
+    ray.ends = ends
+    errors = [run.error for run in on_ray(SPECS, COMMON)]
+    assert errors[:3] == ["WorkerDied: The node died.", "WorkerDied: ObjectLostError: gone", None]
+    last = "ModuleNotFoundError: No module named 'harness'"
+    lost += [RayTaskError(f"traceback\n{last}", ModuleNotFoundError("harness"))]
+    with pytest.raises(InputError, match=f"a node cannot run what it is sent .{last}.: install"):
+        list(on_ray(SPECS, COMMON))
+    assert ray.cancelled == 1
+
+
+def test_a_process_of_a_node_reads_the_problem_once(made_up: Any, monkeypatch: Any) -> None:
+    """Its teachers are loaded once there, as here."""
+    ray, read = made_up(), []
+
+    def fetched(reference: object) -> list[object]:
+        read.append(reference)
+        return [reference]
+
+    ray.get = fetched
+    monkeypatch.setattr("harness.study.executors.execute", lambda spec, problem: (spec, problem))
+    one, other = object(), object()
+    found: list[Any] = [execute_on_a_node(spec, [one]) for spec in SPECS]
+    assert read == [one] and all(problem is found[0][1] for _, problem in found)
+    execute_on_a_node(SPECS[0], [other])
+    assert read == [one, other]
+
+
+def test_our_own_way_to_end_on_a_signal_stays(made_up: Any) -> None:
+    """Ray's handler would end the program without a word, with the exit code 15."""
+    ray = made_up({"CPU": 1.0}, connected=False)
+    ray.begins = lambda **settings: signal.signal(signal.SIGTERM, lambda *rest: sys.exit(15))
+    before = signal.getsignal(signal.SIGTERM)
+    list(on_ray(SPECS[:1], COMMON))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_cluster_that_is_not_there_is_refused_in_a_line(made_up: Any, monkeypatch: Any) -> None:
+    ray = made_up(connected=False)
+    asked: list[Any] = []
+
+    def begins(address: str | None, **settings: Any) -> None:
+        asked.append(address)
+        raise ConnectionError("Failed to connect\nto it")
+
+    ray.begins = begins
+    monkeypatch.setenv("RAY_ADDRESS", "there:2")
+    options = StudyOptions(executor="ray", address="here:1")
+    for said, address in (("here:1", "here:1"), ("there:2", None)):
+        with pytest.raises(InputError, match=f"--address {said}: no Ray cluster .*connect.: start"):
+            connect(replace(options, address=address))
+    assert asked == ["here:1", None]
+    connect(StudyOptions())
+
+
+def test_settings_of_a_cluster_go_with_one() -> None:
+    assert StudyOptions(executor="ray", address="a:1", gpus=0.5).cluster == {
+        "address": "a:1", "gpus": 0.5,
+    }  # fmt: skip
+    for options in (StudyOptions(address="a:1"), StudyOptions(gpus=1.0)):
+        with pytest.raises(InputError, match="runs are executed here: add --executor ray"):
+            executor_of(options)
+    assert executor_of(StudyOptions()) is one_by_one
 
 
 QUICK = [
