@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advisor.errors import TrainingDiverged
 from harness.train.precision import ComesOutAsItWas
+from harness.train.shards import on_this_rank
 
 REMEDY = "lower --learning_rate, or look for the example that does it"
 
@@ -74,7 +75,7 @@ class StopsWhenDiverged(ComesOutAsItWas):
         """Raise TrainingDiverged where a trained weight is not finite, on any rank."""
         model: Any = self.model
         trained = [w for w in model.parameters() if w.requires_grad and w.numel()]
-        finite = [torch.isfinite(weight.detach()).all() for weight in trained]
+        finite = [torch.isfinite(on_this_rank(weight.detach())).all() for weight in trained]
         if finite and not self._on_all_ranks(torch.stack([f.to(finite[0]) for f in finite]).all()):
             raise self._diverged("a weight")
 

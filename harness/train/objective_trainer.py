@@ -37,6 +37,7 @@ from advisor.objectives.weights import REFERENCE_COLUMNS
 from advisor.prior.prior import LOW_P
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.train.shards import refuse_zero3
 from harness.train.switches import Switches, told
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 
@@ -100,6 +101,7 @@ class ObjectiveLoss(_Mixed):
         **kwargs: Any,
     ) -> None:
         """`reference_model` is the frozen model before training, for objectives with an anchor."""
+        refuse_zero3(kwargs.get("args"))
         self._weighted = {
             mode: _has_weights(kwargs.get(name))
             for mode, name in ((True, "train_dataset"), (False, "eval_dataset"))

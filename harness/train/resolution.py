@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from harness.train.precision import COARSE
+from harness.train.shards import on_this_rank
 
 SAMPLE = 4096
 """Weights watched of each parameter, evenly spread over it."""
@@ -41,11 +42,12 @@ class WatchResolution(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Remembers where the weights were."""
         for weight in kwargs["model"].parameters():
-            if not (weight.requires_grad and weight.dtype in COARSE and weight.numel()):
+            own = on_this_rank(weight.detach())
+            if not (weight.requires_grad and weight.dtype in COARSE and own.numel()):
                 continue
-            step = max(1, weight.numel() // SAMPLE)
-            at = torch.arange(0, weight.numel(), step, device=weight.device)[:SAMPLE]
-            before = weight.detach().flatten()[at].clone()
+            step = max(1, own.numel() // SAMPLE)
+            at = torch.arange(0, own.numel(), step, device=own.device)[:SAMPLE]
+            before = own.flatten()[at].clone()
             self._watched.append(
                 _Watched(weight=weight, at=at, before=before, pulled=torch.zeros_like(at).bool())
             )
@@ -55,13 +57,14 @@ class WatchResolution(TrainerCallback):
         for one in self._watched:
             gradient = one.weight.grad
             if gradient is not None and gradient.numel() == one.weight.numel():
-                one.pulled |= gradient.detach().flatten()[one.at] != 0
+                one.pulled |= on_this_rank(gradient.detach()).flatten()[one.at] != 0
 
     def share(self) -> float | None:
         """Of the weights that a gradient pulled at, those that are where they were; None without any."""
         pulled = stayed = 0
         for one in self._watched:
-            same = one.weight.detach().flatten()[one.at].to(one.before.device) == one.before
+            now = on_this_rank(one.weight.detach()).flatten()[one.at]
+            same = now.to(one.before.device) == one.before
             pulled += int(one.pulled.sum())
             stayed += int((same & one.pulled).sum())
         return stayed / pulled if pulled else None

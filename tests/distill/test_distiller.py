@@ -31,7 +31,7 @@ from tests.helpers.distilling import (
     student,
     teacher,
 )
-from tests.helpers.processes import on_two_ranks
+from tests.helpers.processes import on_ranks
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 from tests.helpers.training import curve, weights
 
@@ -199,15 +199,15 @@ def test_how_a_step_is_cut_up_changes_nothing(tmp_path: Path, form: str) -> None
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_ranks_equal_one(tmp_path: Path) -> None:
     """Protects distillation on several ranks: filter, weights and the mean over tokens go across them."""
-    on_two_ranks("tests.helpers.two_ranks_distill", str(tmp_path))
-    two = torch.load(tmp_path / "two.pt")
+    on_ranks("tests.helpers.ranks_distill", str(tmp_path))
+    several = torch.load(tmp_path / "ranks.pt")
     one = run(tmp_path / "one", fire=Fire(), **GREEDY, **evaluated())
-    assert two["kept"] == pytest.approx(curve(one, "kept")) and min(two["kept"]) < 1
-    assert two["eval_loss"] == pytest.approx(curve(one, "eval_loss"), rel=1e-3)
-    assert len(set(two["eval_loss"])) == 3
-    torch.testing.assert_close(two["weights"], weights(one), rtol=0, atol=2e-4)
+    assert several["kept"] == pytest.approx(curve(one, "kept")) and min(several["kept"]) < 1
+    assert several["eval_loss"] == pytest.approx(curve(one, "eval_loss"), rel=1e-3)
+    assert len(set(several["eval_loss"])) == 3
+    torch.testing.assert_close(several["weights"], weights(one), rtol=0, atol=2e-4)
     assert moved(one) > 0.005
 
 

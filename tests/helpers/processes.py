@@ -11,6 +11,9 @@ from typing import Any
 
 from tests.helpers.paths import ROOT
 
+RANKS = int(os.environ.get("ADVISOR_RANKS", "2"))
+"""Processes of a training on several, a power of two; more than two by hand."""
+
 
 def kill_once(process: "subprocess.Popen[Any]", there: Callable[[], object]) -> None:
     """SIGKILL a process as soon as something is there; it must not have ended before."""
@@ -22,11 +25,11 @@ def kill_once(process: "subprocess.Popen[Any]", there: Callable[[], object]) -> 
     process.wait()
 
 
-def on_two_ranks(module: str, *arguments: str) -> None:
-    """Run a module of the tests on two CPU ranks, to its end."""
+def on_ranks(module: str, *arguments: str) -> None:
+    """Run a module of the tests on several CPU ranks, to its end."""
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     environment["PYTHONPATH"] = str(ROOT)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(RANKS)]
     done = subprocess.run(
         [sys.executable, *launch, "-m", module, *arguments],
         env=environment, capture_output=True, text=True, timeout=400,

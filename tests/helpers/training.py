@@ -14,6 +14,8 @@ from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 STEPS = 20
 WEIGHTED = "weighted "
 """Before the name of an objective that is trained on rows that weigh their targets."""
+SHARDED = "sharded "
+"""Before the name of one whose model is spread over the ranks."""
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, list[int]]]:

@@ -14,9 +14,10 @@ from advisor.errors import InputError
 from advisor.model.objective_head import add_objective_head
 from advisor.objectives.table import OBJECTIVES, get_objective
 from harness.train.objective_trainer import ObjectiveCollator, ObjectiveLoss
-from tests.helpers.processes import on_two_ranks
+from tests.helpers.processes import on_ranks
 from tests.helpers.tiny import tiny_tokenizer
 from tests.helpers.training import (
+    SHARDED,
     STEPS,
     WEIGHTED,
     build,
@@ -89,23 +90,36 @@ def test_padding_free_and_packing_are_exact(tmp_path: Path, objective: str) -> N
 
 
 @pytest.mark.slow
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_ranks_equal_one(tmp_path: Path) -> None:
     """Protects training on several ranks: of every objective, the gradients are summed as on one.
 
     And the switch from one to another is made by all of them at the same step.
     """
     names = [*OBJECTIVES, "tailsft(whole=1)", *STAGED, *FROZEN]
-    names += [WEIGHTED + name for name in ("nll", "cadft", "asft")]
-    on_two_ranks("tests.helpers.two_ranks_train", str(tmp_path), ",".join(names))
+    equal_on_ranks(tmp_path, [*names, *(WEIGHTED + name for name in ("nll", "cadft", "asft"))])
+
+
+@pytest.mark.slow
+def test_sharded_weights_equal_whole_ones(tmp_path: Path) -> None:
+    """Protects training with FSDP2: the head's weights are there when the loss reads them, every step."""
+    equal_on_ranks(
+        tmp_path, [SHARDED + name for name in ("nll", "cadft", "asft", WEIGHTED + "talr")]
+    )
+
+
+def equal_on_ranks(folder: Path, names: list[str]) -> None:
+    """Train on several ranks and on one, and compare."""
+    on_ranks("tests.helpers.ranks_train", str(folder), ",".join(names))
     for name in names:
-        two = torch.load(tmp_path / f"{name}.pt")
-        objective = name.removeprefix(WEIGHTED)
-        data = weighted_rows(64) if name != objective else None
+        several = torch.load(folder / f"{name}.pt")
+        plain = name.removeprefix(SHARDED)
+        objective = plain.removeprefix(WEIGHTED)
+        data = weighted_rows(64) if plain != objective else None
         settings = {"max_steps": 4, "per_device_train_batch_size": 8}
-        one = train(tmp_path / "one", objective, data=data, **settings)
-        assert two["nll"] == pytest.approx(curve(one, "nll"), rel=1e-4), name
-        assert two["grad_norm"] == pytest.approx(curve(one, "grad_norm"), rel=1e-3), name
-        torch.testing.assert_close(two["weights"], weights(one), rtol=0, atol=1e-3)
+        one = train(folder / "one", objective, data=data, **settings)
+        assert several["nll"] == pytest.approx(curve(one, "nll"), rel=1e-4), name
+        assert several["grad_norm"] == pytest.approx(curve(one, "grad_norm"), rel=1e-3), name
+        torch.testing.assert_close(several["weights"], weights(one), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("objective", ["dft", "cadft", "tailsft", "neg_p(prior=frozen)"])
