@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -169,12 +170,8 @@ def sharing(executor: Executor, planned: Sequence[RunSpec], folder: Path) -> Exe
     return execute_all
 
 
-def _ray(address: str | None) -> Any:
-    """Ray, connected; quiet, without its usage reports, and with our own way to end on a signal.
-
-    Raises:
-        InputError: it is not installed, or there is no cluster at the address.
-    """
+def _imported() -> Any:
+    """Ray, without its usage reports; InputError where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -183,6 +180,16 @@ def _ray(address: str | None) -> Any:
         raise InputError(
             "--executor ray: Ray is not installed: pip install 'objective-advisor[ray]'"
         ) from None
+    return ray
+
+
+def _ray(address: str | None) -> Any:
+    """Ray, connected; quiet, and with our own way to end on a signal.
+
+    Raises:
+        InputError: it is not installed, or there is no cluster at the address.
+    """
+    ray = _imported()
     if ray.is_initialized():
         return ray
     try:
@@ -209,14 +216,31 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def connect(options: StudyOptions) -> None:
-    """See that there is a cluster, where runs are to be executed on one: better known before the work.
+@contextmanager
+def connected(options: StudyOptions, *, at_once: bool) -> Iterator[None]:
+    """Within the block runs can be executed where they are to be, and what Ray itself says goes to stderr.
+
+    A thread of Ray's prints on stdout, at any time, that a node was lost; but there a result is awaited.
+
+    Args:
+        options: where runs are executed.
+        at_once: see that there is a cluster before any work; else when the first run is executed.
 
     Raises:
         InputError: there is none.
     """
-    if options.executor == "ray":
-        _ray(options.address)
+    if options.executor != "ray":
+        yield
+        return
+    ours = not _imported().is_initialized()
+    with redirect_stdout(sys.stderr):
+        try:
+            if at_once:
+                _ray(options.address)
+            yield
+        finally:
+            if ours:
+                _imported().shutdown()
 
 
 def executor_of(options: StudyOptions) -> Executor:

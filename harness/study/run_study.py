@@ -28,7 +28,7 @@ from harness.study.confirm import (
 )
 from harness.study.continue_starts import continue_all, drop_all
 from harness.study.execute import execute
-from harness.study.executors import connect, executor_of
+from harness.study.executors import connected, executor_of
 from harness.study.failures import Failure
 from harness.study.problem import Problem
 from harness.study.race_log import Told
@@ -116,25 +116,27 @@ def run_study(
         InputError: as `confirm`.
     """
     results, began = Results(options.results), time.monotonic()
-    if results.find(study.base()) is None:
-        connect(options)
-    base = score_base(study, problem, results)
-    if problem.then and (reason := unfit(base)):
-        raise InputError(f"--then {options.then}: {reason}: leave it out")
-    if study.steps:
-        _refuse_few(base)
-    racing = study.plan == RACE
-    if racing and not in_points(base):
-        raise InputError("--plan race: the scores are no shares of documents: give --plan three")
-    plan = (
-        plan_of_race(study, problem, results, base)
-        if racing
-        else make_plan(study, problem, results)
-    )
-    if ending_of(study, [base]) is None:
-        on_plan(plan, base)
-    finished = finished_runs(study, results)
     with ExitStack() as stack:
+        new = results.find(study.base()) is None
+        stack.enter_context(connected(options, at_once=new))
+        base = score_base(study, problem, results)
+        if problem.then and (reason := unfit(base)):
+            raise InputError(f"--then {options.then}: {reason}: leave it out")
+        if study.steps:
+            _refuse_few(base)
+        racing = study.plan == RACE
+        if racing and not in_points(base):
+            raise InputError(
+                "--plan race: the scores are no shares of documents: give --plan three"
+            )
+        plan = (
+            plan_of_race(study, problem, results, base)
+            if racing
+            else make_plan(study, problem, results)
+        )
+        if ending_of(study, [base]) is None:
+            on_plan(plan, base)
+        finished = finished_runs(study, results)
         stack.callback(forget, study, folder_in(results.folder))
         if problem.teachers is not None:
             stack.callback(problem.teachers.free)

@@ -25,7 +25,7 @@ from harness.study import confirm as confirming
 from harness.study.confirm import Event, confirm
 from harness.study.executors import (
     RETRIES,
-    connect,
+    connected,
     execute_on_a_node,
     executor_of,
     on_ray,
@@ -254,13 +254,17 @@ class MadeUpRay:
         self.options: dict[str, Any] = {}
         self.tasks: dict[object, RunSpec] = {}
         self.at_once: list[int] = []
-        self.cancelled = 0
+        self.cancelled = self.ended = 0
 
     def is_initialized(self) -> bool:
         return self.connected
 
     def init(self, **settings: Any) -> None:
         self.begins(**settings)
+        self.connected = True
+
+    def shutdown(self) -> None:
+        self.ended += 1
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": node} for node in self.alive] + [
@@ -422,10 +426,28 @@ def test_a_cluster_that_is_not_there_is_refused_in_a_line(made_up: Any, monkeypa
     monkeypatch.setenv("RAY_ADDRESS", "there:2")
     options = StudyOptions(executor="ray", address="here:1")
     for said, address in (("here:1", "here:1"), ("there:2", None)):
-        with pytest.raises(InputError, match=f"--address {said}: no Ray cluster .*connect.: start"):
-            connect(replace(options, address=address))
+        refused = pytest.raises(
+            InputError, match=f"--address {said}: no Ray cluster .*connect.: start"
+        )
+        with refused, connected(replace(options, address=address), at_once=True):
+            raise AssertionError("there is a cluster")
     assert asked == ["here:1", None]
-    connect(StudyOptions())
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_ray_says_is_no_part_of_the_answer(made_up: Any, capsys: Any, before: bool) -> None:
+    """A thread of it prints that a node was lost; who was connected before stays so."""
+    ray = made_up({"CPU": 1.0}, connected=before)
+    for at_once in (True, False):
+        with connected(StudyOptions(executor="ray"), at_once=at_once):
+            sys.stdout.write("(raylet) a node was lost\n")
+            assert ray.connected or not at_once
+        sys.stdout.write("the answer\n")
+    assert capsys.readouterr().out.splitlines() == ["the answer"] * 2
+    assert ray.ended == (0 if before else 1)
+    with connected(StudyOptions(), at_once=True):
+        sys.stdout.write("the answer\n")
+    assert capsys.readouterr().out == "the answer\n"
 
 
 def test_settings_of_a_cluster_go_with_one() -> None:
