@@ -10,3 +10,4 @@ sys.path.insert(0, str(DOCS))
 import build as build  # noqa: E402
 import figures as figures  # noqa: E402
 import site_pages as site_pages  # noqa: E402
+import third_party as third_party  # noqa: E402
