@@ -12,7 +12,7 @@ from advisor.advice.warnings import MEANINGS
 from harness.cli.main import main
 from tests.helpers.documentation import DOCS
 
-jsonschema = pytest.importorskip("jsonschema")  # comes with a dependency of a dependency
+jsonschema = pytest.importorskip("jsonschema")  # of the developers
 WRITTEN: dict[str, Any] = json.loads((DOCS / "recommend.schema.json").read_text(encoding="utf-8"))
 QUICK = ["--json", "--limit", "40"]
 

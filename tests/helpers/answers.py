@@ -17,7 +17,7 @@ def schema_of(command: str) -> dict[str, Any]:
 
 def faults(command: str, answer: Any) -> list[str]:
     """Where an answer, as plain data or not yet, does not keep to the schema of its command."""
-    jsonschema = pytest.importorskip("jsonschema")  # comes with a dependency of a dependency
+    jsonschema = pytest.importorskip("jsonschema")  # of the developers
     validator = jsonschema.Draft202012Validator(schema_of(command))
     plain = json.loads(json.dumps(answer, allow_nan=False))
     return [error.message for error in validator.iter_errors(plain)]
