@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.library.recommending import measure_prior, recommend
     from harness.library.training import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PLACES = {
     "load_model": "advisor.model.load",
