@@ -6,14 +6,23 @@ Answers, records, figures and pages are written through `publish`.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Numbers of the errors of a disk that takes no more."""
+_WRITER = re.compile(r"PytorchStreamWriter|inline_container|unexpected pos")
+"""In the errors of torch, which does not say why."""
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+"""In those of safetensors."""
 
 
 def find(name: str) -> tuple[Path, str | None]:
@@ -118,6 +127,16 @@ def make_folder(output: str, *, flag: str) -> None:
         find(output)[0].mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{flag} {output}: {error.strerror}: give another folder") from None
+
+
+def unwritten(error: BaseException) -> str | None:
+    """Why a file could not be written, where that is what an error says, whatever wrote it; else None."""
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in NO_ROOM else None
+    text = str(error)
+    if found := _NUMBER.search(text):
+        return os.strerror(int(found[1])) if int(found[1]) in NO_ROOM else None
+    return "is the disk full?" if _WRITER.search(text) else None
 
 
 def _is_in(path: Path, source: Path) -> bool:

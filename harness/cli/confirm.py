@@ -135,6 +135,7 @@ def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: Scorin
     labels_of(study.objectives or ())
     _ = (
         study.seconds,
+        study.seconds_of_a_run,
         study.of_plan,
         study.steps_after,
         study.cluster,

@@ -22,6 +22,7 @@ from advisor.errors import printable
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of
 from harness.records.runs import Run, RunSpec
 from harness.study.confirm import Event
+from harness.study.execute import name_of
 from harness.study.race_log import Told
 from harness.study.race_words import told_in_words
 from harness.study.study import Study, board_unit
@@ -149,7 +150,7 @@ class Reporter:
     def start(self, spec: RunSpec) -> None:
         """A run has begun."""
         self.board.start(spec)
-        self.running[spec.id] = (_name(spec), time.monotonic())
+        self.running[spec.id] = (name_of(spec), time.monotonic())
 
     def stand(self, told: Told) -> None:
         """Where a race stands."""
@@ -176,25 +177,20 @@ class Reporter:
         if (ways := (event.run.prior or {}).get("cascade")) and not event.refused:
             text = "{own} rows the model's own answers, {guided} answered with the demonstration in context, "
             text += "{demonstration} demonstrations as they were"
-            self.console.print(Text(printable(f"{_name(spec)}: {text.format(**ways)}")))
+            self.console.print(Text(printable(f"{name_of(spec)}: {text.format(**ways)}")))
         if event.refused:
-            name = spec.arm.method if event.whole else _name(spec)
+            name = spec.arm.method if event.whole else name_of(spec)
             text = f"{name} is left out: {event.refused}"
         elif not event.run.scores:
             return  # a piece: `stand` says what came of it
         elif self.lines:
             text = (
-                f"{event.done}/{event.at_most} {_name(spec)}: {score_of(event.run):.1f} "
+                f"{event.done}/{event.at_most} {name_of(spec)}: {score_of(event.run):.1f} "
                 f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
             )
         else:
             return
         self.console.print(Text(printable(text)))
-
-
-def _name(spec: RunSpec) -> str:
-    rate = spec.arm.learning_rate
-    return spec.arm.method + ("" if rate is None else f" lr {rate:g} seed {spec.seed}")
 
 
 @contextmanager

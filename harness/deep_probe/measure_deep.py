@@ -305,7 +305,7 @@ def _after_run(
         _fine_tune(student, train, plan, rows, stages("deep probe, short run"))
         return _probabilities(student, held, stages(READING))
 
-    return largest_that_fits(attempt, STEP_ROWS)
+    return largest_that_fits(attempt, STEP_ROWS, "rows")
 
 
 def _fine_tune(

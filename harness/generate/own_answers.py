@@ -176,7 +176,7 @@ def sampled_answers(
             length = max(1, min(longest, room))
             return size, _generate(loaded, prompts, per_prompt, temperature, length)
 
-        size, answers = largest_that_fits(answered, size)
+        size, answers = largest_that_fits(answered, size, "prompts")
         yield from zip(order[start : start + size], answers, strict=True)
         start += size
 

@@ -113,7 +113,7 @@ def rewrite(
             def done(size: int, start: int = start) -> tuple[int, list[Outcome]]:
                 return size, job.run(order[start : start + size])
 
-            taken, outcomes = largest_that_fits(done, SMALL if few else size)
+            taken, outcomes = largest_that_fits(done, SMALL if few else size, "rows")
             size = size if few and taken == SMALL else taken
             provenance.append(outcomes)
             start += taken

@@ -114,6 +114,7 @@ def confirm(
     labels_of(study.objectives or ())
     _ = (
         study.seconds,
+        study.seconds_of_a_run,
         study.of_plan,
         study.steps_after,
         study.cluster,

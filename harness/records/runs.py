@@ -196,6 +196,9 @@ class Run:
     """What it scored along the way, by share."""
     guards: tuple[Score, ...] = ()
     """On tasks that nothing was trained for, which tell what it forgot; the part of each is "guard"."""
+    smaller_batches: Mapping[str, int] | None = None
+    """Where memory had no room for as many as were asked for: `rows` of a micro-batch, `documents` that were
+    scored or `prompts` that were answered at a time; None: it had."""
     schema: int = field(default=SCHEMA)
     """Version of the format."""
 
@@ -354,6 +357,7 @@ def _encode(run: Run) -> str:
         **({"began": run.began} if run.began else {}),
         **({"curve": [_of_look(look, sets) for look in run.curve]} if run.curve else {}),
         **({"guards": [_of_score(score, sets) for score in run.guards]} if run.guards else {}),
+        **({"smaller_batches": run.smaller_batches} if run.smaller_batches else {}),
     }  # fmt: skip
     lines = (
         f"{json.dumps(name)}:{json.dumps(value, separators=(',', ':'), allow_nan=False)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -88,7 +88,10 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
 
 
 def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
-    """Count the runs, time three steps and a few documents, and say what the size can show."""
+    """Count the runs, time three steps and a few documents, and say what the size can show.
+
+    Started again, nothing is timed: the runs that have ended say how long one takes.
+    """
     base = score_base(study, problem, results)
     before = {run.spec.id: run for run in finished_runs(study, results)}
     study = without(study, known(study, results, before).values())
@@ -100,7 +103,7 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     return Plan(
         runs=runs,
         finished=len(done),
-        seconds=left * _seconds_of_a_run(study, problem, documents, guards) if left else 0.0,
+        seconds=left * _seconds_of_a_run(study, problem, documents, guards, done) if left else 0.0,
         documents=documents,
         detectable=100 * _detectable(study, documents) if in_points(base) else None,
     )
@@ -236,11 +239,17 @@ def seconds_of_parts(study: Study, problem: Problem) -> tuple[float, float]:
     return found.loading + found.step * steps_of(study.training, len(problem.train)), found.answer
 
 
-def _seconds_of_a_run(study: Study, problem: Problem, documents: int, guards: int) -> float:
-    """Estimate from a trial of a few steps and documents; the mean over arms with and without a teacher.
+def _seconds_of_a_run(
+    study: Study, problem: Problem, documents: int, guards: int, done: Sequence[Run]
+) -> float:
+    """From the runs that have ended; before the first has, from a trial of a few steps and documents.
+
+    The trial gives the mean over arms with and without a teacher.
 
     0 where none of them can be tried: what is wrong with an arm is said when its turn comes.
     """
+    if ended := [run.seconds for run in done if run.spec.arm.objective != BASE]:
+        return fmean(ended)
     of_tasks = len(study.evaluation["temperatures"]) + study.evaluation["repeats"]
     answers = documents * of_tasks + guards
     steps = steps_of(study.training, len(problem.train))

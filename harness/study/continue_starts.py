@@ -121,7 +121,7 @@ def _continued(start: _Start, spec: RunSpec, then: Then, title: str, stages: Sta
         curve=(Look(share=0.0, scores=tuple(before)),),
     )
     try:
-        tuned, log = largest_that_fits(attempt, GROUP * PROMPTS)
+        tuned, log = largest_that_fits(attempt, GROUP * PROMPTS, "answers")
     except TrainingDiverged as error:
         return replace(record, seconds=time.monotonic() - began, error=in_one_line(error))
     after = _sampled(spec, start.problem, tuned, f"{title}, answers after", stages)

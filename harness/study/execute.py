@@ -10,6 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
 from advisor.model.out_of_memory import is_out_of_memory
 from harness.evaluate.scorers import evaluate
@@ -18,7 +19,8 @@ from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.arm import BASE, needs_teacher
 from harness.records.runs import Look, Run, RunSpec, Score
 from harness.runtime.environment import Environment
-from harness.runtime.memory import largest_that_fits
+from harness.runtime.memory import largest_that_fits, smaller_batches
+from harness.runtime.time_limit import TookTooLong, at_most
 from harness.study.failures import NotScored
 from harness.study.fit_arm import Fitted, fit
 from harness.study.problem import Problem
@@ -43,19 +45,21 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
     looks = _Looks(spec, problem)
     found = Fitted()
     error = None
-    try:
-        if problem.teachers is not None and not needs_teacher(spec.arm):
-            problem.teachers.rest()
-        along = problem.looks and until is None and spec.arm.objective != BASE
-        loaded, found = fit(spec, problem, look=looks.take if along else None, until=until)
-        environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
-        if until is None or until == 1:
-            scores = _scored(spec, problem, loaded)
-            guards = _guarded(lambda: _of_guards(spec, problem, loaded))
-        else:
-            looks.take(until, loaded)
-    except Exception as failure:  # of a model, a trainer or a task: anything
-        error = in_one_line(failure)
+    with smaller_batches() as smaller:
+        try:
+            with at_most(problem.limit, name_of(spec)):
+                if problem.teachers is not None and not needs_teacher(spec.arm):
+                    problem.teachers.rest()
+                along = problem.looks and until is None and spec.arm.objective != BASE
+                loaded, found = fit(spec, problem, look=looks.take if along else None, until=until)
+                environment = Environment.here(device=loaded.device, dtype=loaded.dtype)
+                if until is None or until == 1:
+                    scores = _scored(spec, problem, loaded)
+                    guards = _guarded(lambda: _of_guards(spec, problem, loaded))
+                else:
+                    looks.take(until, loaded)
+        except (Exception, TookTooLong) as failure:  # of a model, a trainer or a task: anything
+            error = in_one_line(failure)
     return replace(
         failed(spec, problem, error or "", environment),
         prior=_prior(problem, found),
@@ -67,6 +71,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
         began=found.began,
         curve=looks.curve,
         guards=tuple(guards),
+        smaller_batches=smaller or None,
         peak_memory_bytes=_peak_memory(),
         error=error,
     )
@@ -112,6 +117,12 @@ def failed(
     )
 
 
+def name_of(spec: RunSpec) -> str:
+    """A run as a line names it."""
+    rate = spec.arm.learning_rate
+    return spec.arm.method + ("" if rate is None else f" lr {rate:g} seed {spec.seed}")
+
+
 def in_one_line(error: BaseException) -> str:
     """An exception as a record keeps it: its class, which says what is out (see `failures`), and its text."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -130,7 +141,19 @@ class Trial:
 
 
 def trial(spec: RunSpec, problem: Problem, *, steps: int = 3, documents: int = 32) -> Trial:
-    """Time a few steps and documents of a run; nothing is recorded."""
+    """Time a few steps and documents of a run; nothing is recorded.
+
+    Raises:
+        InputError: it takes longer than a run may.
+    """
+    try:
+        with at_most(problem.limit, f"a trial of {name_of(spec)}"):
+            return _timed(spec, problem, steps, documents)
+    except TookTooLong as error:
+        raise InputError(f"a trial of {name_of(spec)} was {error}: raise --run_limit") from None
+
+
+def _timed(spec: RunSpec, problem: Problem, steps: int, documents: int) -> Trial:
     short = replace(spec, training={**spec.training, "max_steps": steps})
     once = {"repeats": 1, "development_repeats": 1}
     settings = {**spec.evaluation, "limit": documents, **once}
@@ -263,7 +286,7 @@ def _in_batches(score: Callable[..., list[Score]], problem: Problem) -> list[Sco
     """Scores from the largest batches of documents that fit into memory."""
     more = dict(problem.evaluation)
     largest = more.pop("batch_size", DOCUMENTS_AT_A_TIME)
-    return largest_that_fits(lambda size: score(batch_size=size, **more), largest)
+    return largest_that_fits(lambda size: score(batch_size=size, **more), largest, "documents")
 
 
 def _forget_peak() -> None:

@@ -1,8 +1,9 @@
 """Runs that failed: what of a study is out because of it, while the rest goes on.
 
-A refusal is of an arm, whatever its learning rate; a training that diverges, a score that is no number or a
-process that dies is of one rate. Trouble of the machine, a full disk or no network, or of a scorer of the
-user's, ends the study: it would take every arm, and starting again goes on from there.
+A refusal is of an arm, whatever its learning rate; a training that diverges, a score that is no number, a
+process that dies or a run that takes longer than it may is of one rate. Trouble of the machine, a full disk
+or no network, or of a scorer of the user's, ends the study: it would take every arm, and starting again goes
+on from there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from advisor.errors import InputError, TrainingDiverged
 from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Results, Run, RunSpec
+from harness.runtime.time_limit import TookTooLong
 from harness.study.study import Study
 
 
@@ -72,7 +74,7 @@ def failure_of(run: Run) -> Failure | None:
         method=arm.method,
         learning_rate=None if whole else arm.learning_rate,
         seed=run.spec.seed,
-        reason=reason if whole or name in CERTAIN else run.error,
+        reason=reason if whole or name in (*CERTAIN, TookTooLong.__name__) else run.error,
     )
 
 

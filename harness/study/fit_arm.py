@@ -16,6 +16,7 @@ from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from advisor.errors import InputError
+from advisor.files import unwritten
 from advisor.model.load import LoadedModel, load_model
 from advisor.prior.prior import measure_prior
 from harness.generate.decoding import stop_where_turns_end
@@ -113,7 +114,7 @@ def fit(
         again = begin if isinstance(begin, Piece) else None
         return loaded, _train(sized, problem, loaded, again, keep, look)
 
-    return largest_that_fits(attempt, whole)
+    return largest_that_fits(attempt, whole, "rows")
 
 
 def _name(spec: RunSpec) -> str:
@@ -211,7 +212,8 @@ def save_whole(trainer: Trainer, folder: Path) -> None:
         with quiet():
             trainer.save_model(str(part))
     except (SafetensorError, RuntimeError) as error:
-        raise OSError(f"{folder}: the checkpoint cannot be written ({error})") from error
+        reason = unwritten(error) or " ".join(str(error).split())
+        raise OSError(f"{folder}: the checkpoint cannot be written ({reason})") from error
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
 

@@ -128,6 +128,7 @@ def _problem(
         teachers=_teachers(request),
         then=_then(request, loaded, pattern, scorer),
         trackers=trackers_of(split(request.training)[1], Path(request.study.results)),
+        limit=request.study.seconds_of_a_run,
     )
 
 

@@ -59,6 +59,8 @@ class Problem:
     """What runs take over from each other; None: each trains all of its steps."""
     trackers: Trackers | None = None
     """Where the trainings report to; None: nowhere, their logs stand in the records."""
+    limit: float | None = None
+    """Seconds after which a run, or a piece of one, is ended as one that failed; None: there is no limit."""
 
 
 @dataclass(frozen=True, kw_only=True)

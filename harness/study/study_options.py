@@ -11,6 +11,7 @@ from advisor.advice.plan import DEFAULT
 from advisor.advice.replayed import shipped
 from advisor.errors import InputError
 from advisor.options import Options, option
+from harness.runtime import time_limit
 
 OURS = {
     "learning_rate": "give the grid with --learning_rates",
@@ -64,6 +65,11 @@ class StudyOptions(Options):
         None,
         help="start no more runs after this time, for example 30m. The untouched model and one run of a plan "
         "(of a study of arms: its grid of learning rates) are finished in any case",
+    )
+    run_limit: str | None = option(
+        None,
+        help="end a run, or a piece of a race, that takes longer than this, for example 4h; it is named, and "
+        "the study goes on (default: no limit)",
     )
     point_cost: float = option(
         1.0, low=0.01,
@@ -161,12 +167,21 @@ class StudyOptions(Options):
         """The budget; None where there is none, InputError where it is no time."""
         return None if self.budget is None else seconds_of(self.budget)
 
+    @property
+    def seconds_of_a_run(self) -> float | None:
+        """That a run may take, None: all it likes; InputError where it is no time or cannot be held."""
+        if self.run_limit is None:
+            return None
+        seconds = seconds_of(self.run_limit, "--run_limit")
+        time_limit.check(f"--run_limit {self.run_limit}")
+        return seconds
 
-def seconds_of(text: str) -> float:
-    """`30m`, `2h`, `90s` or `90` to seconds; InputError for anything else."""
+
+def seconds_of(text: str, flag: str = "--budget") -> float:
+    """`30m`, `2h`, `90s` or `90` to seconds; InputError for anything else, with the flag that said it."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
     if match is None:
-        raise InputError(f"--budget {text}: expected a time such as 30m, 2h or 90s")
+        raise InputError(f"{flag} {text}: expected a time such as 30m, 2h or 90s")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 

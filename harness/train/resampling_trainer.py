@@ -211,7 +211,7 @@ class ResamplingTrainer(ObjectiveTrainer):
                 parts = [prompts[i : i + size] for i in range(0, len(prompts), size)]
                 return [answer for part in parts for answer in self._answers(model, part)]
 
-            return largest_that_fits(in_batches, PROMPTS_AT_A_TIME)
+            return largest_that_fits(in_batches, PROMPTS_AT_A_TIME, "prompts")
 
     def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
         settings, room = self.resampler.settings, self.max_length - max(map(len, prompts))

@@ -127,9 +127,10 @@ def test_the_id_of_the_first_format_is_found_again(path: Path) -> None:
     assert first_id(read_run(path).spec) == json.loads(path.read_text())["id"]
 
 
+@pytest.mark.parametrize("smaller", [None, {"rows": 4}])
 @pytest.mark.parametrize("began", [None, {"as": "nll", "step": 30, "tokens": 400}])
-def test_what_is_written_is_read_back(tmp_path: Path, began: Any) -> None:
-    results, run = Results(tmp_path / "new" / "folder"), make(began=began)
+def test_what_is_written_is_read_back(tmp_path: Path, began: Any, smaller: Any) -> None:
+    results, run = Results(tmp_path / "new" / "folder"), make(began=began, smaller_batches=smaller)
     assert results.runs() == [] and results.find(run.spec) is None
     assert results.write(run) == results.path(run.spec)
     assert results.find(run.spec) == run and results.runs() == [run]

@@ -424,21 +424,21 @@ def test_the_largest_batch_that_fits_is_found() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return size
 
-    assert largest_that_fits(works, 12) == 3 and tried == [12, 6, 4, 3]
-    assert largest_that_fits(lambda size: size, 8) == 8
+    assert largest_that_fits(works, 12, "rows") == 3 and tried == [12, 6, 4, 3]
+    assert largest_that_fits(lambda size: size, 8, "rows") == 8
 
     def never(size: int) -> int:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with pytest.raises(torch.OutOfMemoryError):
-        largest_that_fits(never, 4)
+        largest_that_fits(never, 4, "rows")
 
     def broken(size: int) -> int:
         tried.append(size)
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        largest_that_fits(broken, 4)
+        largest_that_fits(broken, 4, "rows")
     assert tried[-2:] == [3, 4]  # tried once
 
 

@@ -142,7 +142,7 @@ def test_batches_get_smaller_until_they_fit(gpu_device: str) -> None:
     torch.cuda.set_per_process_memory_fraction((used + room) / whole)
     try:
         size = largest_that_fits(
-            lambda n: len(torch.empty(n, 2**27, dtype=torch.uint8, device="cuda")), 24
+            lambda n: len(torch.empty(n, 2**27, dtype=torch.uint8, device="cuda")), 24, "blocks"
         )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -1,0 +1,81 @@
+"""A limit of time: what waits and what computes is ended, and what answers to no signal ends the process."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from advisor.errors import InputError
+from harness.runtime.time_limit import TookTooLong, at_most, check
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a system without the signal")
+DEAF = """
+import signal, time
+from harness.runtime import time_limit
+time_limit.GRACE = 0.1
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+with time_limit.at_most(0.1, "dft lr 0.001 seed 0"):
+    time.sleep(60)
+"""
+
+
+def waits() -> None:
+    subprocess.run([sys.executable, "-c", "import time; time.sleep(60)"], check=False)
+
+
+def computes() -> None:
+    while True:
+        try:
+            sum(range(1000))
+        except Exception:
+            pytest.fail("it is no error that a run may take for its own")
+
+
+@pytest.mark.parametrize("work", [waits, computes])
+def test_what_hangs_is_ended(work: object) -> None:
+    before, start = signal.getsignal(signal.SIGUSR2), time.monotonic()
+    with pytest.raises(TookTooLong, match=r"^ended after 0 s, the limit of one run$"):  # noqa: SIM117
+        with at_most(0.2, "a run"):
+            work()  # type: ignore[operator]
+    assert 0.2 <= time.monotonic() - start < 30
+    assert signal.getsignal(signal.SIGUSR2) is before
+
+
+def test_what_is_quick_enough_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    with at_most(0.05, "a run"):
+        pass
+    with at_most(None, "a run"):
+        assert signal.getsignal(signal.SIGUSR2) is before
+        time.sleep(0.1)
+
+
+def test_what_does_not_answer_ends_the_process_in_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1 and done.stderr == (
+        "advisor: error: dft lr 0.001 seed 0 hangs: it took more than 0 s, and does not answer; "
+        "start again to go on\n"
+    )
+
+
+def test_a_limit_that_could_not_be_held_is_refused() -> None:
+    said: list[str] = []
+
+    def elsewhere() -> None:
+        try:
+            check("--run_limit 4h")
+        except InputError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    check("--run_limit 4h")
+    assert said == [
+        "--run_limit 4h: works on Linux and macOS, in the main thread of a program: leave it out"
+    ]

@@ -1,0 +1,64 @@
+"""One run: ended where it takes too long, and what memory made smaller is in its record."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from harness.records.arm import arm_of
+from harness.runtime.memory import largest_that_fits
+from harness.study import execute as executing
+from harness.study.execute import execute, name_of
+from harness.study.failures import failure_of, known_failures
+from harness.study.fit_arm import Fitted
+from tests.helpers.studies import study_of
+
+LOADED = SimpleNamespace(device="cpu", dtype="float32")
+
+
+def problem_of(limit: float | None) -> Any:
+    return SimpleNamespace(
+        teachers=None, looks=False, limit=limit, domain="user", prior=None, guards=()
+    )
+
+
+def test_a_run_that_hangs_is_ended_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*rest: Any, **more: Any) -> Any:
+        while True:
+            try:
+                time.sleep(60)
+            except Exception:
+                pytest.fail("it is no error that a run may take for its own")
+
+    monkeypatch.setattr(executing, "fit", hangs)
+    spec = study_of().spec(arm_of("neg_p", learning_rate=1e-3), 2)
+    run = execute(spec, problem_of(0.2))
+    assert run.error == "TookTooLong: ended after 0 s, the limit of one run"
+    failure = failure_of(run)
+    assert failure is not None and name_of(spec) == "neg_p lr 0.001 seed 2"
+    line = "neg_p at learning rate 0.001 is left out: ended after 0 s, the limit of one run"
+    assert failure.line == line
+    results: Any = SimpleNamespace(failed=lambda: [run])
+    assert not list(known_failures(results, ()))  # started again, it is tried again
+
+
+def test_a_record_says_which_batches_were_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(size: int) -> tuple[Any, Fitted]:
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return LOADED, Fitted()
+
+    def fits(*rest: Any, **more: Any) -> Any:
+        return largest_that_fits(scarce, 8, "rows")
+
+    monkeypatch.setattr(executing, "fit", fits)
+    monkeypatch.setattr(executing, "evaluate", lambda *rest, **more: [])
+    problem = problem_of(None)
+    problem.evaluation, problem.loading, problem.tasks, problem.include_path = {}, {}, (), None
+    problem.train = SimpleNamespace(info=SimpleNamespace(template="none"))
+    spec = study_of().spec(arm_of("neg_p", learning_rate=1e-3), 0)
+    LOADED.model = LOADED.tokenizer = None
+    run = execute(spec, problem)
+    assert run.error is None and run.smaller_batches == {"rows": 2}
