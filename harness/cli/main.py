@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from advisor.errors import InputError, TrainingDiverged, printable
+from advisor.files import unwritten
 from harness.cli import signals, streams
 from harness.cli.parser import command, parse
 
@@ -44,6 +45,12 @@ def _run(argv: Sequence[str]) -> int:
         command(args.command).run(args)
     except InputError as error:
         print(f"advisor: error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if (reason := unwritten(error)) is None:
+            raise
+        what = printable(str(error.filename or "what it has to write"))
+        print(f"advisor: error: {what} cannot be written ({reason}): make room", file=sys.stderr)
         return 2
     except TrainingDiverged as error:
         print(f"advisor: error: {printable(str(error))}", file=sys.stderr)

@@ -191,7 +191,9 @@ class ObjectiveLoss(_Mixed):
         return items * (sums[1] / sums[0].clamp(min=1))  # whatever else Trainer divides by stays
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the token statistics since the last log, over all ranks."""
+        """Adds the token statistics since the last log, over all ranks; leaves out what a clock got wrong."""
+        for name in [n for n in logs if n.endswith(("_runtime", "_per_second")) and logs[n] < 0]:
+            del logs[name]  # transformers goes by the time of day, which was set back meanwhile
         mode = "train" if self.model.training else "eval"
         if mode in self._token_sums:
             sums = self.accelerator.reduce(self._token_sums.pop(mode), reduction="sum").tolist()

@@ -14,6 +14,7 @@ from harness.runtime.quiet import quiet
 from harness.train.checkpoints import newest_checkpoint
 from harness.train.kept_beginning import BeginningLost, remove
 from harness.train.looks import steps_at
+from harness.train.mendable import written
 from harness.train.whole_checkpoint import check_whole
 
 SEALED = "scored"
@@ -53,6 +54,7 @@ def train_piece(trainer: Any, piece: Piece) -> None:
 
     Raises:
         BeginningLost: a checkpoint that cannot be read is removed, and the model is of no more use.
+        OSError: its own cannot be written.
     """
     for path in piece.place.glob("checkpoint-*"):
         if not (path / SEALED).exists():
@@ -62,7 +64,7 @@ def train_piece(trainer: Any, piece: Piece) -> None:
         trainer.add_callback(StopsAfter(piece.until))
     try:
         check_whole(checkpoint)
-        with quiet():
+        with quiet(), written():
             trainer.train(resume_from_checkpoint=checkpoint)
     except InputError as error:
         if checkpoint is None:

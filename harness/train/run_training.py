@@ -17,6 +17,7 @@ from harness.runtime.process_group import leave_process_group
 from harness.runtime.quiet import bars_closed
 from harness.train.checkpoints import say_where_it_goes_on, what_is_left
 from harness.train.divergence import REMEDY
+from harness.train.mendable import mendable
 from harness.train.precision import remarks_on
 from harness.train.resolution import WatchResolution
 from harness.train.trackers import own_run
@@ -81,13 +82,14 @@ def run_trainer(trainer: Any, checkpoint: str | None, say: Say) -> tuple[str, ..
     """Train; gives cautions on what came of it, and says of what diverges which checkpoint is left.
 
     Raises:
+        InputError: as of `mendable`.
         TrainingDiverged: a loss, gradient or weight is not finite.
     """
     watch = WatchResolution()
     trainer.add_callback(watch)
     say_where_it_goes_on(trainer, checkpoint, say)
     try:
-        with bars_closed(trainer), own_run(trainer.args.report_to):
+        with bars_closed(trainer), mendable(trainer), own_run(trainer.args.report_to):
             trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
         done = trainer.state.global_step
@@ -97,10 +99,15 @@ def run_trainer(trainer: Any, checkpoint: str | None, say: Say) -> tuple[str, ..
 
 
 def finish(trainer: Any) -> None:
-    """Model, state and card into the output folder; then the ranks part."""
-    trainer.save_model()
-    trainer.save_state()
-    trainer.create_model_card()
+    """Model, state and card into the output folder; then the ranks part.
+
+    Raises:
+        InputError: as of `mendable`.
+    """
+    with mendable(trainer):
+        trainer.save_model()
+        trainer.save_state()
+        trainer.create_model_card()
     leave_process_group(trainer)
 
 
