@@ -2,9 +2,7 @@
 
     python -m tests.helpers.killed_study FOLDER WORDS...
 
-Forks, so that torch is imported once. Writes FOLDER/journal: `begin ID` before a run is executed, `kept ID`
-after its record is written, `kill` after each kill; of a piece of a race the share of its steps is
-part of the ID.
+Forks, so that torch is imported once. Writes FOLDER/journal, see `harness/experiments/kills/journal.py`.
 """
 
 import gc
@@ -15,50 +13,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import lm_eval.evaluator
 import lm_eval.models.huggingface  # noqa: F401
 
-import harness.study.plan_study
-import harness.study.run_study
 from harness.cli import main as cli
-from harness.records.runs import Results
-from harness.study import confirm, run_race
-from harness.study import executors as executor
-from harness.study.execute import Trial, execute
+from harness.experiments.kills.journal import KILL, note, watch
 
 KILLS = 10
-
-
-def note(path: Path, line: str) -> None:
-    """Append a line in one write, so that a kill cannot split it."""
-    with path.open("ab", buffering=0) as file:
-        file.write(f"{line}\n".encode())
-
-
-def watch(journal: Path) -> None:
-    """Make this process note what it executes and keeps."""
-
-    def executed(spec: Any, problem: Any, until: float | None = None) -> Any:
-        note(journal, f"begin {spec.id}" if until is None else f"begin {spec.id} {until:g}")
-        return execute(spec, problem, until)
-
-    write, write_part = Results.write, Results.write_part
-
-    def written(self: Results, run: Any) -> Path:
-        path = write(self, run)
-        note(journal, f"kept {run.spec.id} 1" if run.curve else f"kept {run.spec.id}")
-        return path
-
-    def part_written(self: Results, run: Any) -> None:
-        write_part(self, run)
-        note(journal, f"kept {run.spec.id} {run.curve[-1].share:g}")
-
-    confirm.execute = executor.execute = run_race.execute = executed
-    confirm.trial = lambda *rest: Trial(loading=0.1, step=0.1, answer=0.01)
-    Results.write = written  # type: ignore[method-assign]
-    Results.write_part = part_written  # type: ignore[method-assign]
 
 
 def start(folder: Path, words: list[str]) -> int:
@@ -105,11 +67,10 @@ def main() -> None:
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, "it had ended already"
-        note(journal, "kill")
+        note(journal, KILL)
     assert os.waitstatus_to_exitcode(os.waitpid(start(folder / "killed", words), 0)[1]) == 0
 
 
 if __name__ == "__main__":
-    assert harness.study.plan_study and harness.study.run_study
     gc.freeze()  # as in conftest.py
     main()

@@ -1,0 +1,1 @@
+"""Studies and trainings that are killed at named places and started again: what is lost and repeated."""
