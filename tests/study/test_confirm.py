@@ -29,6 +29,7 @@ from harness.cli.main import main
 from harness.evaluate.final_answers import extract_answer, find_answer_pattern
 from harness.evaluate.lm_eval import task_names
 from harness.evaluate.split import own_task, split_rows
+from harness.experiments.kills.works import outcome
 from harness.generate.decoding import prompt_of
 from harness.ladder import resolve
 from harness.ladder.named_pair import pair_of
@@ -168,6 +169,41 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
     undisturbed = (tmp_path / "whole" / "journal").read_text().splitlines()
     expected = {line.partition(" ")[2] for line in undisturbed}
     assert begun == expected and kept <= expected and interrupted >= 3
+
+
+SET_BACK = """
+import sys, time
+from harness.cli.main import main
+from harness.records.runs import Results
+write, now = Results.write, time.time
+
+def written(self, run):
+    time.time = lambda: now() - 3600
+    return write(self, run)
+
+Results.write = written
+sys.exit(main(sys.argv[1:]))
+"""
+"""The command line, whose clock is set back by an hour when the first run has ended."""
+
+
+@pytest.mark.slow
+def test_another_process_writes_the_same_but_for_times(capsys: Any, tmp_path: Path) -> None:
+    """Protects comparisons: same seed, same machine, same records, though the clock jumps meanwhile."""
+    answer = confirmed(capsys, "--results", str(tmp_path / "here"))
+    words = ["confirm", *QUICK, "--json", "--results", str(tmp_path / "there")]
+    done = subprocess.run(
+        [sys.executable, "-c", SET_BACK, *words], capture_output=True, text=True, cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}, check=False, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == answer
+    here, there = (outcome(tmp_path / name) for name in ("here", "there"))
+    assert sum(name.startswith("runs/") for name in here) == 4
+    assert json.dumps(here) == json.dumps(there)  # the order of what stands in them too
+    runs = Results(tmp_path / "there").runs()
+    assert all(run.seconds >= 0 for run in runs)
+    assert len({round(run.planned["at"], -3) for run in runs if run.planned}) > 1, "no jump"
 
 
 def test_a_users_own_data_become_a_task(

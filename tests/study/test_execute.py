@@ -1,19 +1,26 @@
 """One run: ended where it takes too long, and what memory made smaller is in its record."""
 
+import re
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from advisor.errors import InputError
 from harness.records.arm import arm_of
+from harness.records.runs import Results
 from harness.runtime.memory import largest_that_fits
+from harness.study import confirm as confirming
 from harness.study import execute as executing
-from harness.study.execute import execute, name_of
+from harness.study.confirm import make_plan
+from harness.study.execute import execute, name_of, trial
 from harness.study.failures import failure_of, known_failures
 from harness.study.fit_arm import Fitted
-from tests.helpers.studies import study_of
+from tests.helpers.studies import PROBLEM, result_of, study_of
 
 LOADED = SimpleNamespace(device="cpu", dtype="float32")
 
@@ -42,6 +49,27 @@ def test_a_run_that_hangs_is_ended_and_named(monkeypatch: pytest.MonkeyPatch) ->
     assert failure.line == line
     results: Any = SimpleNamespace(failed=lambda: [run])
     assert not list(known_failures(results, ()))  # started again, it is tried again
+
+
+def test_a_trial_that_hangs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executing, "load_model", lambda *rest, **more: time.sleep(60))
+    problem = problem_of(0.2)
+    problem.model, problem.loading = "m", {}
+    spec = study_of().spec(arm_of("nll", learning_rate=1e-3), 0)
+    line = "a trial of nll lr 0.001 seed 0 was ended after 0 s, the limit of one run: raise --run_limit"
+    with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
+        trial(spec, problem)
+
+
+def test_started_again_nothing_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    study, results = study_of(), Results(tmp_path)
+    results.write(result_of(study.base()))
+    for seed, seconds in ((0, 40.0), (1, 60.0)):
+        ended = result_of(study.spec(arm_of("nll", learning_rate=1e-3), seed))
+        results.write(replace(ended, seconds=seconds))
+    monkeypatch.setattr(confirming, "trial", lambda *rest: pytest.fail("it is timed again"))
+    plan = make_plan(study, PROBLEM, results)
+    assert plan.finished == 3 and plan.seconds == 50.0 * (plan.runs - 3)
 
 
 def test_a_record_says_which_batches_were_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
