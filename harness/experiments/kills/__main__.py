@@ -43,7 +43,7 @@ def _kill(arguments: argparse.Namespace, folder: Path, until: float) -> int:
     import lm_eval.models.huggingface  # noqa: F401
 
     from harness.experiments.calibration.ledger import append_line
-    from harness.experiments.kills.kill import killed, whole
+    from harness.experiments.kills.kill import KILLS, killed, whole
     from harness.experiments.kills.ledger import read
     from harness.experiments.kills.places import PLACES, PLAN
     from harness.experiments.kills.works import measure_once, works
@@ -60,7 +60,14 @@ def _kill(arguments: argparse.Namespace, folder: Path, until: float) -> int:
             if place.work not in right:
                 right[place.work] = whole(known[place.work], folder / place.work)
             own = folder / f"{place.work}-{number}-{time.monotonic_ns()}"
-            came = killed(place, number, known[place.work], right[place.work], own)
+            came = killed(
+                place,
+                number,
+                known[place.work],
+                right[place.work],
+                own,
+                min(KILLS, arguments.tries - kills),
+            )
             append_line(arguments.ledger, came.line())
             print(came.line(), flush=True)
             kills, number = kills + came.kills, number + 1

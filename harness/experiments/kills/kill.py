@@ -17,7 +17,7 @@ from harness.experiments.kills.journal import KILL, note, read, watch, watch_tra
 from harness.experiments.kills.places import FLAG, Place
 from harness.experiments.kills.works import Work, differing, outcome
 
-KILLS = 8
+KILLS = 7
 """Of one study at most."""
 LIMIT = 600.0
 """Seconds after which a process hangs."""
@@ -38,8 +38,15 @@ def whole(work: Work, folder: Path) -> dict[str, object]:
     return outcome(out)
 
 
-def killed(place: Place, number: int, work: Work, right: dict[str, object], folder: Path) -> Came:
-    """Kill a study or a training at a place, up to `KILLS` times, and let it end.
+def killed(
+    place: Place,
+    number: int,
+    work: Work,
+    right: dict[str, object],
+    folder: Path,
+    kills: int = KILLS,
+) -> Came:
+    """Kill a study or a training at a place, up to some times, and let it end.
 
     Raises:
         Ended: a process ends otherwise than by the kill, or does not go on afterwards.
@@ -48,7 +55,7 @@ def killed(place: Place, number: int, work: Work, right: dict[str, object], fold
     journal = folder / "journal"
     journal.touch()
     left: list[str] = []
-    for _ in range(KILLS):
+    for _ in range(kills):
         code, orphans = _run(work, folder, out, lambda: place.arm(rng))
         left += orphans
         if code == 0:

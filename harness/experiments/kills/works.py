@@ -56,9 +56,10 @@ def works(folder: Path) -> dict[str, Work]:
     strong, data = resolve("strong")
     model = _tiny(strong, folder / "tiny")
     own = folder / "rows.jsonl"
-    own.write_text("".join(Path(data).read_text(encoding="utf-8").splitlines(keepends=True)[:ROWS]))
+    lines = Path(data).read_text(encoding="utf-8").splitlines(keepends=True)
+    own.write_text("".join(sorted(lines, key=len)[:ROWS]))
     few, hint = folder / "few.jsonl", folder / "hint.txt"
-    few.write_text("".join(own.read_text(encoding="utf-8").splitlines(keepends=True)[:FEW]))
+    few.write_text("".join(lines[:FEW]))
     hint.write_text(HINT)
     scorer = folder / "scorer.sh"
     scorer.write_text(SCORER)
@@ -66,6 +67,7 @@ def works(folder: Path) -> dict[str, Work]:
     pair = (str(model), str(own))
     train = ("train", *pair, "--objective", "cadft", *STEPS)
     confirm = ("confirm", *pair, "--temperature", "0", "--max_steps", "3", "--logging_steps", "1",
+               "--per_device_train_batch_size", "2",
                "--scorer", f"sh {scorer}", "--json", "--limit")  # fmt: skip
     return {
         PLAN: Work(words=(*confirm, "6", "--plan", "six"), flag=study),
