@@ -144,6 +144,14 @@ class ReadsWholeCheckpoints(StopsWhenDiverged):
                 f"zeros ({some}): {MEND}"
             )
 
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        """As Trainer's, which makes a step before it looks whether all of them are made."""
+        trainer: Any = super()
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        trainer._run_epoch(*args, **kwargs)
+
     def _zero_matrices(self) -> set[str]:
         """Weights of two and more dimensions that are zero throughout, as LoRA's B is before training.
 

@@ -134,6 +134,23 @@ def test_resuming_equals_never_stopping(tmp_path: Path, objective: str) -> None:
     torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=1e-6)
 
 
+def test_a_training_that_is_at_its_end_makes_no_further_step(tmp_path: Path) -> None:
+    """Transformers makes one where the end lies within an epoch, and its checkpoint is one too many."""
+    settings = {
+        "save_strategy": "steps",
+        "save_steps": 2,
+        "max_steps": 2,
+        "lr_scheduler_type": "constant",
+    }
+    whole = train(tmp_path, "dft", **settings)
+    assert whole.state.epoch is not None and whole.state.epoch % 1
+    again = build(tmp_path, "dft", **settings)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 2
+    assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-2"]
+    torch.testing.assert_close(weights(again), weights(whole), rtol=0, atol=0)
+
+
 def test_a_batch_without_targets_changes_nothing(tmp_path: Path) -> None:
     empty = [{**row, "labels": [-100] * len(row["input_ids"])} for row in rows(16)]
     for objective in ("dft", "cadft", "deft_cayley", "talr", "gem", "tailsft"):

@@ -50,7 +50,8 @@ def watch(journal: Path, *, to_the_end: bool = False) -> None:
 
     def written(self: Results, run: Any) -> Path:
         path = write(self, run)
-        note(journal, f"{KEPT} {run.spec.id} 1" if run.curve else f"{KEPT} {run.spec.id}")
+        if run.error is None:
+            note(journal, f"{KEPT} {run.spec.id} 1" if run.curve else f"{KEPT} {run.spec.id}")
         return path
 
     def part_written(self: Results, run: Any) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 from harness.experiments.kills.places import DISTILL, LOADED, PLAN, RACE, REWRITE, TRAIN
 from harness.ladder import resolve
 
-OF_TIME = ("seconds", "at", "spent", "peak_memory_bytes", "commit", "dirty", "train_runtime",
-           "train_samples_per_second", "train_steps_per_second")  # fmt: skip
-"""Names in a record of what is not the same twice: times, memory, and the state of this checkout."""
+OF_TIME = ("seconds", "at", "spent", "peak_memory_bytes", "environment", "train_runtime",
+           "train_samples_per_second", "train_steps_per_second", "train_loss")  # fmt: skip
+"""Names in a record of what is not the same twice: times, memory, and the machinery, of which somebody may
+install another version meanwhile. `train_loss` is transformers' mean over the steps since the last start; the
+loss of every step stands beside it."""
 SCORER = """
 case "$(cat "$ADVISOR_KILLS_FLAG" 2>/dev/null)" in
     child) rm "$ADVISOR_KILLS_FLAG"; kill -KILL $$ ;;
@@ -127,6 +129,8 @@ def outcome(folder: Path) -> dict[str, object]:
 def _parts(folder: Path) -> Iterator[tuple[str, object]]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
+        if name.startswith("failed/"):  # the last failure stays, also where a retry went well
+            continue
         if path.suffix == ".json":
             yield name, without_times(json.loads(path.read_text(encoding="utf-8")))
         elif path.suffix == ".safetensors" or name.startswith("new."):
