@@ -36,6 +36,7 @@ def test_a_signal_is_one_line_after_what_cleans_up(
         finally:
             cleaned.append(name)
 
+    signal.signal(getattr(signal, name), signal.SIG_DFL)  # the tests may run under `nohup`
     signals.prepare()
     monkeypatch.setattr(program, "command", lambda name: SimpleNamespace(run=run))
     assert program.main(["env"]) == code

@@ -25,9 +25,9 @@ def data(write: Any) -> Path:
 
 
 def numbers(answer: Any) -> dict[str, Any]:
-    """An answer as plain data, without the time it took, the names and the notes."""
+    """An answer as plain data, without what was typed, when, the time it took, the names and the notes."""
     found: dict[str, Any] = json.loads(json.dumps(answer))
-    for name in ("model", "dataset", "next", "settings", "versions"):
+    for name in ("model", "dataset", "next", "command", "date", "settings", "versions"):
         found.pop(name, None)
     for name in ("seconds", "model", "dataset", "notes"):
         found["prior"].pop(name)

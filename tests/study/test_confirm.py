@@ -388,7 +388,6 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--save_strategy cannot be set: a plan keeps its best checkpoint",
         ),
         (["--resume-from-checkpoint", "true"], "goes on by itself"),
-        (["--report_to", "wandb"], "stands in its record"),
         (["--disable_tqdm", "true"], "shows its own progress"),
         (["--objectives", "opd"], "--teacher MODEL"),
         (["--route", "skill"], "no --teacher"),
