@@ -42,6 +42,7 @@ QUESTIONS: dict[str, Sequence[tuple[str, str]]] = {
         ),
         *OF_DRAWN_TOKENS,
     ),
+    "more-rollouts": (("fire", "opd"), *OF_DRAWN_TOKENS),
     "two-teachers": (
         ("opd", NLL),
         ("fire", "opd"),
