@@ -13,7 +13,7 @@ from advisor.files import unwritten
 from advisor.model.out_of_memory import is_out_of_memory
 
 GO_ON = "go on with --resume_from_checkpoint true"
-LACKS = (OSError, RuntimeError, MemoryError, SafetensorError)
+LACKS = (OSError, EOFError, RuntimeError, MemoryError, SafetensorError)
 """How libraries say that something is lacking."""
 
 
@@ -49,7 +49,9 @@ def _remedy(error: BaseException, args: Any) -> str | None:
         return f"{args.output_dir}: a file cannot be written ({reason}): make room, then {GO_ON}"
     if is_out_of_memory(error):
         return _less(args.per_device_train_batch_size, args.gradient_accumulation_steps)
-    if "DataLoader worker" in str(error):
+    # A process that dies while it hands a batch over is first seen as a connection that ends.
+    cut = isinstance(error, ConnectionError | EOFError) and args.dataloader_num_workers > 0
+    if cut or "DataLoader worker" in str(error):
         return (
             f"a process of the data loader has died ({' '.join(str(error).split())[:120]}): {GO_ON}, with "
             "fewer --dataloader_num_workers if memory was short"

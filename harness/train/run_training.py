@@ -89,7 +89,14 @@ def run_trainer(trainer: Any, checkpoint: str | None, say: Say) -> tuple[str, ..
     trainer.add_callback(watch)
     say_where_it_goes_on(trainer, checkpoint, say)
     try:
-        with bars_closed(trainer), mendable(trainer), own_run(trainer.args.report_to):
+        # Twice: of a process of the data loader that has died torch may speak again while the first error
+        # of it is on its way, from the handler of a signal.
+        with (
+            mendable(trainer),
+            bars_closed(trainer),
+            mendable(trainer),
+            own_run(trainer.args.report_to),
+        ):
             trainer.train(resume_from_checkpoint=checkpoint)
     except TrainingDiverged as error:
         done = trainer.state.global_step

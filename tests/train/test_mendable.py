@@ -13,11 +13,12 @@ from advisor.errors import InputError
 from harness.train.mendable import mendable, written
 
 
-def trainer_of(rows: int = 8, accumulated: int = 3) -> Any:
+def trainer_of(rows: int = 8, accumulated: int = 3, workers: int = 1) -> Any:
     args = SimpleNamespace(
         output_dir="out",
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulated,
+        dataloader_num_workers=workers,
     )
     return SimpleNamespace(args=args)
 
@@ -45,6 +46,25 @@ def test_a_lack_is_one_line(error: Exception, line: str) -> None:
     with pytest.raises(InputError) as found, mendable(trainer_of()):
         raise error
     assert str(found.value).startswith(line) and "--resume_from_checkpoint true" in str(found.value)
+
+
+def test_a_connection_that_ends_is_a_dead_worker_where_there_are_some() -> None:
+    cut = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
+    with pytest.raises(InputError, match="a process of the data loader has died"):  # noqa: SIM117
+        with mendable(trainer_of()):
+            raise cut
+    with pytest.raises(ConnectionResetError), mendable(trainer_of(workers=0)):
+        raise cut
+
+
+def test_what_is_said_again_on_the_way_is_one_line_too() -> None:
+    with pytest.raises(InputError, match=r"has died \(DataLoader worker \(pid 7\)"):  # noqa: SIM117
+        with mendable(trainer_of()):
+            try:
+                with mendable(trainer_of()):
+                    raise EOFError
+            finally:
+                raise DEAD
 
 
 def test_a_single_row_is_not_halved() -> None:

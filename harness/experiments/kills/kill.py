@@ -110,14 +110,14 @@ def _run(
 
 
 def _work(work: Work, folder: Path, out: Path, arm: Callable[[], None]) -> None:
-    """What a child does, to its end."""
-    os.setpgid(0, 0)
-    os.environ[FLAG] = str(folder / "flag")
-    with (folder / "output").open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    """What a child does, to its end; it never comes back into what its parent does."""
     code = 99
     try:
+        os.setpgid(0, 0)
+        os.environ[FLAG] = str(folder / "flag")
+        with (folder / "output").open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
         if work.trains:
             watch_training(folder / "journal")
         else:
@@ -127,7 +127,8 @@ def _work(work: Work, folder: Path, out: Path, arm: Callable[[], None]) -> None:
         code = cli.main(work.command(out))
     except BaseException:
         traceback.print_exc()
-    os._exit(code)
+    finally:
+        os._exit(code)
 
 
 def _group(number: int) -> list[str]:
