@@ -123,6 +123,8 @@ def _work(work: Work, folder: Path, out: Path, arm: Callable[[], None]) -> None:
         else:
             watch(folder / "journal", to_the_end=True)
         arm()
+        for name in signals.ENDING:  # `nohup` may have had this process ignore one
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
         signals.prepare()
         code = cli.main(work.command(out))
     except BaseException:

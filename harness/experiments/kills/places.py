@@ -193,7 +193,6 @@ PLACES = (
               prepare=_before(Scorer, "score"), first=2, last=6, within=0.01, signal=name)
         for name in ("SIGTERM", "SIGHUP")
     ),
-    Place(name="`rewrite`: at any moment", work=REWRITE, prepare=_at_once, within=4.0),
     Place(name="`distill`: between two checkpoints", work=DISTILL, prepare=_at("on_step_begin"), last=5,
           within=0.02),
 )  # fmt: skip

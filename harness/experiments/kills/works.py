@@ -11,7 +11,7 @@ from typing import Any
 from harness.experiments.kills.places import DISTILL, LOADED, PLAN, RACE, REWRITE, TRAIN
 from harness.ladder import resolve
 
-OF_TIME = ("seconds", "at", "spent", "peak_memory_bytes", "environment", "train_runtime",
+OF_TIME = ("seconds", "at", "spent", "peak_memory_bytes", "environment", "step_time", "train_runtime",
            "train_samples_per_second", "train_steps_per_second", "train_loss")  # fmt: skip
 """Names in a record of what is not the same twice: times, memory, and the machinery, of which somebody may
 install another version meanwhile. `train_loss` is transformers' mean over the steps since the last start; the
