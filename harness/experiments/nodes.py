@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from harness.experiments.same_twice import without
 from harness.runtime.versions import versions
 
 RUNS = 25
@@ -121,19 +122,12 @@ def records(folder: Path) -> dict[str, Any]:
     }
 
 
-def without_times(content: Any) -> Any:
-    """What a record says, less what two runs of one specification may differ in."""
-    if isinstance(content, Mapping):
-        return {name: without_times(inner) for name, inner in content.items() if name not in TIMES}
-    return [without_times(inner) for inner in content] if isinstance(content, list) else content
-
-
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """Names of the records that are not in both, or say something else."""
     return sorted(
         name
         for name in one.keys() | other.keys()
-        if without_times(one.get(name)) != without_times(other.get(name))
+        if without(one.get(name), TIMES) != without(other.get(name), TIMES)
     )
 
 

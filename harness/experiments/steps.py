@@ -6,10 +6,29 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from advisor.errors import InputError
 
+MODELS = Path("outputs/calibration")
 Step = Callable[[argparse.Namespace], None]
+
+
+def plan_and_run(module: str, description: str | None, results: Path) -> argparse.ArgumentParser:
+    """The parser of a study on models of the calibration: its plan is committed, then carried out.
+
+    Args:
+        module: that is run.
+        description: for the help.
+        results: folder of plans and ledger, unless another is given.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--results", type=Path, default=results, help="of plans and ledger")
+    parser.add_argument("--models", type=Path, default=MODELS, help="of `calibration models`")
+    steps = parser.add_subparsers(dest="step", required=True)
+    steps.add_parser("plan", help="write what will be run; commit it before the first run")
+    steps.add_parser("run", help="do what is missing")
+    return parser
 
 
 def run_step(parser: argparse.ArgumentParser, steps: Mapping[str, Step]) -> None:

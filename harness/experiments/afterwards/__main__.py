@@ -5,32 +5,22 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.experiments.steps import run_step
+from harness.experiments.steps import plan_and_run, run_step
 
 if TYPE_CHECKING:
     from harness.experiments.afterwards.outcomes import Outcome
 
 RESULTS = Path("results/afterwards")
 CELLS = Path("results/calibration")
-MODELS = Path("outputs/calibration")
 logger = logging.getLogger("harness.experiments.afterwards")
 
 
 def main() -> None:
     """Parses the command line and runs one step of the study."""
-    run_step(_parser(), {"plan": _plan, "run": _run})
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m harness.experiments.afterwards", description=__doc__
+    run_step(
+        plan_and_run("harness.experiments.afterwards", __doc__, RESULTS),
+        {"plan": _plan, "run": _run},
     )
-    parser.add_argument("--results", type=Path, default=RESULTS, help="of plan and ledger")
-    parser.add_argument("--models", type=Path, default=MODELS, help="of `calibration models`")
-    steps = parser.add_subparsers(dest="step", required=True)
-    steps.add_parser("plan", help="write the starts; commit them before the first run")
-    steps.add_parser("run", help="do what is missing")
-    return parser
 
 
 def _plan(arguments: argparse.Namespace) -> None:

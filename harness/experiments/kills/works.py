@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiments.kills.places import DISTILL, LOADED, PLAN, RACE, REWRITE, TRAIN
+from harness.experiments.same_twice import without
 from harness.ladder import resolve
 
 OF_TIME = ("seconds", "at", "spent", "peak_memory_bytes", "environment", "step_time", "train_runtime",
@@ -141,9 +142,7 @@ def _parts(folder: Path) -> Iterator[tuple[str, object]]:
 
 def without_times(value: Any) -> Any:
     """A value of JSON without what is not the same twice (see `OF_TIME`)."""
-    if isinstance(value, Mapping):
-        return {key: without_times(inner) for key, inner in value.items() if key not in OF_TIME}
-    return [without_times(inner) for inner in value] if isinstance(value, list) else value
+    return without(value, OF_TIME)
 
 
 def differing(
