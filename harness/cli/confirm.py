@@ -133,13 +133,7 @@ def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: Scorin
     """See what needs neither model nor dataset; the user's scorer is imported."""
     refuse_ours(word[2:].split("=")[0] for word in args.settings if word.startswith("--"))
     labels_of(study.objectives or ())
-    _ = (
-        study.seconds,
-        study.seconds_of_a_run,
-        study.of_plan,
-        study.steps_after,
-        study.cluster,
-    )  # refused now where they contradict
+    study.refuse_contradictions()
     scorer_of(scoring)
 
 

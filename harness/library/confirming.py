@@ -112,13 +112,7 @@ def confirm(
     scoring = made(ScoringOptions, {"tasks": tasks, "temperature": temperature, **parts[1]})
     refuse_ours(training)
     labels_of(study.objectives or ())
-    _ = (
-        study.seconds,
-        study.seconds_of_a_run,
-        study.of_plan,
-        study.steps_after,
-        study.cluster,
-    )  # what contradicts: refused now
+    study.refuse_contradictions()
     scorer_of(scoring)
     pair, told = named(model, dataset), Told(quiet=quiet)
     refuse_gguf(pair.model, "confirm")

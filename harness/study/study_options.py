@@ -103,6 +103,10 @@ class StudyOptions(Options):
     )  # fmt: skip
     results: str = option("results", help="folder of the records (default: {default})")
 
+    def refuse_contradictions(self) -> None:
+        """Raise InputError, before any work, where a setting is no time or goes against another."""
+        _ = self.seconds, self.seconds_of_a_run, self.of_plan, self.steps_after, self.cluster
+
     @property
     def of_plan(self) -> str | None:
         """The plan to carry out; None: a study of arms.
