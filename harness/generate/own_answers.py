@@ -115,7 +115,7 @@ def own_answers(
             ]  # fmt: skip
             right, covered = right + len(good), covered + bool(good)
             rows += [
-                _row(question.prompt, list(answer)) for answer in dict.fromkeys(map(tuple, good))
+                row_of(question.prompt, list(answer)) for answer in dict.fromkeys(map(tuple, good))
             ]
     sampled = Sampled(
         prompts=len(questions),
@@ -145,7 +145,8 @@ def text_of(dataset: SFTDataset, tokens: Sequence[int]) -> str:
     return str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def _row(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+def row_of(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
+    """A row of a dataset whose target is an answer to a prompt, both as token ids."""
     return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
 
 

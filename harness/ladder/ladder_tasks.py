@@ -15,6 +15,8 @@ from harness.ladder import RUNGS, demonstrations_file
 from harness.ladder.skills import SKILLS, render
 
 PARTS = {"development": 100, "test": 300}
+ANSWER = "#([^#$]*)"
+"""Pattern of the final answer, as the tasks score it: what stands after the last #."""
 
 
 def problem_sets(skill: str, **_: Any) -> dict[str, Dataset]:

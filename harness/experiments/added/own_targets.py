@@ -10,12 +10,11 @@ import torch
 from advisor.data.dataset import SFTDataset, load_dataset
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.experiments.added.many_answers import ManyAnswersBench
-from harness.generate.own_answers import question_of, sampled_answers, text_of
+from harness.generate.own_answers import question_of, row_of, sampled_answers, text_of
+from harness.ladder.ladder_tasks import ANSWER
 from harness.runtime.quiet import quiet
 from harness.study.problem import Problem
 
-ANSWER = "#([^#$]*)"
-"""As the ladder's tasks score: what stands after the last #."""
 SAMPLED = 4
 """Answers to a prompt, among which a rejected one is looked for."""
 
@@ -44,8 +43,5 @@ class OwnTargetsBench(ManyAnswersBench):
                 truth = extract_answer(text_of(shown, asked.reference), pattern)
                 others = (a for a in answers if extract_answer(text_of(shown, a), pattern) != truth)
                 chosen[asked.row] = next(others, asked.reference)
-        rows = [
-            {"input_ids": q.prompt + answer, "labels": [-100] * len(q.prompt) + answer}
-            for q, answer in zip(questions, chosen, strict=True)
-        ]
+        rows = [row_of(q.prompt, answer) for q, answer in zip(questions, chosen, strict=True)]
         return load_dataset(rows, self.loaded.tokenizer, max_length=longest)

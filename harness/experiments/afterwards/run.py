@@ -22,7 +22,7 @@ from harness.experiments.calibration.grid import Cell
 from harness.experiments.calibration.models import checkpoint
 from harness.experiments.calibration.run import LadderBench, Wanted
 from harness.ladder.build import draw_demonstrations
-from harness.ladder.ladder_tasks import PARTS, task_rows
+from harness.ladder.ladder_tasks import ANSWER, PARTS, task_rows
 from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
@@ -30,8 +30,7 @@ from harness.reinforce.verifier import Question, Verifier, questions_of, text_of
 from harness.runtime.versions import versions
 from harness.statistics.pass_at_k import SAMPLES
 
-VERIFIER = Verifier(pattern="#([^#$]*)")
-"""As the ladder's tasks score: what stands after the last #."""
+VERIFIER = Verifier(pattern=ANSWER)
 PROBLEMS = 120
 """Test problems that are sampled; the first of the task's."""
 LONGEST = 48
