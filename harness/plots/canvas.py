@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,13 +19,24 @@ from harness.plots.style import INK
 
 DPI = 200
 """Of PNG files."""
-_ROOT_STYLE = "stroke-linejoin: round; stroke-linecap: butt"
-"""What matplotlib says in a <style> for all elements, which in a page would be all of the page's."""
+_ROOT_STYLE = (
+    "stroke-linejoin: round; stroke-linecap: butt; "
+    "font: 8px 'DejaVu Sans', Verdana, Arial, sans-serif"
+)
+"""What matplotlib says in a <style> for all elements, which in a page would be all of the page's; and the
+font, which it says with every text."""
+_UNTURNED = re.compile(r"rotate\(-?0 ")
+_UNSAID = re.compile(
+    r"font-size: 8px; ?|font-family: [^;]+; ?|stroke-dashoffset: 0; ?|text-anchor: start; ?|(?<=[:;]) "
+)
+"""Of a style: what the root says, what holds without being said, and spaces."""
+_LINES = re.compile(r"[ML][-\d. ]+(?:L[-\d. ]+)+")
+"""Of a path: a line through points, of which SVG needs the first letter."""
 
-_DECIMALS = 2
-"""Of a coordinate in a page: a hundredth of a point is not seen, and a page of many studies holds many."""
-_LONG = re.compile(r"-?\d+\.\d{3,}")
-_REFERENCE = re.compile(r"^#|url\(#")
+_DECIMALS = 1
+"""Of a coordinate in a page: a tenth of a point is hardly seen, and a page of many studies holds many."""
+_LONG = re.compile(r"-?\d+\.\d{2,}")
+_REFERENCE = re.compile(r"(?<=^#)\w+$|(?<=url\(#)\w+")
 _REFERRED = ("clipPath", "path")
 """Elements that matplotlib refers to; the ids of others only name them."""
 
@@ -78,19 +90,23 @@ def _element(figure: Figure, ink: str) -> str:
     for child in list(root):
         if any(inner.tag.endswith("}style") for inner in child):
             root.remove(child)
-    prefix = f"f{hashlib.sha256(drawn).hexdigest()[:10]}-"
+    prefix = f"f{hashlib.sha256(drawn).hexdigest()[:8]}-"
+    referred = [one.get("id") for one in root.iter() if _local(one.tag) in _REFERRED]
+    ids = {own: f"{prefix}{number}" for number, own in enumerate(filter(None, referred))}
     for element in root.iter():
         element.tag = _local(element.tag)
-        own = element.attrib.pop("id", None)
+        own = ids.get(element.attrib.pop("id", ""))
         element.attrib = {
-            _local(name): _short(_REFERENCE.sub(rf"\g<0>{prefix}", value).replace(INK, ink))
+            _local(name): _short(name, value, ids).replace(INK, ink)
             for name, value in element.attrib.items()
+            if not _UNTURNED.match(value)
         }
-        if own and element.tag in _REFERRED:
-            element.set("id", prefix + own)
+        if own:
+            element.set("id", own)
         for text in ("text", "tail"):
             if not (getattr(element, text) or "").strip():
                 setattr(element, text, None)
+    _unwrap(root)
     titles = (axes.get_title(loc="left") for axes in figure.axes)
     label = ". ".join(title.replace("\n", ": ") for title in titles if title)
     root.attrib |= {
@@ -102,12 +118,26 @@ def _element(figure: Figure, ink: str) -> str:
     return ElementTree.tostring(root, encoding="unicode").strip()
 
 
-def _short(value: str) -> str:
-    """An attribute with its coordinates rounded, and without what only breaks its lines."""
-    rounded = _LONG.sub(
-        lambda found: f"{float(found[0]):.{_DECIMALS}f}".rstrip("0").rstrip("."), value
+def _unwrap(element: ElementTree.Element) -> None:
+    """Put what stands in a group that says nothing in the group's place."""
+    for child in element:
+        _unwrap(child)
+    found: list[ElementTree.Element] = []
+    for child in element:
+        found += child if child.tag == "g" and not child.attrib else [child]
+    element[:] = found
+
+
+def _short(name: str, value: str, ids: Mapping[str, str]) -> str:
+    """The value of an attribute: coordinates rounded, other ids, and nothing that need not be said."""
+    value = _REFERENCE.sub(lambda found: ids[found[0]], value)
+    value = _LONG.sub(
+        lambda found: f"{float(found[0]):.{_DECIMALS}f}".rstrip("0").rstrip("."),
+        " ".join(value.split()),
     )
-    return " ".join(rounded.split())
+    if name == "style":
+        return _UNSAID.sub("", value)
+    return _LINES.sub(lambda found: found[0][0] + found[0][1:].replace("L ", ""), value)
 
 
 def _local(name: str) -> str:

@@ -38,8 +38,8 @@ DIRECTIONS = {
     True: "Right of zero the arm is better than the baseline.",
     False: "Left of zero the arm is better than the baseline: lower scores are better.",
 }
-HERE, ELSEWHERE = "this study", "other studies"
-"""Domains of points in the continuum plot, beside "published"."""
+HERE = "this study"
+"""Domain of its points in the continuum plot, beside "published"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,21 +53,25 @@ class Figure:
 
 
 def study_figures(
-    evidence: Evidence, verdict: Verdict | None, elsewhere: Sequence[Gain], margin: float | None
+    evidence: Evidence,
+    verdict: Verdict | None,
+    published: Sequence[Gain] | None,
+    margin: float | None,
 ) -> list[Figure]:
     """Every figure that the runs of a study allow; without a verdict, those that need none.
 
     Args:
         evidence: the study.
         verdict: of `settle`; None where nothing can be settled yet.
-        elsewhere: points of the continuum that are not this study's.
+        published: points of the continuum beside this study's; None: the page draws it once, of all studies.
         margin: difference that does not matter; None: one point for shares, none for other units.
     """
     settled = [] if verdict is None else _settled(evidence, verdict, margin)
     figures = [*settled, *_training(evidence), *_prior(evidence)]
-    if verdict is not None and (own := gains(evidence, verdict, domain=HERE)):
-        figures.append(continuum([*elsewhere, *own]))
-    return figures
+    if verdict is None or published is None:
+        return figures
+    own = gains(evidence, verdict, domain=HERE)
+    return [*figures, continuum([*published, *own])] if own else figures
 
 
 def _settled(evidence: Evidence, verdict: Verdict, margin: float | None) -> list[Figure]:

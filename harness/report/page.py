@@ -13,7 +13,7 @@ from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain
 from harness.records.arm import LOGGED
 from harness.records.runs import Results, Run, read_run
-from harness.report.figures import ELSEWHERE, Figure, continuum, gains, published_gains
+from harness.report.figures import Figure, continuum, gains, published_gains
 from harness.report.filled import fill, write_page
 from harness.report.plan_view import carried_out
 from harness.report.section import Section, comparison_section, study_section, titles_of
@@ -217,17 +217,13 @@ def _sections(
     margin: float | None,
     score: Mapping[str, Any],
 ) -> list[Section]:
-    published = _published(root)
     sections = [
         study_section(
             case.evidence,
             case.verdict,
             case.comparison,
             case.failed,
-            [
-                *published,
-                *(gain for other in cases if other is not case for gain in other.gains(ELSEWHERE)),
-            ],
+            None if len(cases) > 1 else _published(root),
             title=title,
             margin=margin,
             decision=case.decision,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from harness.compare.compare import Comparison
 from harness.compare.plan_decision import PlanDecision
@@ -23,6 +20,7 @@ from harness.report.figures import (
     trade_figures,
 )
 from harness.report.plan_view import plan_curve, plan_tables
+from harness.report.run_view import RunView, name_of, view_of
 from harness.report.tables import (
     Table,
     comparison_table,
@@ -39,22 +37,6 @@ from harness.study.verdict import Verdict
 
 UNFINISHED = "Not complete"
 """How the headline of a plan begins that is not at its end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunView:
-    """A run as it is shown."""
-
-    name: str
-    """Objective, rate, seed."""
-    id: str
-    """Of the specification."""
-    settings: str
-    """The specification, JSON."""
-    environment: str
-    """JSON."""
-    outcome: str
-    """What was measured besides scores, JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +75,10 @@ class Section:
     """That does it again."""
     overview: Table | None = None
     """Of the runs."""
+    usual: str = ""
+    """Settings and environment of most runs, one a line."""
     runs: tuple[RunView, ...] = ()
-    """Settings and environment of each."""
+    """The runs, with what each has of its own."""
     failures: tuple[Failure, ...] = ()
     """Runs that failed."""
 
@@ -104,7 +88,7 @@ def study_section(
     verdict: Verdict | None,
     comparison: Comparison | None,
     failed: Sequence[Run],
-    elsewhere: Sequence[Gain],
+    published: Sequence[Gain] | None,
     *,
     title: str,
     margin: float | None,
@@ -123,7 +107,7 @@ def study_section(
     judged = decision or verdict
     afterwards = None if judged is None else judged.afterwards
     tables += afterwards_tables(afterwards)
-    shown = (*evidence.runs, *failed)
+    usual, runs = view_of(in_order((*evidence.runs, *failed)))
     return Section(
         title=title,
         headline=headline(evidence, verdict, decision),
@@ -132,14 +116,15 @@ def study_section(
         tables=tables,
         figures=(
             *plan_figures(evidence, decision),
-            *study_figures(evidence, verdict, elsewhere, margin),
+            *study_figures(evidence, verdict, published, margin),
             *([] if verdict is None and decision is None else trade_figures(evidence, margin)),
         ),
         numbers=_numbers(evidence, verdict, decision),
         facts=tuple(facts.measured(evidence)),
         command=facts.command(evidence, afterwards) if evidence.study.objectives else "",
         overview=run_table(evidence) if evidence.runs else None,
-        runs=tuple(_view(run) for run in in_order(shown)),
+        usual=usual,
+        runs=runs,
         failures=tuple(_failure(run, evidence) for run in failed),
     )
 
@@ -251,37 +236,6 @@ def _notes(
     return notes
 
 
-def _name(run: Run) -> str:
-    arm, seed = run.spec.arm, run.spec.seed
-    rate = (
-        "" if arm.learning_rate is None else f", learning rate {arm.learning_rate:g}, seed {seed}"
-    )
-    return arm.method + rate
-
-
-def _view(run: Run) -> RunView:
-    outcome = {
-        "held_out": dict(run.held_out),
-        **({"began": run.began} if run.began else {}),
-        "seconds": run.seconds,
-        "tokens": run.tokens,
-        "peak_memory_bytes": run.peak_memory_bytes,
-        "last_step": dict(run.steps[-1]) if run.steps else {},
-        "error": run.error,
-    }
-    return RunView(
-        name=_name(run),
-        id=run.spec.id,
-        settings=_json(dataclasses.asdict(run.spec)),
-        environment=_json(dataclasses.asdict(run.environment)),
-        outcome=_json(outcome),
-    )
-
-
 def _failure(run: Run, evidence: Evidence) -> Failure:
     error = " ".join((run.error or "").split())
-    return Failure(name=_name(run), error=error, mended=run.spec.id in evidence.done)
-
-
-def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False)
+    return Failure(name=name_of(run), error=error, mended=run.spec.id in evidence.done)

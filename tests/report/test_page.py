@@ -15,6 +15,7 @@ from advisor.advice.recommend import recommend
 from harness.records.runs import Results
 from harness.report import write_report
 from harness.report.advice_page import Asked, advice_page
+from tests.helpers.paths import ROOT
 from tests.helpers.priors import prior_of
 from tests.helpers.studies import play, prior_leaning_wins, study_of
 
@@ -94,3 +95,10 @@ def test_nothing_overflows_and_the_console_is_empty(
     [ink] = {one["ink"] for one in found}
     bright = sum(map(int, re.findall(r"\d+", ink)[:3])) > 3 * 128
     assert bright == (theme == "dark"), ink
+
+
+@pytest.mark.slow
+def test_ten_studies_take_a_megabyte(tmp_path: Path) -> None:
+    """Protects the size of the page: the committed studies, each with dozens of runs and seven figures."""
+    report = write_report(ROOT / "results" / "confirm", tmp_path / "report.html")
+    assert report.path.stat().st_size / len(report.headlines) <= 2**20 / 10

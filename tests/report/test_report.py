@@ -377,9 +377,8 @@ def test_several_studies_have_a_section_each(
     anchors = {found["id"] for tag, found in page.tags if tag == "section"}
     links = {found["href"] for tag, found in page.tags if tag == "a" and found["href"][0] == "#"}  # type: ignore[index]
     assert anchors == {"study-1", "study-2"} and links == {"#study-1", "#study-2"}
-    assert page.count("svg") == 2 * 8 + 1
-    everything = {"published", "other studies", "this study"}
-    assert domains == [everything, everything, {"published", "user"}]
+    assert page.count("svg") == 2 * 7 + 1
+    assert domains == [{"published", "user"}]  # drawn once, for both
     (tmp_path / "published.csv").write_text("mean_p,nll\n0.5,ten\n")
     with pytest.raises(InputError, match=r"published.csv: not a table of published results"):
         write_report(tmp_path)

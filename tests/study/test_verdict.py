@@ -22,7 +22,8 @@ from tests.helpers.studies import flat, play, row_of, run_of, study_of
 
 PRIOR = {"mean_p": 0.5, "mean_p_interval": [0.4, 0.6], "model": {"parameters": 1e6}}
 COMMITTED = ROOT / "results" / "confirm"
-STOPPED = {"more-rollouts": 4}  # runs of its third seed; docs/better-targets.md says that it has two
+STOPPED = {"more-rollouts": 4}
+"""Runs that a study lacks, of a third seed that was not made."""
 
 
 def by_method(**accuracy: float) -> Any:
