@@ -23,6 +23,10 @@ _WRITER = re.compile(r"PytorchStreamWriter|inline_container|unexpected pos")
 """In the errors of torch, which does not say why."""
 _NUMBER = re.compile(r"\(os error (\d+)\)")
 """In those of safetensors."""
+_LONG = re.compile(r"\d{309}")
+"""A text without it has no integer beyond the floats, of which the largest is 1.8e308."""
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""The first or second half of a character that JSON spells as two."""
 
 
 def find(name: str) -> tuple[Path, str | None]:
@@ -44,14 +48,16 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not UTF-8 or not JSON, or is nested too deeply.
+        ValueError: it is not UTF-8 or not JSON, is nested too deeply, or has half a character.
     """
-    return parse_json(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    found = parse_json(text)
+    if _HALF.search(text):
+        json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
+    return found
 
 
-def parse_json(
-    text: str | bytes, hook: Callable[[list[tuple[str, Any]]], Any] | None = None
-) -> Any:
+def parse_json(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
     """The value of a JSON text: json, with every refusal of a text as the one kind that readers expect.
 
     Args:
@@ -59,12 +65,20 @@ def parse_json(
         hook: makes an object of its keys and values.
 
     Raises:
-        ValueError: it is not JSON, or is nested too deeply.
+        ValueError: it is not JSON, is nested too deeply, or has an integer beyond the floats.
     """
+    integer = _within_floats if _LONG.search(text) else None
     try:
-        return json.loads(text, object_pairs_hook=hook)
+        return json.loads(text, object_pairs_hook=hook, parse_int=integer)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _within_floats(digits: str) -> int:
+    """An integer that arithmetic with floats bears; Python's own have no bound, and fail there."""
+    if len(digits.lstrip("-")) >= 309:
+        raise ValueError("it has an integer of 309 digits or more")
+    return int(digits)
 
 
 def output_file(output: str, *, flag: str, dataset: str) -> Path:

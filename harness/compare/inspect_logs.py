@@ -132,9 +132,12 @@ def _value(path: Path, document: Any, score: Any) -> float:
     if isinstance(value, str):
         value = GRADES.get(value.lower(), value)
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError):
+        found = math.inf
+    if math.isinf(found):
         raise InputError(
-            f"{path}, sample {document}: its score is {shown(value)}, not a number: choose another with "
-            "--metric"
-        ) from None
+            f"{path}, sample {document}: its score is {shown(value)}, not a finite number: choose another "
+            "with --metric"
+        )
+    return found

@@ -13,6 +13,8 @@ from advisor.errors import InputError
 from advisor.files import parse_json
 from advisor.values import built, dataclass_of
 
+KEPT = ("own", "hinted", "guided")
+"""Where a verified answer comes from, by `Outcome.origin`."""
 FAILED = {
     "marker_missing": "the analysis ends without the marker",
     "repeated": "the hinted answer repeats itself",
@@ -34,7 +36,7 @@ class Outcome:
     row: int
     """Number in the source, from 0."""
     origin: str
-    """own or hinted: verified; else one of FAILED."""
+    """One of KEPT or of FAILED."""
     completion: str | None = None
     """The new target, where it is verified."""
     own_share: float | None = None
@@ -74,10 +76,13 @@ class Provenance:
 
     def _outcome(self, line: bytes) -> Outcome:
         try:
-            return built(OUTCOME, _object(line), "outcome")
+            outcome = built(OUTCOME, _object(line), "outcome")
         except InputError:
+            outcome = None
+        if outcome is None or outcome.row < 0 or outcome.origin not in (*KEPT, *FAILED):
             text = line[:60].decode(errors="replace")
-            raise self._refused(f"has a line that is no row's outcome ({text})") from None
+            raise self._refused(f"has a line that is no row's outcome ({text})")
+        return outcome
 
     def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
         if not now.keys() <= before.keys():
@@ -105,7 +110,7 @@ class Provenance:
 def _object(line: bytes) -> dict[str, Any]:
     """The JSON object on a line; empty where there is none."""
     try:
-        found = parse_json(line)
+        found = parse_json(line.decode())
     except ValueError:  # nor UTF-8
         return {}
     return found if isinstance(found, dict) else {}

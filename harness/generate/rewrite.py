@@ -37,12 +37,11 @@ from harness.generate.hinted import (
     plain_answers,
 )
 from harness.generate.own_answers import answers_of
-from harness.generate.provenance import Outcome, Provenance
+from harness.generate.provenance import KEPT, Outcome, Provenance
 from harness.generate.rewrite_settings import DEFAULT, SPLITTERS, Settings, splitter_of
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 
-KEPT = ("own", "hinted", "guided")
 NOT_HINTED = ("own", "no_target", "unverifiable", "too_long")
 
 Read = Callable[[Sequence[Mapping[str, Any]]], SFTDataset]

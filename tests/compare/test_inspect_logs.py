@@ -63,8 +63,8 @@ def test_samples_that_could_not_be_scored_are_left_out_and_counted(tmp_path: Pat
     [
         (["C"], {"status": "error"}, None, "has not ended"),
         (["C"], {}, "f1", "no sample has a score of f1; there are match, other"),
-        (["C"], {}, "other", r"sample 0: its score is \{'a': 1\}, not a number"),
-        (["C", "maybe"], {}, None, "sample 1: its score is 'maybe', not a number"),
+        (["C"], {}, "other", r"sample 0: its score is \{'a': 1\}, not a finite number"),
+        (["C", "maybe"], {}, None, "sample 1: its score is 'maybe', not a finite number"),
         ([], {}, None, "no sample has a score; there are none"),
         (["C"], {"eval": {"task": "t"}}, None, "not a whole log of inspect_ai"),
     ],

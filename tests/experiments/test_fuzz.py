@@ -93,15 +93,26 @@ CRASHED = [
     ("checkpoint", "trainer_state.json|0", [], "holds no settings"),
     ("inspect", "log.json|0|samples|0|scores", [1, 2], "samples[0].scores is [1, 2], not an object"),
     ("inspect", "log.json|0|samples|0|id", {}, "samples[0].id"),
-    ("inspect", "log.json|0|plan|config|temperature", 10**400, "not a whole log of inspect_ai"),
+    ("inspect", "log.json|0|plan|config|temperature", 10**400, "nor inspect_ai's logs in JSON"),
     ("lm-eval", f"results_{TIME}.json|0|higher_is_better", [], "higher_is_better is [], not an object"),
     ("lm-eval", f"results_{TIME}.json|0|configs|sums|metric_list", ["a"], "metric_list[0] is 'a', not an"),
+    ("inspect", "log.json|0|samples|0|scores|match|value", 10**400, "nor inspect_ai's logs in JSON"),
+    ("inspect", "log.json|0|samples|0|scores|match|value", float("inf"), "inf, not a finite number"),
+    ("lm-eval", f"results_{TIME}.json|0|config|limit", 10**400, "an integer of 309 digits or more"),
+    ("lm-eval", f"samples_sums_{TIME}.jsonl|0|exact_match", 10**400, "an integer of 309 digits or more"),
     ("provenance", "rows.jsonl|1|row", "2", "no row's outcome"),
+    ("provenance", "rows.jsonl|1|row", -1, "no row's outcome"),
+    ("provenance", "rows.jsonl|1|origin", "", "no row's outcome"),
+    ("record", "runs/a.json|0|spec|model", "\ud800", "not a whole record of a run (UnicodeEncodeError)"),
 ]  # fmt: skip
 """What left a reader as a traceback, or a value that broke what was computed from it later."""
 
 
-@pytest.mark.parametrize(("target", "place", "value", "reason"), CRASHED)
+@pytest.mark.parametrize(
+    ("target", "place", "value", "reason"),
+    CRASHED,
+    ids=[f"{n}-{c[0]}" for n, c in enumerate(CRASHED)],
+)
 def test_crashes_that_were_found_are_refusals(
     tmp_path: Path, target: str, place: str, value: Any, reason: str
 ) -> None:
