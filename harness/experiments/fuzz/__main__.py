@@ -1,7 +1,8 @@
 """`python -m harness.experiments.fuzz --target NAME --inputs N --seed S`: crashes of a reader, by their kind.
 
-A line of JSON for each target; with --keep the first files of each kind of crash are written into a folder.
-The exit code is 1 where there was a crash.
+A line of JSON for each target, which --ledger FILE adds to a file; what stands there is not done again. With
+--keep the first files of each kind of crash are written into a folder. The exit code is 1 where there was a
+crash.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from harness.experiments.fuzz.fuzz import Found, fuzz
 from harness.experiments.fuzz.targets import TARGETS
@@ -27,10 +29,14 @@ def main() -> int:
     parser.add_argument(
         "--keep", type=Path, help="folder for the first files of each kind of crash"
     )
+    parser.add_argument("--ledger", type=Path, help="file of JSON lines")
     arguments = parser.parse_args()
     logging.disable(logging.CRITICAL)
     crashed = False
+    done = {(line["target"], line["seed"]) for line in read_ledger(arguments.ledger)}
     for target in arguments.target:
+        if (target, arguments.seed) in done:
+            continue
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             found = fuzz(target, arguments.inputs, arguments.seed, Path(folder))
@@ -38,10 +44,20 @@ def main() -> int:
                 "refused": found.refused, "crashes": dict(found.crashes.most_common()),
                 "seconds": round(time.monotonic() - start)}  # fmt: skip
         print(json.dumps(told), flush=True)
+        if arguments.ledger:
+            with arguments.ledger.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(told) + "\n")
         if arguments.keep:
             _keep(found, arguments.keep / target)
         crashed |= bool(found.crashes)
     return int(crashed)
+
+
+def read_ledger(path: Path | None) -> list[dict[str, Any]]:
+    """The lines of a ledger; none where there is no file."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _keep(found: Found, folder: Path) -> None:
