@@ -11,8 +11,8 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -281,12 +281,18 @@ def _priced(seconds: Seconds, arms: int, point_cost: float) -> Costs:
 
 
 def _costs(study: Study, problem: Problem, base: Run, results: Results) -> Seconds:
-    """Seconds by a trial, once: a race that is started again, or elsewhere, reckons with the same."""
+    """Seconds by a trial, once: a race that is started again, or elsewhere, reckons with the same.
+
+    They are kept under the id of the race's first run, which holds model, rows, tasks and training.
+    """
     path = results.folder / COSTS
+    own = study.run_of(study.steps[0]).id
     try:
-        return Seconds(**read_json(path))
-    except (OSError, ValueError, TypeError):
-        pass
+        kept = read_json(path)
+    except (OSError, ValueError):
+        kept = {}
+    with suppress(TypeError, LookupError):
+        return Seconds(**kept[own])
     training, answer = seconds_of_parts(study, problem)
     answers = {part: sum(len(score.documents) * len(score.values[0]) for score in base.scores
                          if score.part == part) for part in ("development", "test")}  # fmt: skip
@@ -296,7 +302,8 @@ def _costs(study: Study, problem: Problem, base: Run, results: Results) -> Secon
         look=answer * looked,
         last=answer * (sum(answers.values()) + sum(len(s.documents) for s in base.guards)),
     )
-    text = json.dumps(found.__dict__) + "\n"
+    others = kept if isinstance(kept, dict) else {}
+    text = json.dumps({**others, own: asdict(found)}) + "\n"
     publish(path, text.encode(), subject=str(path), remedy="give another --results folder")
     return found
 

@@ -52,9 +52,21 @@ def racing(**changes: Any) -> Study:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    """A folder whose pieces have been timed."""
-    (tmp_path / COSTS).write_text(json.dumps({"training": 60.0, "look": 2.0, "last": 10.0}))
+def trials(monkeypatch: pytest.MonkeyPatch) -> list[Study]:
+    """The studies whose parts were timed, on a machine that takes a minute a run and 20 ms an answer."""
+    timed = list[Study]()
+
+    def seconds_of_parts(study: Study, problem: Any) -> tuple[float, float]:
+        timed.append(study)
+        return 60.0, 0.02
+
+    monkeypatch.setattr(run_race, "seconds_of_parts", seconds_of_parts)
+    return timed
+
+
+@pytest.fixture
+def results(tmp_path: Path, trials: list[Study]) -> Results:
+    """An empty folder."""
     return Results(tmp_path)
 
 
@@ -101,7 +113,6 @@ def test_a_race_ends_with_its_leader_whole_and_repeats_nothing_after_kills(
 
     again = Results(tmp_path / "again")
     (tmp_path / "again").mkdir()
-    (again.folder / COSTS).write_text((results.folder / COSTS).read_text())
     base_of(study, again)
     pieces = Done()
     for dies_at in (1, 2, 4, 5, None):
@@ -166,6 +177,18 @@ def test_runs_that_score_alike_do_not_end_a_race(
     alike = [replace(base, spec=study.run_of(step)) for step in study.steps[:2]]
     assert ending_of(replace(study, plan="six"), [base, *alike]) == "noise"
     assert ending_of(study, [base, *alike]) is None
+
+
+def test_the_parts_are_timed_once_for_every_model(
+    results: Results, trials: list[Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = [racing(), racing(model="other")]
+    monkeypatch.setattr(run_race, "execute", executing(Done()))
+    for study in (*studies, *studies):
+        race(study, PROBLEM, results, base_of(study, results))
+    assert trials == studies
+    costs = json.loads((results.folder / COSTS).read_text())
+    assert list(costs) == [study.run_of(study.steps[0]).id for study in studies]
 
 
 def test_two_at_once_share_the_work(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
