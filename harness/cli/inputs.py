@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from advisor.options import DataOptions, ModelOptions, Options, PriorOptions
@@ -102,12 +103,15 @@ def say(lines: list[str]) -> None:
     display.notes(lines)
 
 
-def words_of(pair: Pair, data: DataOptions) -> str:
-    """MODEL DATASET and the flags that say how to read it, as a shell takes them."""
+def words_of(pair: Pair, model: ModelOptions, data: DataOptions) -> str:
+    """MODEL DATASET and the flags that say how to read them, as a shell takes them.
+
+    Without --device_map, which only measuring takes: `confirm` trains on one device.
+    """
     words = [pair.model_name]
     if pair.dataset_name != pair.model_name:
         words.append(pair.dataset_name)
-    return shlex.join((*words, *flag_words(data)))
+    return shlex.join((*words, *flag_words(replace(model, device_map=None), data)))
 
 
 def flag_words(*options: Options) -> list[str]:

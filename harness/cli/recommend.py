@@ -94,8 +94,9 @@ def run(args: argparse.Namespace) -> None:
     )
     options = (model, data, advice, prior_options)
     chosen = {name: value for one in options for name, value in one.flags().items()}
-    words = words_of(pair, data)
-    said = _command(words, model, replace(advice, temperature=temperature), prior_options)
+    words = words_of(pair, model, data)
+    spread = ModelOptions(device_map=model.device_map)  # the rest of `model` is in the words
+    said = _command(words, spread, replace(advice, temperature=temperature), prior_options)
     _tell(
         found, names=(pair.model_name, pair.dataset_name), words=words, path=path,
         chosen={**chosen, "model_kind": kind}, args=args, commands=(said,),
@@ -116,7 +117,7 @@ def _from_kept(args: argparse.Namespace) -> None:
         pair = given_pair(args)[0]
         names, places = (pair.model_name, pair.dataset_name), (pair.model, pair.dataset)
         refuse_another(kept, names=names, places=places, data=data)
-        words, kind = words_of(pair, data), pair.kind or kind
+        words, kind = words_of(pair, read(ModelOptions, args), data), pair.kind or kind
     path = record_path(args.output_path) if args.output_path else None
     found = recommend(
         kept.prior,

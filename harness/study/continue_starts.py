@@ -1,6 +1,7 @@
 """The continuations of a study's runs: load a start, sample it, GRPO, sample it again, and the record of it.
 
-A continuation that has ended, well or not, is not repeated; one that was killed begins anew from its start.
+A continuation that has ended, well or not, is not repeated; one that was killed, or ended by --run_limit,
+begins anew from its start.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from harness.reinforce.verifier import questions_of
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet
+from harness.runtime.time_limit import TookTooLong, at_most
 from harness.study.afterwards import Afterwards, afterwards_of, continuation, starts_of
 from harness.study.checkpoint_folders import drop, folder_of
 from harness.study.execute import failed, in_one_line, score_part
@@ -83,8 +85,12 @@ def continue_all(
         ended = results.find_afterwards(todo)
         if ended is None and (until is None or time.monotonic() < until):
             title = f"{number} of {len(starts)}: GRPO from {spec.arm.label}, seed {spec.seed}"
-            ended = _continued(start, todo, problem.then, title, stages)
-            results.write_afterwards(ended)
+            try:
+                with at_most(problem.limit, title):
+                    ended = _continued(start, todo, problem.then, title, stages)
+                results.write_afterwards(ended)
+            except TookTooLong as error:  # said, and not kept: started again it is tried again
+                ended = failed(todo, problem, in_one_line(error))
         if ended is not None:
             found.append(ended)
     return afterwards_of(study, runs, found)

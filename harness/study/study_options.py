@@ -68,8 +68,8 @@ class StudyOptions(Options):
     )
     run_limit: str | None = option(
         None,
-        help="end a run, or a piece of a race, that takes longer than this, for example 4h; it is named, and "
-        "the study goes on (default: no limit)",
+        help="end a run, a piece of a race, or a continuation by --then, that takes longer than this, for "
+        "example 4h; it is named, and the study goes on (default: no limit)",
     )
     point_cost: float = option(
         1.0, low=0.01,

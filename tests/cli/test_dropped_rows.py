@@ -69,11 +69,15 @@ def test_without_the_flag_the_first_bad_row_is_refused(
     assert re.search(r"error: mixed.jsonl, row 45 .*holds 2 answers", capsys.readouterr().err)
 
 
-def test_the_next_command_keeps_the_flag(model_folder: Path, data: Path, capsys: Any) -> None:
-    flags = ["--exact", "--drop_bad_rows", "--json"]
-    assert main(["recommend", str(model_folder), str(data), *flags]) == 0
+def test_the_next_command_keeps_the_flags(model_folder: Path, data: Path, capsys: Any) -> None:
+    flags, loading = (
+        ["--exact", "--drop_bad_rows", "--json"],
+        ["--dtype", "float32", "--device", "cpu"],
+    )
+    assert main(["recommend", str(model_folder), str(data), *flags, *loading]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert " --drop_bad_rows" in answer["next"] and "--delimiter" not in answer["next"]
+    assert " --dtype float32 --device cpu --drop_bad_rows" in answer["next"]
+    assert "--delimiter" not in answer["next"] and "--device_map" not in answer["next"]
     assert any("9 of the 49 rows read are dropped" in note for note in answer["prior"]["notes"])
     assert main(["validate", str(model_folder), str(data), *flags[1:]]) == 0
     counts = json.loads(capsys.readouterr().out)
