@@ -25,8 +25,6 @@ _NUMBER = re.compile(r"\(os error (\d+)\)")
 """In those of safetensors."""
 _LONG = re.compile(r"\d{309}")
 """A text without it has no integer beyond the floats, of which the largest is 1.8e308."""
-_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-"""The first or second half of a character that JSON spells as two."""
 
 
 def find(name: str) -> tuple[Path, str | None]:
@@ -48,13 +46,9 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is not UTF-8 or not JSON, is nested too deeply, or has half a character.
+        ValueError: as of `parse_json`, or it is not UTF-8.
     """
-    text = path.read_text(encoding="utf-8")
-    found = parse_json(text)
-    if _HALF.search(text):
-        json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError, a ValueError
-    return found
+    return parse_json(path.read_text(encoding="utf-8"))
 
 
 def parse_json(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:

@@ -19,6 +19,10 @@ CUT = ("mean_p", "share_below", "contradiction", "p_eos", "p_template", "dispers
 """What `Prior.intervals` holds: the statistics that stand beside a cut-off of the published rule."""
 NO_TOKENS = ("p_eos", "p_template")
 """Statistics that are absent where no target is such a token."""
+SHARES = ("mean_p", "median_p", "top1", "conflict_share", "ignorance_share")
+"""Statistics between 0 and 1, as those of NO_TOKENS are."""
+ROUNDING = 1e-6
+"""What a mean of numbers may exceed their bound by."""
 
 
 def checked(found: Mapping[str, Any], prior: Any) -> dict[str, Any]:
@@ -49,10 +53,14 @@ def adapter(prior: type[Any]) -> TypeAdapter[dict[str, Any]]:
     from pydantic import Field, TypeAdapter
 
     number: Any = Annotated[float, Field(allow_inf_nan=False)]
+    share: Any = Annotated[float, Field(ge=-ROUNDING, le=1 + ROUNDING)]
     interval: Any = Annotated[list[number], Field(min_length=2, max_length=2)]
     model = {"name": str, "fingerprint": str, "parameters": int, "kind": str}
     dataset = {"name": str, "fingerprint": str, "rows": int, "max_length": int}
     named = {
+        **dict.fromkeys(SHARES, share),
+        **dict.fromkeys(NO_TOKENS, share | None),
+        "mean_log_p": Annotated[float, Field(le=ROUNDING, allow_inf_nan=False)],
         "model": object_of("model", model),
         "dataset": object_of("dataset", dataset),
         "bounds": object_of("bounds", dict.fromkeys(READ, interval), extra="forbid", total=False),

@@ -311,7 +311,8 @@ class Results:
         """A pandas long table: one row per run and score."""
         import pandas as pd
 
-        return pd.DataFrame([row for run in self.runs() for row in _rows(run)])
+        rows = [row for run in self.runs() for row in _rows(run)]
+        return pd.DataFrame([{name: _whole(value) for name, value in row.items()} for row in rows])
 
 
 def read_run(path: Path) -> Run:
@@ -429,6 +430,11 @@ def _score(content: Mapping[str, Any], sets: Sequence[Sequence[str]]) -> dict[st
         rows, higher, unit = from_first_records(metric, rows)
         said = {"metric": metric, "filter": chosen, "higher_is_better": higher, "unit": unit}
     return {**content, **said, "documents": documents, "values": rows}
+
+
+def _whole(value: Any) -> Any:
+    """A text without the halves of characters that names of files may hold, and Arrow does not."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _rows(run: Run) -> list[dict[str, Any]]:

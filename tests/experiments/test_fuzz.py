@@ -100,10 +100,11 @@ CRASHED = [
     ("inspect", "log.json|0|samples|0|scores|match|value", float("inf"), "inf, not a finite number"),
     ("lm-eval", f"results_{TIME}.json|0|config|limit", 10**400, "an integer of 309 digits or more"),
     ("lm-eval", f"samples_sums_{TIME}.jsonl|0|exact_match", 10**400, "an integer of 309 digits or more"),
+    ("prior", "prior.json|0|mean_log_p", 1e308, "prior.mean_log_p"),
+    ("prior", "prior.json|0|mean_p", 3, "prior.mean_p"),
     ("provenance", "rows.jsonl|1|row", "2", "no row's outcome"),
     ("provenance", "rows.jsonl|1|row", -1, "no row's outcome"),
     ("provenance", "rows.jsonl|1|origin", "", "no row's outcome"),
-    ("record", "runs/a.json|0|spec|model", "\ud800", "not a whole record of a run (UnicodeEncodeError)"),
 ]  # fmt: skip
 """What left a reader as a traceback, or a value that broke what was computed from it later."""
 

@@ -353,8 +353,9 @@ def test_records_load_into_pandas_in_one_call(tmp_path: Path) -> None:
     results = Results(tmp_path)
     for seed in range(3):
         second = replace(SCORE, temperature=None, values=((0.0,), (1.0,)))
-        results.write(make(seed=seed, scores=(SCORE, second)))
+        results.write(make(seed=seed, scores=(SCORE, second), domain="a\udc80"))
     frame = results.frame()
+    assert set(frame["domain"]) == {"a\\udc80"}  # half a character, as a file name may hold
     assert len(frame) == 6
     means = frame.groupby("temperature", dropna=False)["mean"].mean()
     assert means.loc[1.0] == 0.375 and means[means.index.isna()].item() == 0.5
