@@ -30,8 +30,10 @@ twenty draws, greedily 0.1, 0.4 and 0.7.
 """
 LADDER, LADDER_DOCUMENTS = "ladder:", (100, 300)
 """How an embedded model is called, and the problems of its task: those that choose a run, and the others."""
-HELD_OUT, AT_MOST, DEVELOPMENT = 0.2, 400, 0.25
-"""Share of the rows that `confirm` keeps back, at most so many, and the share of these that chooses."""
+HELD_OUT, AT_MOST = 0.2, 400
+"""Share of the rows that `confirm` keeps back where no `--tasks` are given, and at most so many."""
+ENOUGH = 100
+"""Documents that choose, beyond which more of them change few choices."""
 DRAWS, CURVE = 4, 5
 """Answers to a document that chooses where they are sampled; temperatures at which the others are scored."""
 BACKWARD = 3.0
@@ -207,8 +209,12 @@ def documents_of(prior: Prior) -> tuple[int, int]:
     if model.startswith(LADDER) and prior.dataset["name"] == f"{model.removeprefix(LADDER)}.jsonl":
         return LADDER_DOCUMENTS
     kept = min(AT_MOST, int(HELD_OUT * prior.usable_rows))
-    choose = round(DEVELOPMENT * kept)
-    return choose, kept - choose
+    return choosing(kept), kept - choosing(kept)
+
+
+def choosing(documents: int) -> int:
+    """Of so many documents that are kept back, those that choose: half, but no more than are enough."""
+    return min(ENOUGH, documents // 2)
 
 
 def neighbours(names: Sequence[str], name: str) -> tuple[str | None, str | None]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from advisor.advice.plan import choosing
 from advisor.errors import InputError
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.evaluate.user_scorer import ScoredLater, Scorer
@@ -17,6 +18,8 @@ from harness.evaluate.user_scorer import ScoredLater, Scorer
 LONGEST_CHOICE = 32
 """Characters of a completion that are a choice: whole stories can be told apart by a name in them alone."""
 DISTRACTORS = 3
+CHOOSING = "choosing"
+"""Under `metadata` of such a task: how many of its documents are the development part."""
 SENTENCE_END = re.compile(r"""[.!?]["')\]]*\s+|\n+""")
 
 
@@ -85,6 +88,7 @@ def _generated(rows: Sequence[tuple[str, str]], max_gen_toks: int) -> dict[str, 
             [{"prompt": prompt, "reference": reference} for prompt, reference in rows]
         ),
         "test_split": "test",
+        "metadata": {CHOOSING: choosing(len(rows))},
         "fewshot_split": "test",  # lm-eval leaves the document itself out
         "output_type": "generate_until",
         "doc_to_text": "prompt",
@@ -133,6 +137,7 @@ def choice_task(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "task": "held_out_choice",
         "custom_dataset": _one_split(documents),
         "test_split": "test",
+        "metadata": {CHOOSING: choosing(len(documents))},
         "fewshot_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": "prompt",

@@ -24,6 +24,7 @@ from jinja2 import TemplateError
 from advisor.chat.bounded_sandbox import bound_templates
 from advisor.errors import InputError
 from advisor.names import did_you_mean
+from harness.evaluate.held_out import CHOOSING
 from harness.evaluate.lm_eval_rows import Record, rows_of
 from harness.evaluate.score_choice import (
     FIRST,
@@ -99,8 +100,8 @@ def evaluate(
         batch_size: documents at a time; padding makes it part of the last digits.
         seed: of few-shot examples and sampling.
         part: "test", "development" or "all". The validation split is the development part where lm-eval
-            evaluates another; elsewhere it is a fixed quarter of the documents, chosen by their content,
-            "test" the others and "all" what lm-eval evaluates.
+            evaluates another; elsewhere it is a fixed quarter of the documents, of the user's own rows a half
+            and at most 100, chosen by their content, "test" the others and "all" what lm-eval evaluates.
         include_path: folder with task files of the user's own.
         num_fewshot: None: as the task says.
         apply_chat_template: prompts as chats, by the tokenizer's own template or by the one that is given.
@@ -250,16 +251,23 @@ def _choose_documents(task: Any, settings: _Settings) -> list[int] | None:
         if settings.part == "development":
             task.set_config("test_split", development)  # so that few-shot examples leave it out too
         return None
+    own = _development(list(task.eval_docs), (task.get_config("metadata") or {}).get(CHOOSING))
     wanted = settings.part == "development"
-    chosen = [i for i, doc in enumerate(task.eval_docs) if _is_development(doc) == wanted]
+    chosen = [i for i in range(len(task.eval_docs)) if (i in own) == wanted]
     if not chosen:
         raise InputError(f"task {task.task_name}: no document falls into its {settings.part} part")
     return chosen[: settings.limit]
 
 
-def _is_development(document: Any) -> bool:
-    content = json.dumps(document, sort_keys=True, default=str)
-    return hashlib.sha256(content.encode()).digest()[0] < 256 * DEVELOPMENT_SHARE
+def _development(documents: Sequence[Any], number: int | None) -> set[int]:
+    """Numbers of the documents that choose: a quarter by their content, or so many as a task asks for."""
+    marks = [
+        hashlib.sha256(json.dumps(document, sort_keys=True, default=str).encode()).digest()
+        for document in documents
+    ]
+    if number is None:
+        return {i for i, mark in enumerate(marks) if mark[0] < 256 * DEVELOPMENT_SHARE}
+    return set(sorted(range(len(marks)), key=marks.__getitem__)[:number])
 
 
 def task_names(

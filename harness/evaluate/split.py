@@ -7,15 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from advisor.advice.plan import AT_MOST, HELD_OUT
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from harness.evaluate.final_answers import find_answer_pattern
 from harness.evaluate.held_out import choice_task, held_out_task, scored_task
 from harness.evaluate.user_scorer import Scorer
-
-HELD_OUT = 0.2
-"""Share of the demonstrations that becomes a task where no other task is given."""
-LARGEST_HELD_OUT = 400
 
 
 def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -35,7 +32,7 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, prompt in prompts.items():
         groups.setdefault(prompt, []).append(row)
-    wanted = min(LARGEST_HELD_OUT, int(len(dataset) * HELD_OUT))
+    wanted = min(AT_MOST, int(len(dataset) * HELD_OUT))
     together, back = list(groups.values()), list[int]()
     for group in np.random.default_rng(seed).permutation(len(together)):
         if len(back) >= wanted:

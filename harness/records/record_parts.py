@@ -29,7 +29,8 @@ def _evaluation() -> TypeAdapter[Any]:
     from pydantic import TypeAdapter
 
     heats = {"temperature": float, "temperatures": list[float]}
-    numbers = {"repeats": int, "development_repeats": int, "limit": int | float | None}
+    numbers = {"repeats": int, "development_repeats": int, "choosing": int,
+               "limit": int | float | None}  # fmt: skip
     guards = {"guards": list[str], "guards_as_chats": bool}
     return TypeAdapter(object_of("evaluation", heats | numbers | guards, total=False))
 

@@ -21,6 +21,7 @@ from advisor.model.load import LoadedModel
 from advisor.options import DataOptions, ModelOptions
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.evaluate.guard_tasks import guard_names
+from harness.evaluate.held_out import CHOOSING
 from harness.evaluate.scorers import task_names
 from harness.evaluate.scoring import CHAT, settings_of
 from harness.evaluate.scoring_options import ScoringOptions
@@ -286,7 +287,14 @@ def _evaluation(
         "repeats": scoring.repeats if of_use > 0 else 1,
         **({"development_repeats": DEVELOPMENT_REPEATS} if of_use > 0 else {}),
         "limit": scoring.limit,
+        **_choosing(problem.tasks),
     }
+
+
+def _choosing(tasks: Sequence[Any]) -> dict[str, int]:
+    """How many of the user's own rows choose, for the records: earlier versions took fewer."""
+    own = [task["metadata"][CHOOSING] for task in tasks if isinstance(task, dict)]
+    return {CHOOSING: own[0]} if own else {}
 
 
 def _guards(request: Request, dataset: SFTDataset, tasks: Sequence[str]) -> dict[str, Any]:
