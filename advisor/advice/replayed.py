@@ -8,7 +8,7 @@ the untouched model is told on which of them a plan would lose (docs/plans.md). 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Literal
 from advisor.advice.learning_rates import Word
 from advisor.errors import InputError
 from advisor.files import cells_in_lines, publish, read_json
+from advisor.values import built, dataclass_of
 
 SCHEMA = 1
 SHIPPED = Path(__file__).with_name("replayed.json")
@@ -76,9 +77,9 @@ class Replay:
 
     records: str
     """SHA-256 of the records that were replayed."""
-    plans: Mapping[str, Sequence[PlannedRun]]
+    plans: Mapping[str, tuple[PlannedRun, ...]]
     """Name -> runs, the cheapest plan first; each is the one before it and more."""
-    cells: Sequence[ReplayedCell]
+    cells: tuple[ReplayedCell, ...]
     """Of both ways of decoding."""
     cooler: float
     """Share of the cells in which NLL decoded greedily is within 2 points of the best objective sampled."""
@@ -118,6 +119,9 @@ def write(replay: Replay, path: Path) -> None:
     publish(path, content, subject=str(path), remedy="give another path")
 
 
+REPLAY = dataclass_of(Replay)
+
+
 @cache
 def shipped() -> Replay:
     """The replay that comes with the package."""
@@ -134,13 +138,6 @@ def read(path: Path) -> Replay:
         found = read_json(path)
         if found.pop("schema") != SCHEMA:
             raise ValueError("another schema")
-        plans = {
-            name: tuple(PlannedRun(**run) for run in runs)
-            for name, runs in found.pop("plans").items()
-        }
-        cells = tuple(ReplayedCell(**cell) for cell in found.pop("cells"))
-        alone = {how: PlannedRun(**run) for how, run in found.pop("alone").items()}
-        sizes = tuple(found.pop("sizes"))
-        return Replay(plans=plans, cells=cells, alone=alone, sizes=sizes, **found)
+        return built(REPLAY, found, "replay")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a replay ({error}): install the package again") from error

@@ -65,7 +65,7 @@ def replay(results: Path) -> Replay:
     return Replay(
         records=records_of(results),
         plans={name: _planned(plan) for name, plan in PLANS.items()},
-        cells=[_cell(cell, how) for how, cells in found.items() for cell in cells],
+        cells=tuple(_cell(cell, how) for how, cells in found.items() for cell in cells),
         cooler=cooler(*(calibrated(results, OLD, heat) for heat in HEATS.values())),
         sizes=(min(sizes), max(sizes)),
         alone={
