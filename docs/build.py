@@ -34,6 +34,7 @@ from tables import (
     studies,
     templates,
     tour,
+    trust,
     verdicts,
     winner,
 )
@@ -52,7 +53,7 @@ PAGES: dict[str, tuple[Tables, ...]] = {
     "docs/plans.md": (plans.tables,),
     "docs/race.md": (race.tables,),
     "docs/real-models.md": (real.tables,),
-    "docs/reliability.md": (kills.tables,),
+    "docs/reliability.md": (kills.tables, trust.tables),
     "docs/speed.md": (speed.tables, reading.tables),
     "docs/staged.md": (staged.tables,),
     "docs/templates.md": (templates.tables,),

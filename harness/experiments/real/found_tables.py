@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.experiments.calibration.ledger import RunLine
+from harness.experiments.real.between import weighed
 from harness.experiments.real.found import (
     APART,
     POINTS,
@@ -19,11 +20,14 @@ from harness.experiments.real.found import (
     moved,
     spearman,
 )
+from harness.experiments.real.signs import signs
 from harness.records.arm import NLL
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Head and rows of a table."""
 HEATS = {"sampled": 1.0, "greedy": 0.0}
+SIZES = (2, 3)
+"""Runs of the plans that are chosen anew."""
 FORECAST = {"neg_p": "neg_p", "cadft": "cadft(1)"}
 """Name in a forecast -> label of the run."""
 
@@ -39,7 +43,9 @@ def real_tables(results: Path) -> dict[str, Rows]:
         "done": _done(cells),
         "scores": _scores(cells),
         "regret": _regret(cells),
+        "between": _between(cells, results),
         "frozen": _frozen(cells),
+        "signs": _signs(cells, results),
         "forgetting": _forgetting(cells),
         "kl": _correlations(cells),
     }
@@ -140,6 +146,18 @@ def _regret(cells: Sequence[FoundCell]) -> Rows:
     return head, rows
 
 
+def _between(cells: Sequence[FoundCell], results: Path) -> Rows:
+    """What plans lose that were chosen with more or less weight on the other real cells."""
+    whole = [one for one in cells if one.whole]
+    rows = [
+        [str(size), f"{found.weight:g}", ", ".join(f"`{name}` {word}" for name, word in found.plan),
+         f"{found.sampled:.1f}", f"{found.greedy:.1f}"]
+        for size in SIZES
+        for found in weighed(whole, results, size)
+    ]  # fmt: skip
+    return ("runs", "weight of the real cells", "chosen most often", "sampled", "greedy"), rows
+
+
 def _mean(regrets: Sequence[float]) -> str:
     return f"{np.mean(regrets):.1f}" if regrets else "none yet"
 
@@ -177,6 +195,21 @@ def _frozen(cells: Sequence[FoundCell]) -> Rows:
                     ]
                 )  # fmt: skip
     return head, rows
+
+
+def _signs(cells: Sequence[FoundCell], results: Path) -> Rows:
+    """Rank correlations of statistics with gains, a column for each gain."""
+    found = signs([one for one in cells if one.whole], results)
+    columns = list(dict.fromkeys((one.run, one.heat) for one in found))
+    texts = {
+        (one.statistic, one.run, one.heat):
+            f"{one.ladder[0]:+.2f}; {one.real[0]:+.2f} [{one.real[1]:+.2f}, {one.real[2]:+.2f}]"
+        for one in found
+    }  # fmt: skip
+    names = dict.fromkeys(one.statistic for one in found)
+    rows = [[name, *(texts.get((name, *column), "") for column in columns)] for name in names]
+    hows = {heat: how for how, heat in HEATS.items()}
+    return ["statistic", *(f"`{run[0]}` {hows[heat]}" for run, heat in columns)], rows
 
 
 def _sign(forecast: float, interval: tuple[float, float]) -> str:

@@ -1,0 +1,51 @@
+"""A plan for a real cell is chosen on the ladder and on real cells of other skills, as the weight says."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.experiments.real import between
+from harness.experiments.real.between import AMONG, WEIGHTS, weighed
+
+LADDERS, REAL = AMONG[1], AMONG[2]
+"""The run that is best on the ladder, and the one that is best on the real cells."""
+
+
+def cell(skill: str, best: Any = REAL) -> Any:
+    """A real cell on which one run loses nothing and any other ten points; rates tell nothing apart here."""
+
+    def regret(places: Any, heat: float) -> float:
+        return 0.0 if best[0] in {name for name, _ in places} else 10.0
+
+    return SimpleNamespace(cell=SimpleNamespace(skill=skill), regret=regret)
+
+
+@pytest.fixture(autouse=True)
+def ladder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells of the ladder on which one run loses nothing, and any other four points."""
+    monkeypatch.setattr(between, "later", lambda results, wanted, heat: [])
+
+    def lost(cells: Any, kept: Any) -> Any:
+        return SimpleNamespace(mean=0.0 if LADDERS in kept.__self__.runs else 4.0)
+
+    monkeypatch.setattr(between, "lost", lost)
+
+
+def test_the_weight_moves_the_choice_from_the_ladder_to_the_real_cells() -> None:
+    found = weighed([cell("add"), cell("spell")], Path(), 1)
+    assert [one.weight for one in found] == list(WEIGHTS)
+    assert [one.plan for one in found] == [(LADDERS,)] * 2 + [(REAL,)] * 3
+    assert [one.sampled for one in found] == [10.0, 10.0, 0.0, 0.0, 0.0]
+
+
+def test_cells_of_the_same_skill_do_not_choose() -> None:
+    """The plan for `add` is chosen on `spell`, so that what `add` itself would choose counts for nothing."""
+    found = weighed([cell("add", AMONG[3]), cell("add", AMONG[3]), cell("spell")], Path(), 1)
+    assert found[-1].plan == (REAL,)
+    assert found[-1].greedy == pytest.approx(10.0)
+
+
+def test_one_skill_is_too_few() -> None:
+    assert weighed([cell("add"), cell("add")], Path(), 2) == []
