@@ -9,7 +9,6 @@ from random import Random
 
 import pytest
 
-from advisor.model.load import load_model
 from advisor.objectives.table import get_objective
 from harness.experiments.calibration.ledger import RunLine, pack, read
 from harness.experiments.real import __main__ as command
@@ -208,11 +207,3 @@ def test_a_model_in_the_way_is_not_written_over(
     with pytest.raises(SystemExit):
         command.main()
     assert f"{tmp_path}: is there already" in capsys.readouterr().err
-
-
-def test_the_real_model_answers_its_guards() -> None:
-    model = ROOT / "outputs" / "smollm2"
-    if not (model / "config.json").exists():
-        pytest.skip("no outputs/smollm2: `make real` fetches it")
-    loaded = load_model(model, dtype="float32", device="cpu")
-    assert fetch.answer(loaded, fetch.QUESTION) == "The capital of France is Paris."
