@@ -13,7 +13,7 @@ import numpy as np
 from advisor.errors import InputError
 from harness.compare.score_tables import WHOLE
 from harness.compare.scored_arm import Scored
-from harness.records.arm import Arm
+from harness.records.arm import BASE, Arm
 from harness.records.runs import Score
 from harness.study.contrasts import Array, Board
 from harness.study.study import board_unit, sheet_of
@@ -58,7 +58,8 @@ def board_of(
         own[one.measured.seed][score.task] = score
     tasks = sorted({one.measured.score.task for one in scored})
     _refuse_gaps(runs, tasks, texts)
-    shared, notes = dict[str, list[str]](), []
+    runs, notes = _of_common_seeds(runs, texts)
+    shared = dict[str, list[str]]()
     for task in tasks:
         scores = [(arm, s[task]) for arm, own in runs.items() for s in own.values()]
         common = set.intersection(*(set(score.documents) for _, score in scores))
@@ -90,6 +91,36 @@ def board_of(
     unit = board_unit([one.measured.score for one in scored])
     board = Board(task=", ".join(tasks), temperature=None, runs=sheets, **unit)
     return board, sizes, notes
+
+
+def _of_common_seeds(
+    runs: dict[Arm, dict[int, dict[str, Score]]], texts: Mapping[Arm, str]
+) -> tuple[dict[Arm, dict[int, dict[str, Score]]], list[str]]:
+    """The runs of the seeds that all fine-tunes have: an arm must not lead by seeds that others lack.
+
+    The untouched model, which has none, counts as it is. Where no seed is common, the first so many runs of
+    each arm count.
+    """
+    tuned = {arm: own for arm, own in runs.items() if arm.objective != BASE}
+    seeds = {frozenset(own) for own in tuned.values()}
+    fewest = min(map(len, seeds), default=0)
+    common = frozenset.intersection(*seeds) if seeds else frozenset()
+    if len(seeds) < 2 or (not common and all(len(one) == fewest for one in seeds)):
+        return runs, []
+    kept = {
+        arm: {seed: own[seed] for seed in sorted(common)}
+        if common
+        else {seed: own[seed] for seed in sorted(own)[:fewest]}
+        for arm, own in tuned.items()
+    }
+    more = [texts[arm] for arm in tuned if len(kept[arm]) < len(tuned[arm])]
+    named = (
+        f"seed {', '.join(map(str, sorted(common)))}" if common else f"{fewest} run(s) of each arm"
+    )
+    return runs | kept, [
+        f"only {named} counts, as not every arm has more (more: {', '.join(more)}): score the same seeds of "
+        "every arm to use all"
+    ]
 
 
 def _refuse_gaps(

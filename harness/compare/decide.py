@@ -232,14 +232,18 @@ def _tested(
 
 
 def _chance(board: Board, sizes: Sequence[int], best: Arm) -> float:
-    """Share of bootstrap resamples of the documents, task by task, in which the same arm is the best."""
-    arms = list(board.runs)  # in the order in which arms that score alike are kept
+    """Share of bootstrap resamples of the documents, task by task, in which the same arm is the best.
+
+    A resample in which several are counts for each of them in part.
+    """
+    arms = list(board.runs)
     values = np.array([values_of(board, arm).mean(axis=0) for arm in arms])
-    rng, same = np.random.default_rng(0), 0
+    rng, same = np.random.default_rng(0), 0.0
     for start in range(0, RESAMPLES, AT_A_TIME):
         several = min(AT_A_TIME, RESAMPLES - start)
         means = (_drawn(rng, several, sizes) @ values.T).round(9)
-        same += int((means.argmax(axis=1) == arms.index(best)).sum())
+        leads = means == means.max(axis=1, keepdims=True)
+        same += float((leads[:, arms.index(best)] / leads.sum(axis=1)).sum())
     return same / RESAMPLES
 
 
@@ -302,10 +306,7 @@ def _kept(found: Decision) -> tuple[Action, Arm | None, str]:
     top = found.chosen_on.standings[0]
     where = f"on {found.chosen_on.documents:,} {_kind(found.chosen_on)}"
     if found.best.objective == BASE:
-        rows = [row for row in found.chosen_on.rows if row.baseline.objective != BASE]
-        near = f" ({_said(rows[0], found.labels)})" if rows else ""
-        text = f"Do not fine-tune: none is better than the base {where}{near}."
-        return "stay", base, text
+        return _stay(found, where)
     tested = (
         [row for row in found.test.rows if row.baseline.objective == BASE] if found.test else []
     )
@@ -325,6 +326,26 @@ def _kept(found: Decision) -> tuple[Action, Arm | None, str]:
     ]
     shown = "".join(f" That it is better than {UNTOUCHED} is not shown." for _ in over[:1])
     return "keep", found.best, f"{text}.{shown}{_on_test(found)}"
+
+
+def _stay(found: Decision, where: str) -> tuple[Action, Arm | None, str]:
+    """The untouched model leads: for good where that is told apart, else for now."""
+    rows = [row for row in found.chosen_on.rows if row.baseline.objective != BASE]
+    near = f" ({_said(rows[0], found.labels)})" if rows else ""
+    if rows and rows[0].verdict in OPEN:
+        text = f"Keep {UNTOUCHED} for now: none does better {where}{near}, within noise."
+    else:
+        text = f"Do not fine-tune: none is better than the base {where}{near}."
+    tested = (
+        [row for row in found.test.rows if row.baseline.objective != BASE] if found.test else []
+    )
+    if tested and tested[0].gain < 0 and tested[0].verdict not in OPEN:
+        text += (
+            f" On the test documents, which did not choose, it is behind "
+            f"({_said(tested[0], found.labels)}): score more documents that choose."
+        )
+        return "undecided", _base(found), text
+    return "stay", _base(found), text
 
 
 def _on_test(found: Decision) -> str:

@@ -7,6 +7,7 @@ inspect's own `value_to_float` takes them: C is 1, P 0.5, I and N 0.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,8 +70,11 @@ def read_inspect(
         InputError: an evaluation that did not end, a scorer that is not there, a value that is no number.
     """
     found, notes = dict[str, list[Cell]](), list[str]()
-    for path in paths:
-        name, cells, said = _read(path, scorer)
+    models = {path: _model(_content(path)) for path in paths}
+    alike = Counter(Path(model).name for model in set(models.values()))
+    for path, model in models.items():
+        short = Path(model).name
+        name, cells, said = _read(path, scorer, model if alike[short] > 1 else short)
         found.setdefault(name, []).extend(cells)
         notes += said
     runs = list[Scored]()
@@ -81,17 +85,19 @@ def read_inspect(
     return runs, list(dict.fromkeys(notes))
 
 
-def _read(path: Path, scorer: str | None) -> tuple[str, list[Cell], list[str]]:
-    """The scorer of a log, a cell for every sample that it scored, and notes."""
+def _read(path: Path, scorer: str | None, model: str) -> tuple[str, list[Cell], list[str]]:
+    """The scorer of a log, a cell for every sample that it scored, and notes; `model` is its name."""
     content = parse(LOG, _content(path), str(path))
     try:
         spec, samples = content["eval"], content.get("samples") or []
-        task, model = str(spec["task"]), _model(spec)
+        task = str(spec["task"])
         config = {**(spec.get("model_generate_config") or {}),
                   **((content.get("plan") or {}).get("config") or {})}  # fmt: skip
         heat = config.get("temperature")
         arm = arm_named(model, decoding=None if heat is None else float(heat))
         whole = content["status"] == "success"
+        if not model:
+            raise KeyError("model")
         values = {(s["id"], s.get("epoch", 1)): s.get("scores") or {} for s in samples}
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path}: not a whole log of inspect_ai ({error!r})") from None
@@ -120,10 +126,13 @@ def _read(path: Path, scorer: str | None) -> tuple[str, list[Cell], list[str]]:
     return chosen, cells, notes
 
 
-def _model(spec: Mapping[str, Any]) -> str:
-    """The name of the model, less its folders."""
-    given = (spec.get("model_args") or {}).get("model_path") or spec["model"]
-    return Path(str(given)).name
+def _model(content: Any) -> str:
+    """The model of a log, with its folders; empty where it names none, which `_read` refuses."""
+    try:
+        spec = content["eval"]
+        return str((spec.get("model_args") or {}).get("model_path") or spec["model"])
+    except (LookupError, TypeError, AttributeError):
+        return ""
 
 
 def _value(path: Path, document: Any, score: Any) -> float:

@@ -151,12 +151,19 @@ def decision_of(
         best_checkpoint=None if best is None else folder_of(results, best.spec),
         curve={_arm(found.study, run): _curve(run, scale) for run in found.runs},
         along=_along(found, scale),
-        standings=tuple(standings(results)) if found.study.plan == RACE else (),
+        standings=_standings(found.study, results),
         complete=found.complete,
         left_out=found.left_out,
         guards=guard_rows(Evidence(study=found.study, runs=found.runs), margin=margin),
         afterwards=found.afterwards,
     )
+
+
+def _standings(study: Study, results: Path) -> tuple[Standing, ...]:
+    """How a race stood on its way: the lines of this one, where a folder holds several."""
+    own = {study.run_of(step).id for step in study.steps}
+    lines = standings(results) if study.plan == RACE else ()
+    return tuple(line for line in lines if line.leader in own)
 
 
 def _of_guard(row: Row) -> dict[str, Any]:

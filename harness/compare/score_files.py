@@ -55,15 +55,28 @@ def read_scores(
     if logs := files[LM_EVAL]:
         measured, said = read_logs(logs, metric, filter, higher_is_better)
         _refuse_differing(measured)
-        found += [
-            Scored(arm=arm_named(one.arm, decoding=one.score.temperature), measured=one)
-            for one in measured
-        ]
+        found += _of_decodings(measured)
         notes += said
     if logs := files[INSPECT]:
         scored, said = read_inspect(logs, metric, higher_is_better)
         found, notes = [*found, *scored], [*notes, *said]
     return found, notes
+
+
+def _of_decodings(measured: Sequence[Measured]) -> list[Scored]:
+    """A checkpoint is an arm for each of its decodings; what generates nothing belongs to all of them."""
+    heats: dict[str, dict[float | None, None]] = defaultdict(dict)
+    for one in measured:
+        if one.score.temperature is not None:
+            heats[one.arm][one.score.temperature] = None
+    found = []
+    for one in measured:
+        own = one.score.temperature
+        found += [
+            Scored(arm=arm_named(one.arm, decoding=heat), measured=one)
+            for heat in ([own] if own is not None else heats[one.arm] or [None])
+        ]
+    return found
 
 
 def _refuse_of_logs(given: Mapping[str, str | None]) -> None:

@@ -40,6 +40,17 @@ def test_values_are_as_inspect_takes_them(tmp_path: Path) -> None:
     assert notes[0] == "sums: scored by match; also there: other (--metric chooses another)"
 
 
+def test_checkpoints_of_one_folder_name_are_told_apart(tmp_path: Path) -> None:
+    """Breaks where what is called checkpoint-500 in two folders counts as one arm, answered twice."""
+    names = ("vllm/runs/nll/checkpoint-500", "vllm/runs/dft/checkpoint-500", "hf/base")
+    for number, model in enumerate(names):
+        write(tmp_path / f"{number}.json", ["C"] * (10 + number), model=model)
+    scored, _ = read_scores([tmp_path])
+    assert [one.arm.method for one in scored] == [*names[:2], "base"]
+    (tmp_path / "1.json").unlink()
+    assert [one.arm.method for one in read_scores([tmp_path])[0]] == ["checkpoint-500", "base"]
+
+
 def test_a_folder_of_logs_is_decided_on(tmp_path: Path, capsys: Any) -> None:
     write(tmp_path / "a.json", ["C"] * 30 + ["I"] * 10)
     write(tmp_path / "b.json", ["C"] * 10 + ["I"] * 30, model="hf/base")
