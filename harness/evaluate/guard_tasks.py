@@ -38,7 +38,7 @@ def guard_names(
                 f"--guard {guard}: {same[0]} is the task that is trained for: a guard is one that is not"
             )
         asked |= found
-    wanted = {_plain(text): name for name, texts in asked.items() for text in texts}
+    wanted = {_plain(text): name for name, texts in asked.items() for text in texts if text.strip()}
     shared = {text for row in rows for text in map(_plain, _texts(row)) if text in wanted}
     if shared:
         name = wanted[next(iter(shared))]

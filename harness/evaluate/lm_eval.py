@@ -36,7 +36,7 @@ from harness.evaluate.score_choice import (
     refuse_unfit,
     score_of,
 )
-from harness.evaluate.trusted_tasks import confined, refuse_code
+from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
 from harness.records.runs import Score
 from harness.runtime.quiet import quiet, undisturbed, without_remarks
@@ -283,10 +283,20 @@ def task_names(
         return list(_load(spec, include_path, trusted=trust_remote_code))
 
 
+def task_files(spec: str, include_path: str | Path | None = None) -> list[Path]:
+    """The user's files that a task is made of; none of lm-eval's own tasks.
+
+    Raises:
+        InputError: there is no such task, or a file cannot be read.
+    """
+    manager = _manager_for(spec, str(include_path) if include_path else None)
+    return own_files(spec, manager.task_index)
+
+
 def questions(
     spec: Any, include_path: str | Path | None = None, *, trust_remote_code: bool = False
 ) -> dict[str, list[str]]:
-    """Task name to what its documents ask, without examples.
+    """Task name to what its documents ask, without examples; what asks nothing is there as its longest text.
 
     Raises:
         InputError: as of `task_names`.
@@ -294,9 +304,18 @@ def questions(
     with without_remarks(), confined(trusted=trust_remote_code):
         loaded = _load(spec, include_path, trusted=trust_remote_code)
         return {
-            name: [str(task.doc_to_text(document)) for document in task.eval_docs]
+            name: [_asked(task, document) for document in task.eval_docs]
             for name, task in loaded.items()
         }
+
+
+def _asked(task: Any, document: Any) -> str:
+    """What a document asks; of a text that is only read, or the number of a choice, the document itself."""
+    text = task.doc_to_text(document)
+    if isinstance(text, str) and text.strip():
+        return text
+    values = document.values() if isinstance(document, Mapping) else ()
+    return max((value for value in values if isinstance(value, str)), key=len, default="")
 
 
 def _load(spec: Any, include_path: str | Path | None, *, trusted: bool) -> dict[str, Any]:

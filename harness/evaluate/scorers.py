@@ -42,6 +42,11 @@ def questions(
     return found
 
 
+def task_files(spec: str, include_path: str | Path | None = None) -> list[Path]:
+    """The user's files that a task is made of; see `lm_eval.task_files`."""
+    return [] if _word(spec) else lm_eval.task_files(spec, include_path)
+
+
 def _word(spec: Any) -> str:
     word, colon, _ = str(spec).partition(":")
     return word if colon and word in SCORERS and isinstance(spec, str) else ""

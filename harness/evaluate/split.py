@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +19,8 @@ from harness.evaluate.user_scorer import Scorer
 def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
     """(train, held out) row numbers: a fixed random part, kept back from every run.
 
-    Rows with the same prompt stay together: what was trained on must not be scored. Where all have the same
-    one, rows that are the same as a whole do.
+    Rows with the same prompt stay together: what was trained on must not be scored. Where more rows have the
+    same one than are to be kept back, those of them stay together that are the same as a whole.
 
     Raises:
         InputError: too few distinct prompts to keep some back.
@@ -27,17 +28,18 @@ def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[i
     # A row that was dropped before it was tokenised belongs to neither part.
     read = {row: example for row, example in enumerate(dataset) if example.input_ids}
     prompts = {row: _prompt(dataset, example) for row, example in read.items()}
-    if len(set(prompts.values())) == 1:
-        prompts = {row: tuple(example.input_ids) for row, example in read.items()}
+    wanted = min(AT_MOST, int(len(dataset) * HELD_OUT))
+    common = {prompt for prompt, rows in Counter(prompts.values()).items() if rows > wanted}
     groups: dict[tuple[int, ...], list[int]] = {}
     for row, prompt in prompts.items():
-        groups.setdefault(prompt, []).append(row)
-    wanted = min(AT_MOST, int(len(dataset) * HELD_OUT))
+        key = tuple(read[row].input_ids) if prompt in common else prompt
+        groups.setdefault(key, []).append(row)
     together, back = list(groups.values()), list[int]()
     for group in np.random.default_rng(seed).permutation(len(together)):
         if len(back) >= wanted:
             break
-        back += together[group]
+        if not back or len(back) + len(together[group]) <= wanted:
+            back += together[group]
     train = sorted(read.keys() - set(back))
     if not (back and train):
         raise InputError(

@@ -56,12 +56,23 @@ class TaskFile:
 
 @dataclass(kw_only=True)
 class _Walk:
-    """Goes through names, files and what they include, each once; raises at the first code."""
+    """Goes through names, files and what they include, each once."""
 
     index: Mapping[str, Any]
     """Name -> entry of lm-eval's index."""
+    refuses: bool = True
+    """Whether it raises at the first code of the user's."""
     seen: set[Any] = field(default_factory=set)
     """Names and paths that need no second look."""
+    own: list[Path] = field(default_factory=list)
+    """Files of the user's, and the Python files that they name."""
+
+    def task(self, spec: Any) -> None:
+        """A name of the index, or the path of a task file."""
+        if str(spec) in self.index:
+            self.name(str(spec))
+        elif Path(spec).is_file():
+            self.file(Path(spec))
 
     def name(self, name: str) -> None:
         """A task, a group or a tag; an unknown one is lm-eval's to refuse."""
@@ -82,9 +93,12 @@ class _Walk:
         self.seen.add(path)
         found = read_task_file(path)
         own = not any(path.is_relative_to(root) for root in _trusted_folders())
-        if own and found.foreign:
+        if own:
+            modules = (path.parent / f"{name.split('.')[0]}.py" for name, _ in found.functions)
+            self.own += [path, *(module for module in modules if module.is_file())]
+        if own and found.foreign and self.refuses:
             raise _refusal(path, found.foreign[0])
-        self.settings(path, found.settings, own=own)
+        self.settings(path, found.settings, own=own and self.refuses)
 
     def settings(self, path: Path, value: Any, *, own: bool) -> None:
         """A part of what a file holds: a group may hold whole tasks."""
@@ -106,7 +120,7 @@ class _Walk:
                 continue
             if own:
                 raise _refusal(path, f"metric {name}, loaded by the evaluate library")
-            if here := _script(name):
+            if self.refuses and (here := _script(name)):
                 raise _refusal(path, f"metric {name}, which would be read from {here}")
 
     def _prompt(self, path: Path, prompt: Any, *, own: bool) -> None:
@@ -136,11 +150,22 @@ def refuse_code(spec: Any, index: Mapping[str, Any], *, trusted: bool) -> None:
     """
     if trusted or isinstance(spec, Mapping):
         return
-    walk = _Walk(index=index)
-    if str(spec) in index:
-        walk.name(str(spec))
-    elif Path(spec).is_file():
-        walk.file(Path(spec))
+    _Walk(index=index).task(spec)
+
+
+def own_files(spec: str, index: Mapping[str, Any]) -> list[Path]:
+    """The user's files that decide what a task is: its own, those that it includes, and their Python.
+
+    Args:
+        spec: a name or the path of a task file.
+        index: lm-eval's, name -> entry.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    walk = _Walk(index=index, refuses=False)
+    walk.task(spec)
+    return list(dict.fromkeys(walk.own))
 
 
 def read_task_file(path: Path) -> TaskFile:

@@ -22,6 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,8 +224,10 @@ def _words(text: str) -> list[str]:
 
 
 def _files(words: Sequence[str], folder: str) -> list[Path]:
-    """The words of a command that are files: its script, say."""
-    return [path for word in words if (path := Path(folder, word)).is_file()]
+    """The words of a command that are files, its script, say, or modules of the folder behind `-m`."""
+    modules = [after.replace(".", "/") for before, after in pairwise(words) if before == "-m"]
+    named = [*words, *(f"{m}{end}" for m in modules for end in (".py", "/__main__.py"))]
+    return [path for word in named if (path := Path(folder, word)).is_file()]
 
 
 def _hash(source: bytes) -> str:

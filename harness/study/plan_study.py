@@ -22,7 +22,7 @@ from advisor.options import DataOptions, ModelOptions
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
 from harness.evaluate.guard_tasks import guard_names
 from harness.evaluate.held_out import CHOOSING
-from harness.evaluate.scorers import task_names
+from harness.evaluate.scorers import task_files, task_names
 from harness.evaluate.scoring import CHAT, settings_of
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.split import own_task, split_rows
@@ -224,6 +224,7 @@ def _study(
         evaluation={
             **_of_scorer(scorer),
             **_evaluation(request, dataset, problem, of_use),
+            **_template(dataset),
             **_guards(request, dataset, tasks),
         },
         full=options.full,
@@ -291,6 +292,11 @@ def _evaluation(
     }
 
 
+def _template(dataset: SFTDataset) -> dict[str, str]:
+    """The chat template that rows are trained with, for the records: its file may be edited between runs."""
+    return {"template": dataset.info.template_hash} if dataset.info.template in CHAT else {}
+
+
 def _choosing(tasks: Sequence[Any]) -> dict[str, int]:
     """How many of the user's own rows choose, for the records: earlier versions took fewer."""
     own = [task["metadata"][CHOOSING] for task in tasks if isinstance(task, dict)]
@@ -340,14 +346,15 @@ def _record_of(problem: Problem, student: LoadedModel) -> dict[str, Any] | None:
 def _scored_by(request: Request) -> dict[str, Any]:
     """What else decides a score, where it was given: patterns, folders and files of tasks, precision."""
     scoring = request.scoring
-    files = [Path(task) for task in scoring.tasks or () if task.endswith((".yaml", ".yml"))]
+    files: dict[str, bytes] = {}  # of one name, what stands in all of them
+    for task in (*(scoring.tasks or ()), *(scoring.guard or ())):
+        for path in task_files(task, scoring.include_path):
+            files[path.name] = files.get(path.name, b"") + path.read_bytes()
     given = {
         "answer_regex": scoring.answer_regex,
         "include_path": scoring.include_path,
         "task_files": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            for path in files
-            if path.is_file()
+            name: hashlib.sha256(content).hexdigest()[:16] for name, content in files.items()
         },
         "dtype": None if request.model.dtype == "auto" else request.model.dtype,
     }

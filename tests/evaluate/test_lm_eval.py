@@ -23,7 +23,7 @@ from harness.compare.lm_eval_logs import read_logs
 from harness.evaluate import lm_eval as module
 from harness.evaluate.final_answers import ANSWER_PATTERNS, extract_answer, find_answer_pattern
 from harness.evaluate.held_out import choice_task, held_out_task, split_text
-from harness.evaluate.lm_eval import evaluate, task_names
+from harness.evaluate.lm_eval import evaluate, questions, task_files, task_names
 from harness.evaluate.score_choice import Asked
 from harness.ladder import RUNGS, resolve
 from harness.ladder.ladder_tasks import problem_sets, task_rows
@@ -540,6 +540,39 @@ def test_likelihood_tasks_are_scored_by_the_loss_per_word_or_byte() -> None:
         losses = [-total / size for total, size in zip(expected, sizes, strict=True)]
         np.testing.assert_allclose([value for (value,) in score.values], losses, rtol=1e-5)
         assert score.oriented == tuple(-x for x in score.per_document)
+
+
+@pytest.mark.parametrize(
+    "asked", ["", "number"], ids=["a text that is read", "a choice by its number"]
+)
+def test_what_asks_nothing_is_known_by_its_own_text(asked: str) -> None:
+    """Breaks where a guard that asks "" or "0" is refused for any row that has such a field."""
+    from datasets import Dataset
+
+    rows = [
+        {"text": "A long passage.", "number": 0},
+        {"text": "Another long passage.", "number": 1},
+    ]
+    task = {
+        "task": "text", "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)},
+        "test_split": "test", "output_type": "loglikelihood_rolling", "doc_to_target": "text",
+        "doc_to_text": (lambda document: document["number"]) if asked else "",
+        "metric_list": [{"metric": "word_perplexity"}],
+    }  # fmt: skip
+    assert questions(task) == {"text": [row["text"] for row in rows]}
+
+
+def test_a_task_is_told_by_every_file_of_the_users_that_it_is_made_of(tmp_path: Path) -> None:
+    """Breaks where an edit of a file that is included, or of its Python, goes unseen."""
+    (tmp_path / "mine.yaml").write_text("task: mine\ninclude: common\n")
+    (tmp_path / "common").write_text("include: base\ndoc_to_text: !function ask.text\n")
+    (tmp_path / "base").write_text("output_type: generate_until\n")
+    (tmp_path / "ask.py").write_text("def text(document):\n    return document\n")
+    (tmp_path / "other.yaml").write_text("task: other\n")
+    found = task_files(str(tmp_path / "mine.yaml"))
+    assert [path.name for path in found] == ["mine.yaml", "common", "ask.py", "base"]
+    assert task_files("mine", tmp_path) == found
+    assert task_files("ladder_add") == []
 
 
 def test_a_task_without_a_score_per_document_is_refused() -> None:

@@ -101,6 +101,10 @@ def test_a_scorer_is_told_by_its_source_and_imported_anew_where_that_changed(own
     command = read_scorer(f"{sys.executable} edited.py")
     own("edited", SHARED_LETTERS)
     assert read_scorer(f"{sys.executable} edited.py").code != command.code
+    assert (
+        read_scorer(f"{sys.executable} -m edited").code
+        == read_scorer(f"{sys.executable} edited.py").code
+    )
 
 
 def half(answers: list[str]) -> list[float]:

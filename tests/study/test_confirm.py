@@ -236,7 +236,7 @@ def test_a_group_of_tasks_is_scored_by_its_members(capsys: Any, tmp_path: Path) 
     [spec] = {run.spec.tasks for run in Results(results).runs()}
     assert spec == ("mine", "ladder_add")
     [files] = {tuple(run.spec.evaluation["task_files"]) for run in Results(results).runs()}
-    assert files == ("mine.yaml",)
+    assert files == ("mine.yaml", "_ladder")
     assert len(task_names("ladder")) > 8
 
 
@@ -247,9 +247,8 @@ def test_held_out_rows_are_fixed_and_kept_back() -> None:
     assert not set(train) & set(held_out) and len(train) + len(held_out) == 1000
     assert held_out == sorted(np.random.default_rng(0).permutation(1000)[:200].tolist())
     assert (train, held_out) == split_rows(load_dataset(rows, tokenizer))
-    assert (
-        len(split_rows(load_dataset(rows * 3, tokenizer))[1]) == 400 + 2
-    )  # a prompt's rows together
+    of_three = split_rows(load_dataset(rows * 3, tokenizer))[1]
+    assert len(of_three) == 399  # a prompt's rows together, and at most 400
 
 
 @pytest.mark.parametrize("key", ["completion", "text"])
@@ -263,6 +262,9 @@ def test_what_is_trained_on_is_not_scored(key: str) -> None:
     always = [{"prompt": "Tell! ", "completion": f"{i % 10}"} for i in range(100)]
     train, held_out = split_rows(load_dataset(always, byte_tokenizer()))
     assert {i % 10 for i in train} & {i % 10 for i in held_out} == set() and len(held_out) == 20
+    few = [{"prompt": "Tell! ", "completion": f"{i}"} for i in range(90)]
+    train, held_out = split_rows(load_dataset([*few, *rows[:10]], byte_tokenizer()))
+    assert len(held_out) == 20  # a prompt of most rows does not take the training with it
     with pytest.raises(InputError, match="too few to keep some back"):
         split_rows(load_dataset(rows[:1] * 50, byte_tokenizer()))
 
@@ -518,6 +520,32 @@ def test_a_planned_study_holds_no_model_and_each_rate_once(tmp_path: Path) -> No
     del loaded
     gc.collect()
     assert model() is None and problem.train is dataset
+
+
+def test_an_edited_chat_template_makes_other_runs(tmp_path: Path) -> None:
+    """Breaks where the template's path alone tells runs apart: its file is what a warning says to change."""
+    rows, template = tmp_path / "rows.jsonl", tmp_path / "t.jinja"
+    chats = [
+        [{"role": "user", "content": f"{i}"}, {"role": "assistant", "content": f"#{i}"}]
+        for i in range(60)
+    ]
+    rows.write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
+    ids = []
+    for before in ("", "="):
+        template.write_text(
+            "{% for m in messages %}{{ '"
+            + before
+            + "' + m['role'][0] + '|' + m['content'] + '$' }}{% endfor %}"
+            "{% if add_generation_prompt %}{{ '" + before + "a|' }}{% endif %}"
+        )
+        pair, data = pair_of("ladder:weak", str(rows)), DataOptions(chat_template=str(template))
+        loaded, dataset = read_pair(pair, ModelOptions(), data)
+        advice = recommend(measure(loaded, dataset), temperature=0.0)
+        options = StudyOptions(objectives=("nll",), results=str(tmp_path))
+        request = Request(pair=pair, study=options, data=data, training={})
+        study, _ = plan_study(request, loaded, dataset, advice)
+        ids.append(study.base().id)
+    assert ids[0] != ids[1]
 
 
 @pytest.mark.parametrize(
