@@ -96,7 +96,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         ):  # one rank may have no row of a teacher that all must gather
             raise ValueError("several teachers cannot be sharded: train without FSDP and DeepSpeed")
         self.teachers = [self._prepared(teacher.eval()) for teacher in teachers]
-        self.teacher_model = self.teachers[0]
+        self.teacher_model = self.teachers[0] if self.teachers else None
         # As TRL: elsewhere shapes that change with every batch cost more than padding
         self.compact = self.accelerator.device.type == "cuda"
 

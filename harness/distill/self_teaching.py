@@ -41,9 +41,8 @@ class SelfTeachingTrainer(OnPolicyTrainer):
 
     def __init__(self, *args: Any, itself: SelfTeaching, **kwargs: Any) -> None:
         """`itself` is how the model teaches itself; the teacher is made here."""
-        before = kwargs["model"]
-        super().__init__(*args, **{**kwargs, "teachers": [before]})
-        before.train()
+        # Not the student itself: accelerate would take it for prepared, and not reduce its gradients.
+        super().__init__(*args, **{**kwargs, "teachers": ()})
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:
             raise ValueError("sdft: a teacher that follows its student cannot be sharded")
         self.itself = itself

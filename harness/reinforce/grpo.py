@@ -21,6 +21,7 @@ from harness.generate.decoding import SPARE_TOKENS, UNCHANGED
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
+from harness.train.precision import float_masters
 
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "entropy",
         "completions/mean_length", "completions/clipped_ratio", "num_tokens")  # fmt: skip
@@ -87,6 +88,7 @@ def reinforced(
         return verifier(answers, [questions[number] for number in row])
 
     config = _config(settings, folder, _longest(loaded, questions))
+    masters = float_masters(loaded, None)  # at 1e-6 a weight of 16 bits would not move
     try:
         trainer = VerifiedTrainer(
             model=loaded.model.requires_grad_(True).train(),
@@ -99,6 +101,7 @@ def reinforced(
         )
     except (ValueError, ImportError) as error:
         raise InputError(" ".join(str(error).split())) from error
+    trainer.masters = masters
     trainer.remove_callback(PrinterCallback)  # stdout is for results
     trainer.add_callback(_Steps(on_progress))
     trainer.train()

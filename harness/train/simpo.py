@@ -20,6 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.model.load import LoadedModel
 from harness.train.dpo import Pair, PairTrainer
+from harness.train.precision import float_masters
 from harness.train.trl_settings import settings_for
 
 
@@ -86,7 +87,8 @@ def build_simpo_trainer(
     """
     settings = settings_for(DPOConfig, config, given)
     settings["max_length"] = None  # the rows are cut already
-    return SimPOTrainer(
+    masters = float_masters(loaded, peft_config)
+    trainer = SimPOTrainer(
         model=loaded.model.requires_grad_(True).train(),
         args=DPOConfig(**settings, beta=beta, precompute_ref_log_probs=True),
         gamma=gamma,
@@ -94,3 +96,5 @@ def build_simpo_trainer(
         processing_class=loaded.tokenizer,
         peft_config=peft_config,
     )
+    trainer.masters = masters
+    return trainer

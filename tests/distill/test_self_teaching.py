@@ -14,8 +14,9 @@ from harness.cli.main import main
 from harness.distill.distiller import build_distiller
 from harness.distill.self_settings import SelfTeaching, in_context, self_settings
 from harness.distill.self_teaching import TEACHER, SelfTeachingTrainer
-from tests.helpers.distilling import EOS, config, micro_batches, prompts, student
-from tests.helpers.training import weights
+from tests.helpers.distilling import EOS, GREEDY, config, micro_batches, prompts, student
+from tests.helpers.processes import on_ranks
+from tests.helpers.training import curve, weights
 
 ITSELF = SelfTeaching(ema=0.1, skip=1)
 
@@ -162,3 +163,14 @@ def test_settings_and_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert main([*words, str(tmp_path / "out"), *more]) == 2
         said = capsys.readouterr().err
         assert reason in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_ranks_that_teach_themselves_equal_one(tmp_path: Path) -> None:
+    """Protects the student's gradients on several ranks: a model that is its own teacher is still reduced."""
+    on_ranks("tests.helpers.ranks_self_teaching", str(tmp_path))
+    several = torch.load(tmp_path / "ranks.pt")
+    one = build(tmp_path / "one", **GREEDY)
+    one.train()
+    assert several["grad_norm"] == pytest.approx(curve(one, "grad_norm"), rel=1e-3)
+    torch.testing.assert_close(several["weights"], weights(one), rtol=0, atol=2e-4)

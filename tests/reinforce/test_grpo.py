@@ -1,5 +1,6 @@
 """GRPO on token ids: what is rewarded becomes likelier, and a reward sees its own prompt."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,19 @@ def test_the_same_seed_gives_the_same_model(model_folder: Path, tmp_path: Path) 
         reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
         found.append(likelihood(loaded))
     assert found[0] == found[1] != found[2]
+
+
+def test_weights_of_16_bits_are_reinforced_in_float32(model_folder: Path, tmp_path: Path) -> None:
+    """Breaks where updates of 1e-6 vanish in the rounding of bfloat16, as it is loaded on a GPU."""
+    read = load_model(str(model_folder), dtype="bfloat16", device="cpu")
+    loaded = replace(read, dtype_chosen=True)
+    seen = set[torch.dtype]()
+    settings = {**grpo_settings(loaded.parameters, steps=1), "per_device_train_batch_size": 32}
+    reinforced(
+        loaded, QUESTIONS, Begins(), {**settings, "seed": 0}, folder=str(tmp_path),
+        on_progress=lambda done, total: seen.add(loaded.model.dtype),
+    )  # fmt: skip
+    assert seen == {torch.float32} and loaded.model.dtype == torch.bfloat16
 
 
 def test_fewer_prompts_than_a_step_takes_are_refused(loaded: LoadedModel, tmp_path: Path) -> None:
