@@ -124,9 +124,15 @@ def token_stats(
 
 def logit_stats(logits: Tensor, targets: Tensor, *, needs: Collection[str] = ()) -> TokenStats:
     """Statistics of target tokens from finished logits, [tokens, vocabulary]; `needs` as of `token_stats`."""
+    logits = held_finite(logits)
     columns = _Columns(len(targets), like=logits, needs=needs)
     columns.fill(Head(weight=logits), logits, targets.to(logits.device), 0)
     return columns.stats()
+
+
+def held_finite(logits: Tensor) -> Tensor:
+    """Logits with what a model has masked, -inf, as the least number: 0 times that is 0, not NaN."""
+    return logits.clamp(min=torch.finfo(logits.dtype).min) if logits.isneginf().any() else logits
 
 
 def weighted_nll(
@@ -176,8 +182,11 @@ def weighted_nll(
         temperature=temperature,
         rows=tile_rows or default_tile_rows(head.weight),
     )
-    hidden = hidden.to(head.weight.device)
-    loss = cast(Tensor, _Sum.apply(hidden, head.weight, head.bias, work))  # type: ignore[no-untyped-call]
+    hidden, out, bias = hidden.to(head.weight.device), head.weight, head.bias
+    if not torch.is_grad_enabled():  # within the function it never is: it would make gradients
+        hidden, out = hidden.detach(), out.detach()
+        bias = None if bias is None else bias.detach()
+    loss = cast(Tensor, _Sum.apply(hidden, out, bias, work))  # type: ignore[no-untyped-call]
     return WeightedNLL(loss=loss, stats=work.columns.stats(), weights=work.weights)
 
 

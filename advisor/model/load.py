@@ -316,7 +316,8 @@ def _load_weights(
     except Exception as error:
         if is_out_of_memory(error):
             raise InputError(
-                f"{name}: does not fit into the device's memory: try --device_map auto or --dtype bfloat16"
+                f"{name}: does not fit into the device's memory: give --dtype bfloat16, or to `recommend` "
+                "--device_map auto"
             ) from error
         raise checkpoint.refusal(name, error, "its weights cannot be loaded") from error
     model, info = loaded

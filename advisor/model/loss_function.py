@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advisor.errors import InputError
-from advisor.model.head import logit_stats
+from advisor.model.head import held_finite, logit_stats
 from advisor.objectives.objective import Objective
 from advisor.objectives.table import TokenStats, get_objective
 
@@ -103,5 +103,5 @@ def _losses(z: Tensor, y: Tensor, temperature: float) -> Tensor:
     r"""[tokens] $-\log p$, or GEM's $\sum_v \mathrm{sg}(q_v)(\log p_v - \log p)$ with q at a temperature."""
     if temperature == 1:
         return torch.nn.functional.cross_entropy(z, y, reduction="none")
-    q = torch.softmax(z.detach() / temperature, -1)
+    q, z = torch.softmax(z.detach() / temperature, -1), held_finite(z)
     return cast(Tensor, torch.linalg.vecdot(q, z - z.gather(1, y[:, None])))

@@ -48,11 +48,13 @@ $imports
 [args] = HfArgumentParser(TrainingArguments).parse_json_file("arguments.json")
 tokenizer = AutoTokenizer.from_pretrained($model)
 rows = advisor.load_dataset($dataset, tokenizer, max_length=$max_length)
+examples = [row for row in rows if row.target_tokens]
+rows.refuse_weights("this program")
 trainer = $trainer(
     model=AutoModelForCausalLM.from_pretrained($model, dtype="float32"),
     args=args,
     # labels are -100 on everything that is no answer
-    train_dataset=[{"input_ids": row.input_ids, "labels": row.labels} for row in rows],
+    train_dataset=[{"input_ids": row.input_ids, "labels": row.labels} for row in examples],
     data_collator=DataCollatorForSeq2Seq(tokenizer),$more
 )
 trainer.train()

@@ -101,7 +101,7 @@ class Probe:
             if half == 0:
                 raise InputError(
                     f"an example of {len(batch[0].input_ids)} tokens does not fit in the device's memory: "
-                    "lower --max_length, or spread the model with --device_map auto"
+                    "give a lower --max_length, or --dtype bfloat16"
                 ) from None
         else:
             return self._split(batch, stats)

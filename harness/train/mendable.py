@@ -48,7 +48,7 @@ def _remedy(error: BaseException, args: Any) -> str | None:
     if (reason := unwritten(error)) is not None:
         return f"{args.output_dir}: a file cannot be written ({reason}): make room, then {GO_ON}"
     if is_out_of_memory(error):
-        return _less(args.per_device_train_batch_size, args.gradient_accumulation_steps)
+        return _less(args)
     # A process that dies while it hands a batch over is first seen as a connection that ends.
     cut = isinstance(error, ConnectionError | EOFError) and args.dataloader_num_workers > 0
     if cut or "DataLoader worker" in str(error):
@@ -59,12 +59,14 @@ def _remedy(error: BaseException, args: Any) -> str | None:
     return None
 
 
-def _less(rows: int, accumulated: int) -> str:
+def _less(args: Any) -> str:
     """How to train the same with less memory."""
+    rows, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
     if rows == 1:
+        again = "" if args.gradient_checkpointing else "--gradient_checkpointing true, "
         return (
-            "memory has no room for a single row at a time: give a lower --max_length, --use_peft, or "
-            "--gradient_checkpointing true"
+            f"memory has no room for a single row at a time: give a lower --max_length, {again}--use_peft, "
+            "or --dtype bfloat16, in which small updates are lost"
         )
     half = next(size for size in range(rows // 2, 0, -1) if rows % size == 0)
     return (

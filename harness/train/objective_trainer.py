@@ -37,7 +37,7 @@ from advisor.objectives.weights import REFERENCE_COLUMNS
 from advisor.prior.prior import LOW_P
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
-from harness.train.shards import refuse_zero3
+from harness.train.shards import refuse_split_rows, refuse_zero3
 from harness.train.switches import Switches, told
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 
@@ -102,6 +102,7 @@ class ObjectiveLoss(_Mixed):
     ) -> None:
         """`reference_model` is the frozen model before training, for objectives with an anchor."""
         refuse_zero3(kwargs.get("args"))
+        refuse_split_rows(kwargs.get("args"))
         self._weighted = {
             mode: _has_weights(kwargs.get(name))
             for mode, name in ((True, "train_dataset"), (False, "eval_dataset"))
@@ -153,14 +154,14 @@ class ObjectiveLoss(_Mixed):
         call = self._head_call(inputs)
         labels, mask = inputs["labels"], inputs.get("attention_mask")
         outputs: Any = model(**inputs, objective_head=call)
-        if num_items_in_batch is None:  # in evaluation
+        of_all_ranks = num_items_in_batch is not None
+        if num_items_in_batch is None:  # in TRL's evaluation
             num_items_in_batch = total_weight(inputs)
         items = torch.as_tensor(num_items_in_batch, device=outputs.loss.device)
         loss = outputs.loss / torch.where(items > 0, items, 1)
-        if self.args.average_tokens_across_devices and self.model.training:
-            loss = (
-                loss * self.accelerator.num_processes
-            )  # DDP averages over ranks what is to be a sum
+        if self.args.average_tokens_across_devices and of_all_ranks:
+            # The mean over ranks, which DDP and Trainer's evaluation take, is to be a sum
+            loss = loss * self.accelerator.num_processes
         steps = self.current_gradient_accumulation_steps if self.model.training else 1
         loss = loss + router_loss(self.model, outputs, steps)
         self._count(outputs, labels, mask, terminator)

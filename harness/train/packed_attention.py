@@ -89,6 +89,11 @@ def document_attention(
     if len(documents.lengths) < 2:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     run = kernel()
+    if torch.is_autocast_enabled(
+        query.device.type
+    ):  # rotated in float32, as SDPA itself casts them
+        narrow = torch.get_autocast_dtype(query.device.type)
+        query, key, value = (states.to(narrow) for states in (query, key, value))
     if run is not None and fits(query, value, dropout=kwargs.get("dropout", 0.0)):
         scaling = kwargs.get("scaling")
         return attend(run, query, key, value, documents, scaling=scaling), None

@@ -86,9 +86,3 @@ def seal(place: Path) -> None:
     for path in place.glob("checkpoint-*"):
         if str(path) != newest:
             remove(path)
-
-
-def step_of(place: Path) -> int:
-    """Steps of the newest checkpoint of a place; 0 without one."""
-    newest = newest_checkpoint(str(place))
-    return int(newest.rpartition("-")[2]) if newest else 0

@@ -52,6 +52,23 @@ def float_masters(loaded: LoadedModel, peft_config: Any) -> Dtypes:
     return before
 
 
+def float_copies(model: nn.Module) -> Dtypes:
+    """Make all that is trained beside an adapter float32: PEFT copies whole layers in the base's 16 bits.
+
+    Returns:
+        As `float_masters`.
+    """
+    before = {
+        name: w.dtype
+        for name, w in model.named_parameters()
+        if w.requires_grad and w.dtype in COARSE
+    }
+    for name in before:
+        weight = model.get_parameter(name)
+        weight.data = weight.data.float()
+    return before
+
+
 def as_loaded(model: nn.Module, before: Dtypes) -> None:
     """Give weights the dtypes back that they had before `float_masters`."""
     for name, dtype in before.items():

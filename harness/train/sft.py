@@ -31,7 +31,7 @@ from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
-from harness.train.precision import as_loaded, float_masters
+from harness.train.precision import as_loaded, float_copies, float_masters
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
@@ -116,6 +116,10 @@ def build_trainer(
     except ValueError as error:
         as_loaded(loaded.model, masters)
         raise _refusal(error) from error
+    if peft_config is not None and (
+        config.bf16 or config.fp16
+    ):  # without autocast dtypes would not meet
+        masters = float_copies(trainer.model)
     trainer.masters = masters
     return trainer
 
@@ -153,7 +157,8 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
     check_metric(objective.name, config)
     if config.max_steps > 0:
         check_steps(objective, config.max_steps)
-    alone = objective.settings.get("whole") == 0 and "forward" in objective.needs
+    stages = [stage.objective for stage in getattr(objective, "stages", ())] or [objective]
+    alone = any(stage.settings.get("whole") == 0 and "forward" in stage.needs for stage in stages)
     if alone and config.train_batch_size * config.world_size == 1:
         raise InputError(
             f"objective {objective.label}: of one example in a forward none can be left out: give "

@@ -18,6 +18,24 @@ def on_this_rank(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
+def refuse_split_rows(arguments: Any) -> None:
+    """Raise InputError where a sequence or a layer is split over ranks (accelerate's `ParallelismConfig`).
+
+    The shift of labels by one would stay within a rank's part of a sequence, and the number of ranks that the
+    loss is a mean over would be another.
+
+    Args:
+        arguments: of a Hugging Face trainer.
+    """
+    layout = getattr(arguments, "parallelism_config", None)
+    for name, what in (("cp", "context"), ("sp", "sequence"), ("tp", "tensor")):
+        if (getattr(layout, f"{name}_size", None) or 1) > 1:
+            raise InputError(
+                f"{what} parallelism ({name}_size) splits rows or layers over ranks, and the loss takes "
+                "whole ones: train with DDP or FSDP"
+            )
+
+
 def refuse_zero3(arguments: Any) -> None:
     """Raise InputError where weights are sharded by DeepSpeed.
 

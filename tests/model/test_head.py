@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from advisor.model.head import Anchor, Head, WeightedNLL, weighted_nll
+from advisor.model.head import Anchor, Head, WeightedNLL, logit_stats, weighted_nll
 from advisor.objectives.table import TokenStats
 
 TOKENS, HIDDEN, VOCABULARY = 37, 12, 53
@@ -128,6 +129,33 @@ def test_frozen_parts_get_no_gradient() -> None:
     only_hidden, bias = torch.autograd.grad(result.loss, [hidden, head.bias])  # type: ignore[list-item]
     full = gradients(weighted_nll(head, hidden, targets, ones).loss, head, hidden)
     assert_same([only_hidden, bias], [full[0], full[2]], 1e-12)
+
+
+def test_without_gradients_there_is_one_product_of_three() -> None:
+    """Breaks where an evaluation makes the gradients that only training takes."""
+    head = Head(
+        weight=torch.randn(50, 8, requires_grad=True), bias=torch.randn(50, requires_grad=True)
+    )
+    hidden, targets = torch.randn(20, 8), torch.randint(0, 50, (20,))
+    products, losses = [], []
+    for gradient in (False, True):
+        with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(gradient):
+            found = weighted_nll(head, hidden.requires_grad_(gradient), targets, torch.ones(20))
+        products.append(counter.get_total_flops() / (2 * 20 * 50 * 8))
+        losses.append(found.loss.item())
+    assert products[0] == 1 and products[1] >= 3
+    assert losses[0] == losses[1]
+
+
+def test_what_a_model_has_masked_is_no_part_of_the_statistics() -> None:
+    logits, targets = torch.randn(6, 9), torch.randint(0, 8, (6,))
+    masked = logits.index_fill(1, torch.tensor([8]), -torch.inf)
+    needs = ("topk_entropy", "collision", "mass")
+    found = logit_stats(masked, targets, needs=needs)
+    right = logit_stats(logits[:, :8], targets, needs=needs)
+    for name, values in vars(right).items():
+        if values is not None:
+            torch.testing.assert_close(getattr(found, name), values)
 
 
 def test_no_target_is_zero_with_a_live_graph() -> None:

@@ -84,6 +84,20 @@ def test_the_trainers_number_of_targets_divides() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["nll", "idft(1, 0.1, 2)", "gem"])
+def test_a_masked_entry_of_the_vocabulary_spoils_nothing(name: str) -> None:
+    """Breaks where a model that masks a padded vocabulary with -inf gives NaN."""
+    logits, labels = torch.randn(1, 5, 9), torch.randint(0, 8, (1, 5))
+    masked = logits.index_fill(2, torch.tensor([8]), -torch.inf).requires_grad_()
+    whole = logits[..., :8].clone().requires_grad_()
+    losses = [objective_loss(name)(SimpleNamespace(logits=z), labels) for z in (masked, whole)]
+    for loss in losses:
+        loss.backward()
+    torch.testing.assert_close(losses[0], losses[1])
+    assert masked.grad is not None and whole.grad is not None
+    torch.testing.assert_close(masked.grad[..., :8], whole.grad)
+
+
 def test_a_batch_without_targets_is_zero_with_a_live_graph() -> None:
     logits, labels = padded(make_step(PROBABILITIES))
     loss = objective_loss("dft")({"logits": logits}, torch.full_like(labels, -100))

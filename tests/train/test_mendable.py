@@ -15,6 +15,7 @@ from harness.train.mendable import mendable, written
 
 def trainer_of(rows: int = 8, accumulated: int = 3, workers: int = 1) -> Any:
     args = SimpleNamespace(
+        gradient_checkpointing=True,
         output_dir="out",
         per_device_train_batch_size=rows,
         gradient_accumulation_steps=accumulated,

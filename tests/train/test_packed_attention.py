@@ -63,6 +63,24 @@ def test_packed_documents_are_as_alone_without_a_mask(
     assert seen == [(5, None), (1, None), (7, None)] * 2  # once a document and layer
 
 
+def test_under_autocast_the_kernel_is_offered_what_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Breaks where masters in float32 rotate queries and keys into float32, which the kernel refuses."""
+    model, seen = make(LlamaConfig(**SIZES)), []
+    assert attention.attend_within_documents(model)
+    monkeypatch.setattr(attention, "kernel", lambda: object())
+
+    def fits(query: torch.Tensor, value: torch.Tensor, *, dropout: float) -> bool:
+        seen.append((query.dtype, value.dtype))
+        return False
+
+    monkeypatch.setattr(attention, "fits", fits)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        packed(model)
+    assert set(seen) == {(torch.bfloat16, torch.bfloat16)}
+
+
 def test_gradients_are_those_of_the_dense_mask() -> None:
     gradients = []
     for within in (False, True):

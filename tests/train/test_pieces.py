@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from harness.train.checkpoints import newest_checkpoint
 from harness.train.kept_beginning import BeginningLost
 from harness.train.objective_trainer import ObjectiveTrainer
-from harness.train.pieces import Piece, seal, step_of, train_piece
+from harness.train.pieces import Piece, seal, train_piece
 from tests.helpers.training import build, curve, weights
 
 OBJECTIVES = ("nll", "cadft(1)", "p_anneal(0, 1, 0, 1)")
@@ -26,6 +27,12 @@ def piece(place: Path, objective: str, until: float, name: str = "") -> Objectiv
     trainer = build(folder, objective, **settings)
     train_piece(trainer, Piece(place=place, until=until))
     return trainer
+
+
+def step_of(place: Path) -> int:
+    """Steps of the newest checkpoint of a place; 0 without one."""
+    newest = newest_checkpoint(str(place))
+    return int(newest.rpartition("-")[2]) if newest else 0
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -118,6 +118,25 @@ def test_a_dtype_that_was_asked_for_is_kept(model_folder: Path, rows: Path, tmp_
     assert share < 0.2  # the loss of updates that masters are for
 
 
+def test_whole_layers_beside_an_adapter_are_trained_in_float32(
+    model_folder: Path, rows: Path, tmp_path: Path
+) -> None:
+    """Breaks where `--lora_modules_to_save`, which PEFT copies in 16 bits, loses its small updates."""
+    loaded = in_bfloat16(model_folder, chosen=True)
+    adapter = LoraConfig(
+        target_modules="all-linear", modules_to_save=["lm_head"], task_type="CAUSAL_LM"
+    )
+    trainer = build_trainer(
+        loaded, load_dataset(rows, loaded.tokenizer), get_objective("nll"),
+        config(tmp_path, learning_rate=SLOW, max_steps=2, bf16=True), peft_config=adapter,
+    )  # fmt: skip
+    model: Any = trainer.model
+    assert {w.dtype for w in model.parameters() if w.requires_grad} == {torch.float32}
+    trainer.train()
+    kept = {name: w.dtype for name, w in model.named_parameters() if "modules_to_save" in name}
+    assert list(kept.values()) == [torch.bfloat16]
+
+
 def test_an_adapter_has_no_use_for_masters(model_folder: Path) -> None:
     loaded = in_bfloat16(model_folder, chosen=True)
     assert not float_masters(loaded, LoraConfig())

@@ -137,6 +137,7 @@ def test_refusals_are_one_line(
          "neg_p does not come into force in any of the 10 optimiser steps"),
         (["--objective", "p_anneal", "--max_steps", "1"], "p^1 does not come into force in the only"),
         (["--objective", "nll>asft", "--padding_free", "true"], "leave out --packing and --padding_free"),
+        (["--objective", "nll>tailsft", "--per_device_train_batch_size", "1"], "of one example in a forward"),
         (["--report_to", "wandb"], "wandb"),
     ],
 )  # fmt: skip

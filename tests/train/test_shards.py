@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import DeepSpeedPlugin
+from accelerate import DeepSpeedPlugin, ParallelismConfig
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -16,7 +16,7 @@ from advisor.errors import InputError, TrainingDiverged
 from advisor.objectives.table import get_objective
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.resolution import WatchResolution
-from harness.train.shards import refuse_zero3
+from harness.train.shards import refuse_split_rows, refuse_zero3
 from tests.helpers.tiny import tiny_model
 from tests.helpers.training import build, config
 
@@ -75,6 +75,15 @@ def test_weights_that_deepspeed_shards_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ZeRO-3 .* train with DDP or FSDP") as refusal:
         ObjectiveTrainer(objective=get_objective("dft"), model=tiny_model(), args=arguments)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["cp", "sp", "tp"])
+def test_sequences_and_layers_that_are_split_over_ranks_are_refused(name: str) -> None:
+    split = SimpleNamespace(parallelism_config=SimpleNamespace(**{f"{name}_size": 2}))
+    with pytest.raises(InputError, match=rf"parallelism \({name}_size\) .* train with DDP or FSDP"):
+        refuse_split_rows(split)
+    refuse_split_rows(SimpleNamespace(parallelism_config=ParallelismConfig(dp_replicate_size=2)))
+    refuse_split_rows(None)
 
 
 def test_other_stages_and_none_are_not(tmp_path: Path) -> None:
