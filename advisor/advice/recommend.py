@@ -7,6 +7,7 @@ forecast (see `forecast`), elsewhere the rule of published results (see `publish
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ class Recommendation:
             "schema": SCHEMA,
             "model": model,
             "dataset": dataset,
-            "next": self.next_command(f"{model} {dataset}"),
+            "next": self.next_command(shlex.join(dict.fromkeys((model, dataset)))),
         }
         own = {name: getattr(self, name) for name in self.__dataclass_fields__}
         own["ranking"] = [asdict(arm) for arm in self.ranking]

@@ -6,6 +6,8 @@ alone (`Prior.to_dict()`) is read as well.
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import dataclass
 
 from advisor.data import data_files
@@ -18,8 +20,9 @@ from advisor.prior.prior import Prior
 Names = tuple[str, str]
 """Of model and dataset."""
 FLAG = "--prior"
-_BESIDE = ("model", "dataset", "kind", "date", "command")
+_BESIDE = ("model", "dataset", "kind", "date", "command", "next")
 """What an answer says beside its prior that is read here."""
+_NEXT = re.compile(r"advisor confirm (.+) --temperature \S+ --plan \S+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class Kept:
     """The day on which it was measured, ISO 8601; None where the file does not tell."""
     command: str | None
     """That measured it; likewise."""
+    words: str
+    """MODEL DATASET with the flags that say how they are read, as the answer's next command has them."""
 
 
 def read_prior(file: str) -> Kept:
@@ -64,16 +69,28 @@ def read_prior(file: str) -> Kept:
         prior = Prior.from_dict(found["prior"] if whole else found)
     except InputError as error:
         raise _no_prior(file, str(error)) from error
-    named = {name: found.get(name) if whole else None for name in _BESIDE}
+    named = {name: _text(found.get(name)) if whole else None for name in _BESIDE}
+    model = named["model"] or prior.model["name"]
+    dataset = named["dataset"] or prior.dataset["name"]
     return Kept(
         file=file,
         prior=prior,
-        model=_text(named["model"]) or prior.model["name"],
-        dataset=_text(named["dataset"]) or prior.dataset["name"],
-        kind=_text(named["kind"]),
-        date=_text(named["date"]),
-        command=_text(named["command"]),
+        model=model,
+        dataset=dataset,
+        kind=named["kind"],
+        date=named["date"],
+        command=named["command"],
+        words=_words(named["next"]) or shlex.join(dict.fromkeys((model, dataset))),
     )
+
+
+def _words(command: str | None) -> str | None:
+    """What stands between the next command's name and the flags of its plan; quoted anew, as it is shown."""
+    found = _NEXT.fullmatch(command or "")
+    try:
+        return shlex.join(shlex.split(found[1])) if found else None
+    except ValueError:  # no words of a shell
+        return None
 
 
 def _text(value: object) -> str | None:

@@ -12,7 +12,7 @@ from advisor.model.gguf import refuse as refuse_gguf
 from advisor.options import DataOptions, ModelOptions
 from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
-from harness.cli.inputs import given_pair, measure, read_pair
+from harness.cli.inputs import given_pair, measure, read_pair, words_of
 from harness.evaluate.scoring_options import ScoreOptions, ScoringOptions
 from harness.evaluate.user_scorer import scorer_of
 from harness.records.runs import Results
@@ -104,13 +104,16 @@ def run(args: argparse.Namespace) -> None:
         watching=lambda study, finished: reporting(study, finished, display.err),
         stages=display.Shown,
     )
-    _print(found, Path(study_options.results), margin=scoring.margin, as_data=args.json)
+    words = words_of(pair, model, data)
+    _print(found, Path(study_options.results), words, margin=scoring.margin, as_data=args.json)
 
 
-def _print(found: Confirmed, results: Path, *, margin: float | None, as_data: bool) -> None:
+def _print(
+    found: Confirmed, results: Path, words: str, *, margin: float | None, as_data: bool
+) -> None:
     """The verdict of a study of arms, or the decision of a plan."""
     from harness.cli import display, plan_table
-    from harness.cli.verdict_table import as_json, show
+    from harness.cli.verdict_table import as_json, show, training_of
     from harness.compare.plan_decision import decision_of, failed
 
     if found.verdict is None:
@@ -127,6 +130,8 @@ def _print(found: Confirmed, results: Path, *, margin: float | None, as_data: bo
         display.out.print_json(json.dumps(answer))
     else:
         show(found.verdict)
+        if (line := training_of(found.study, found.verdict, words)) is not None:
+            display.out.print(f"\nnext: {line}", markup=False)
 
 
 def _refuse_early(args: argparse.Namespace, study: StudyOptions, scoring: ScoringOptions) -> None:

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--documents", type=number(int, 2), required=True, help="test documents")
     parser.add_argument("--seeds", type=number(int, 1), default=3, help="of each arm (default: 3)")
     parser.add_argument(
-        "--accuracy", type=number(float, 0.0, 1.0), default=0.5,
+        "--accuracy", type=number(float, 0.01, 0.99), default=0.5,
         help="expected of both arms (default: 0.5)",
     )  # fmt: skip
     parser.add_argument(

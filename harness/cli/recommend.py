@@ -112,7 +112,7 @@ def _from_kept(args: argparse.Namespace) -> None:
     advice, data = read(AdviceOptions, args), read(DataOptions, args)
     temperature = _refuse_measuring(args, advice)
     kept = read_prior(args.prior)
-    words, kind = shlex.join(dict.fromkeys((kept.model, kept.dataset))), kept.kind
+    words, kind = kept.words, kept.kind
     if args.model is not None:
         pair = given_pair(args)[0]
         names, places = (pair.model_name, pair.dataset_name), (pair.model, pair.dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from rich.text import Text
 from advisor.errors import printable
 from harness.cli.afterwards_table import show_afterwards
 from harness.cli.display import arm_width, err, out
-from harness.records.arm import Arm
+from harness.records.arm import DEMONSTRATIONS, Arm
 from harness.study.confirm import Plan
 from harness.study.contrasts import FIGURES, Row
 from harness.study.study import Study
@@ -89,6 +90,28 @@ def show(verdict: Verdict) -> None:
         if line:
             out.print(Text(printable(line)))
     show_afterwards(verdict.afterwards)
+
+
+def training_of(study: Study, verdict: Verdict, words: str) -> str | None:
+    """The command that trains the winner, of which a study of arms keeps no checkpoint; None: there is none.
+
+    Args:
+        study: whose settings the winner was trained with.
+        verdict: of it.
+        words: MODEL DATASET and the flags that say how they are read.
+    """
+    arm = verdict.winner
+    if (
+        arm.learning_rate is None or arm.targets != DEMONSTRATIONS
+    ):  # others' targets a study makes itself
+        return None
+    settings = {
+        "objective": arm.objective,
+        "learning_rate": f"{arm.learning_rate:g}",
+        **study.training,
+    }
+    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    return f"advisor train {words} {shlex.join(flags)} --output_dir tuned"
 
 
 def guard_table(rows: Sequence[Row], texts: Mapping[Arm, str]) -> Table:

@@ -68,6 +68,24 @@ def test_what_version_0_1_kept_is_read(kept: Path) -> None:
     assert Prior.from_dict(found).intervals == {}
 
 
+def test_the_next_command_reads_the_data_as_the_prior_was_measured(
+    model_folder: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Breaks where flags are lost with which alone the data can be read, or a file's text is a command."""
+    file, flags = tmp_path / "answer.json", ("--max_length", "32", "--dtype", "float32")
+    new = answer_of(capsys, model_folder, data, *flags, "--temperature", "1", "-o", file)
+    old = answer_of(capsys, "--prior", file, "--temperature", "0")
+    assert "--max_length 32" in new["next"] and "--dtype float32" in new["next"]
+    assert old["next"].split(" --temperature")[0] == new["next"].split(" --temperature")[0]
+    content = json.loads(file.read_text())
+    content["next"] = "advisor confirm m; ls --temperature 0 --plan three"
+    file.write_text(json.dumps(content))
+    assert (
+        "advisor confirm 'm;' ls "
+        in answer_of(capsys, "--prior", file, "--temperature", "0")["next"]
+    )
+
+
 def test_the_answer_from_a_kept_prior_is_that_of_a_new_measurement(
     kept: Path, model_folder: Path, data: Path, tmp_path: Path, capsys: Any
 ) -> None:

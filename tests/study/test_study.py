@@ -225,3 +225,26 @@ def test_a_spec_is_named_by_everything_in_it() -> None:
     other = next_runs(study_of(training={"num_train_epochs": "2"}), [])
     assert first[0].id == other[0].id  # the base is not trained
     assert not {spec.id for spec in first[1:]} & {spec.id for spec in other[1:]}
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        (
+            {"neg_p": 0.8},
+            "advisor train m d.jsonl --objective neg_p --learning_rate 0.001 --max_steps 5",
+        ),
+        ({"base": 0.9}, None),
+    ],
+)
+def test_the_command_that_trains_the_winner_is_said(
+    accuracy: dict[str, float], said: str | None
+) -> None:
+    """Breaks where a study names a winner of which it keeps no checkpoint, and not how to make one."""
+    study = study_of(
+        objectives=("nll", "neg_p"), learning_rates=(1e-3,), seeds=(0,), training={"max_steps": "5"}
+    )
+    known = {"base": 0.3, "nll": 0.5, "neg_p": 0.4, **accuracy}
+    runs = play(study, lambda method, rate: flat(known[method]))
+    found = command.training_of(study, settle(study, runs), "m d.jsonl")
+    assert found == (said and f"{said} --output_dir tuned")
