@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -32,7 +32,7 @@ from harness.study.executors import connected, executor_of
 from harness.study.failures import Failure
 from harness.study.problem import Problem
 from harness.study.race_log import Told
-from harness.study.run_race import forget_all, parts_of, plan_of_race, race
+from harness.study.run_race import forget_all, lease, parts_of, plan_of_race, race
 from harness.study.study import Study, ending_of, in_points
 from harness.study.study_options import RACE, StudyOptions
 from harness.study.verdict import Verdict, settle
@@ -116,7 +116,10 @@ def run_study(
         InputError: as `confirm`.
     """
     results, began = Results(options.results), time.monotonic()
+    racing = study.plan == RACE
     with ExitStack() as stack:
+        if study.steps and not racing:
+            stack.enter_context(_alone(study, results))
         new = results.find(study.base()) is None
         stack.enter_context(connected(options, at_once=new))
         base = score_base(study, problem, results)
@@ -124,7 +127,6 @@ def run_study(
             raise InputError(f"--then {options.then}: {reason}: leave it out")
         if study.steps:
             _refuse_few(base)
-        racing = study.plan == RACE
         if racing and not in_points(base):
             raise InputError(
                 "--plan race: the scores are no shares of documents: give --plan three"
@@ -173,6 +175,18 @@ def run_study(
         parts=parts_of(study, results) if racing else (),
         afterwards=afterwards,
     )
+
+
+@contextmanager
+def _alone(study: Study, results: Results) -> Iterator[None]:
+    """Refuse a plan that another process carries out: both would make every run, and remove each other's."""
+    with lease(results, study.run_of(study.steps[0])) as mine:
+        if not mine:
+            raise InputError(
+                f"{results.folder}: another process carries this plan out: wait for it, or give --plan race, "
+                "whose work several processes share"
+            )
+        yield
 
 
 def _and_then(

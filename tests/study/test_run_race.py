@@ -14,6 +14,7 @@ from transformers import Trainer, TrainerCallback
 
 from advisor.advice.learnt_belief import shipped
 from advisor.advice.recommend import recommend
+from advisor.errors import InputError
 from advisor.model.load import load_model
 from advisor.options import DataOptions, ModelOptions
 from harness.cli.inputs import measure, read_pair
@@ -28,7 +29,7 @@ from harness.study.from_records import evidence_of
 from harness.study.plan_study import Request, plan_study
 from harness.study.race_log import Told
 from harness.study.run_race import COSTS, lease, piece_of, race
-from harness.study.run_study import Silent
+from harness.study.run_study import Silent, run_study
 from harness.study.study import Step, Study, ending_of
 from harness.study.study_options import StudyOptions
 from tests.helpers.studies import flat, run_of, study_of
@@ -214,6 +215,16 @@ def test_a_lease_is_one_process_s_until_it_lets_go(results: Results) -> None:
         assert (first, second) == (True, False)
     with lease(results, spec) as third:
         assert third
+
+
+def test_a_plan_that_another_process_carries_out_is_refused(results: Results) -> None:
+    """Breaks where two processes make every run of a plan, and remove each other's checkpoints."""
+    study = replace(racing(), plan="three")
+    with (
+        lease(results, study.run_of(study.steps[0])),
+        pytest.raises(InputError, match="another process carries this plan out: wait for it"),
+    ):
+        run_study(study, PROBLEM, StudyOptions(results=str(results.folder)))
 
 
 def test_an_arm_that_fails_is_out_and_the_others_race_on(
