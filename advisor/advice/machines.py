@@ -72,7 +72,9 @@ class Elsewhere:
     needed: float
     """Bytes of weights, gradients and Adam's moments."""
     memory: float
-    """Bytes that the machine has."""
+    """Bytes that one of its devices has, on which `confirm` makes a run."""
+    devices: int = 1
+    """That it has."""
 
 
 def _of(name: str, tera: float, gigabytes_a_second: float, gigabytes: float) -> Machine:
@@ -156,7 +158,8 @@ def elsewhere(machine: Machine, prior: Prior, *, runs: float, answers: int) -> E
     minutes = runs * (training + reading + answering) / 60
     return Elsewhere(
         machine=machine.name,
-        minutes=minutes if needed <= machine.memory else None,
+        minutes=minutes if needed <= machine.memory / machine.devices else None,
         needed=needed,
-        memory=machine.memory,
+        memory=machine.memory / machine.devices,
+        devices=machine.devices,
     )

@@ -103,9 +103,15 @@ def _cost(plan: Plan) -> str:
 
 def _elsewhere(found: Elsewhere) -> str:
     if found.minutes is None:
+        device = "" if found.devices == 1 else " of a device"
+        spread = (
+            "" if found.needed > found.devices * found.memory
+            else ", or spread it with FSDP2 (`torchrun ... -m advisor train`)"
+        )  # fmt: skip
         return (
             f"it does not fit on {found.machine}: weights, gradients and Adam's moments take "
-            f"{_bytes(found.needed)} of {_bytes(found.memory)}, so train an adapter there (--use_peft)"
+            f"{_bytes(found.needed)} of {_bytes(found.memory)}{device}, so train an adapter there "
+            f"(--use_peft){spread}"
         )
     return (
         f"about {_time(found.minutes)} on {found.machine} if all of it is kept busy, by its data sheet, "

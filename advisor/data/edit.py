@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advisor.chat.messages import ROLES
+from advisor.chat.messages import ROLES, SIDES, from_json
 from advisor.chat.template import Passage
 from advisor.data.formats import Format, Row
 from advisor.data.row_marks import LeftOut, is_untrained
@@ -17,16 +18,32 @@ TALKS = ("messages", "conversations", "conversation")
 """Formats of which one column holds a prompt and its completion as one list of messages."""
 BLANKED = {"alpaca": "input", "dolly": "context"}
 """Columns that belong to the question, by format: another question takes the place of both."""
-SAID = ("role", "from", "content", "value", "human", "assistant", *TURN_WEIGHTS)
+SAID = ("role", "from", "content", "value", *(key for pair in SIDES for key in pair), *TURN_WEIGHTS)
 """What stays of a message that is written anew: its calls, thoughts and spans were another answer's."""
+PROBE = "an answer that replaces another"
 
 
-def check_editable(name: str, format: Format) -> None:
-    """Refuse a format without prompts."""
+def check_editable(name: str, format: Format, row: Row) -> None:
+    """Refuse a format without prompts, and one whose answers cannot be replaced, as a first row shows.
+
+    Raises:
+        InputError: says so.
+    """
     if format.whole or "input_ids" in format.uses:
         raise InputError(
             f"{name}: rows of format {format.name} have no prompt as text: give a dataset with prompts and "
             "completions"
+        )
+    if not question_and_answer(row, format)[1]:
+        return  # this row has no answer; others may
+    try:
+        again = question_and_answer(with_completion(row, format, PROBE), format)[1]
+    except InputError:
+        again = ""
+    if again.strip() != PROBE:
+        raise InputError(
+            f"{name}: the last answer of a row of format {format.name} cannot be replaced by another: give "
+            "rows with messages in one column, or with a prompt and a completion"
         )
 
 
@@ -49,8 +66,10 @@ def question_and_answer(row: Row, format: Format) -> tuple[str, str]:
 def with_completion(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another last target, between the white space that the old one stands in."""
     format = format.of(row)
-    column = format.uses[0] if _is_one_list(format) else format.uses[1]
     spans = {SPANS: None} if is_weighted(row.get(SPANS)) else {}  # of the old text
+    if _is_one_list(format):
+        return {**row, **spans, format.uses[0]: _in_list(row, format, "assistant", text)}
+    column = format.uses[1]
     return {**row, **spans, column: _said(row[column], "assistant", text)}
 
 
@@ -58,8 +77,7 @@ def with_question(row: Row, format: Format, text: str) -> dict[str, Any]:
     """The row with another question before its last target."""
     format = format.of(row)
     if _is_one_list(format):
-        column = format.uses[0]
-        return {**row, column: _said(row[column], "user", text, _answer(row[column]))}
+        return {**row, format.uses[0]: _in_list(row, format, "user", text)}
     prompt, completion = format.uses[:2]
     answered = _answer(row[completion])
     if answered is not None and _last(row[completion], "user", answered):
@@ -74,6 +92,14 @@ def _is_one_list(format: Format) -> bool:
     return format.name in TALKS or (format.name, format.uses[0]) == ("preference", "chosen")
 
 
+def _in_list(row: Row, format: Format, role: str, text: str) -> Any:
+    """The messages with another last answer, or another question before it; as JSON text where they are."""
+    column = format.uses[0]
+    cell = from_json(row[column], column)
+    found = _said(cell, role, text, _answer(cell) if role == "user" else None)
+    return json.dumps(found, ensure_ascii=False) if isinstance(row[column], str) else found
+
+
 def _is_list(cell: Any) -> bool:
     return isinstance(cell, list) and all(isinstance(part, Mapping) for part in cell)
 
@@ -86,6 +112,8 @@ def _answer(cell: Any) -> int | None:
 
 def _said(cell: Any, role: str, text: str, before: int | None = None) -> Any:
     """A cell whose text, or whose last message of that role before another, says something else."""
+    if isinstance(cell, Mapping):
+        return _said([cell], role, text)[0]
     if not _is_list(cell):
         return _between(cell, text) if role == "assistant" else _in_form_of(cell, text)
     place = _last(cell, role, before)
@@ -129,9 +157,10 @@ def _key(message: Mapping[str, Any], role: str) -> str | None:
     """Where a message holds what that role says, as `formats` spells it; no untrained turn."""
     if role == "assistant" and is_untrained(message):
         return None
-    if {"human", "assistant"} <= message.keys():
-        return {"user": "human", "assistant": "assistant"}.get(role)
     said = message.get("role") or message.get("from")
+    sides = next((pair for pair in SIDES if {*pair} <= message.keys()), None)
+    if sides is not None and not said:
+        return dict(zip(("user", "assistant"), sides, strict=True)).get(role)
     if ROLES.get(str(said), said) != role:
         return None
     return "content" if message.get("content") is not None else "value"

@@ -376,6 +376,22 @@ def _two_parts(row: Row, prompt: object, completion: object) -> Conversation:
     )
 
 
+def _ranked(row: Row) -> Conversation:
+    """A talk that ends with the user, and the better answer beside it (LLaMA-Factory's rankings)."""
+    head = message_list(row["conversations"], "conversations")
+    system = as_text(row, "system")
+    if system and head and head[0]["role"] != "system":
+        head.insert(0, {"role": "system", "content": system})
+    chosen = row["chosen"]
+    rest = _part([chosen] if isinstance(chosen, Mapping) else chosen, "assistant")
+    return Conversation(
+        messages=head + rest,
+        first=len(head),
+        tools=read_tools(row.get("tools")),
+        options=_options(row),
+    )
+
+
 def _part(value: object, role: str) -> list[dict[str, Any]]:
     if isinstance(value, str):
         return [{"role": role, "content": value}]
@@ -394,6 +410,12 @@ def _text(row: Row) -> Passage:
 
 
 _TABLE: tuple[tuple[str, tuple[str, ...], tuple[str, ...], Callable[[Row], Content]], ...] = (
+    (
+        "preference",
+        ("conversations", "chosen", "rejected"),
+        ("system", "tools", OPTIONS),
+        _ranked,
+    ),
     ("messages", ("messages",), ("choices", "tools", OPTIONS), _talk("messages")),
     ("conversations", ("conversations",), ("system", "tools", OPTIONS), _talk("conversations")),
     ("conversation", ("conversation",), ("system", "tools", OPTIONS), _talk("conversation")),

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advisor.errors import InputError
 from advisor.prior.intervals import Interval, mean_interval, ratio_interval
 from advisor.prior.prior_json import CUT, READ, checked
 from advisor.progress import Progress, untold
@@ -358,18 +359,21 @@ def measure_prior(
             anytime=not fixed,
             model={name: getattr(loaded, name) for name in _PROVENANCE},
             dataset=asdict(dataset.info),
-            truncated=dataset.counts.truncated,
-            dropped=dataset.counts.dropped,
+            truncated=truncated,
+            dropped=dropped,
             seed=seed,
             seconds=time.monotonic() - start,
             notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.losses()),
         )
 
-    first = 0
+    first = truncated = dropped = 0
     while first < len(order):
         block = order[first : first + _block(first)].tolist()
         dataset.tokenize(block)
-        kept = [example for index in block if (example := dataset[index]).target_tokens]
+        looked_at = [dataset[index] for index in block]
+        kept = [example for example in looked_at if example.target_tokens]
+        truncated += sum(example.truncated for example in looked_at)
+        dropped += len(looked_at) - len(kept)
         done = first + len(block) - len(kept)
         scores: list[Scored] = []
         for batch in probe.score(kept):
@@ -383,4 +387,8 @@ def measure_prior(
             break
     if not sample.rows:
         dataset.require_targets()
+        raise InputError(
+            f"{dataset.info.name}: none of the {len(order)} rows that were drawn has a target left: give a "
+            "higher --limit or --max_length"
+        )
     return prior()

@@ -39,7 +39,6 @@ from advisor.prior.prior import LOW_P
 from advisor.progress import Progress
 
 Array = NDArray[np.float64]
-"""Told the stage, and how many of how many of its parts are done."""
 
 GRADIENTS = 128
 """Examples whose gradients are taken at most."""

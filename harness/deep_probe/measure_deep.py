@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 
+from advisor.advice.learning_rates import learning_rate
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from advisor.model.forward import find_head
-from advisor.model.load import TINY, LoadedModel
+from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from advisor.prior.deep import RECOVERED, Deep
 from advisor.prior.intervals import Interval, ratio_interval
@@ -54,11 +55,6 @@ TRAINING_ROWS, HELD_OUT_ROWS, HELD_OUT_SHARE = 480, 120, 0.2
 STEPS, STEP_ROWS = 60, 8
 ANSWERS, SAMPLES = 64, 16
 """Prompts that are answered at most, and how often each."""
-TINY_RATES, RATES, ADAPTER_RATES = (1e-3,), (5e-5,), (5e-4,)
-"""Learning rates of its run: models under 2M parameters, others, adapters.
-
-The fitted cells were probed at the first: another rate gives statistics of another meaning.
-"""
 READING = "deep probe, reading"
 FEWEST_ROWS = 10
 """Rows with targets below which nothing can be kept back."""
@@ -206,8 +202,8 @@ def _check(loaded: LoadedModel) -> None:
 
 def _plan(loaded: LoadedModel, *, steps: int, seed: int) -> _Plan:
     adapter = loaded.parameters >= WHOLE
-    rates = ADAPTER_RATES if adapter else TINY_RATES if loaded.parameters < TINY else RATES
-    return _Plan(steps=steps, learning_rate=rates[-1], adapter=adapter, seed=seed)
+    rate = learning_rate(loaded.parameters, "high", "lora" if adapter else "full")
+    return _Plan(steps=steps, learning_rate=rate, adapter=adapter, seed=seed)
 
 
 def _probabilities(

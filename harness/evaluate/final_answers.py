@@ -8,19 +8,27 @@ from advisor.errors import InputError
 NUMBER = re.compile(r"-?\d+\.\d+")
 ANSWER_PATTERNS = {
     "gsm8k": r"####[ \t]*(\S+)",
-    "boxed": r"\\boxed\{((?:[^{}]|\{[^{}]*\})*)\}",
+    "line": r"####[ \t]*(\S[^\n]*)",
+    "boxed": r"\\boxed\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}",
     # At the very end, and not a word's own hash as of a heading, a hashtag or a directive.
     "ladder": r"(?:^|(?<=[^#\s]))#([^#$\n]+)\$?\s*\Z",
 }
-"""Ways to mark the final answer; in the group, with at most one level of braces in a box."""
+"""Ways to mark the final answer, which is the group; with at most two levels of braces in a box."""
+WIDER = {"gsm8k": "line"}
+"""A way that takes a word -> the one that takes the rest of the line, for where an answer has several."""
 
 
 def find_answer_pattern(references: Sequence[str]) -> str | None:
-    """The first of ANSWER_PATTERNS that finds an answer in every reference; None where none does."""
-    for pattern in ANSWER_PATTERNS.values():
-        compiled = re.compile(pattern)
-        if references and all(extract_answer(reference, compiled) for reference in references):
-            return pattern
+    """The first of ANSWER_PATTERNS that finds the whole answer of every reference; None where none does."""
+    for name, pattern in ANSWER_PATTERNS.items():
+        found = [extract_answer(reference, re.compile(pattern)) for reference in references]
+        if not all(found) or not found:
+            continue
+        if name in WIDER:
+            wider = re.compile(ANSWER_PATTERNS[WIDER[name]])
+            if found != [extract_answer(reference, wider) for reference in references]:
+                continue
+        return pattern
     return None
 
 

@@ -53,7 +53,7 @@ def _format_of(dataset: SFTDataset) -> Format | None:
         return None
     format = detect(dataset.info.columns, dataset.raw(0), *dataset.options.fields)
     try:
-        check_editable(dataset.info.name, format)
+        check_editable(dataset.info.name, format, dataset.raw(0))
     except InputError:
         return None
     return format

@@ -202,7 +202,7 @@ class _Job:
         self.loaded, self.dataset, self.read, self.fields = loaded, dataset, read, fields
         weight = dataset.options.weight_field
         self.format = detect(dataset.info.columns, dataset.raw(0), *fields, weight)
-        check_editable(dataset.info.name, self.format)
+        check_editable(dataset.info.name, self.format, dataset.raw(0))
         pattern = answers_of(dataset, settings.answer_regex)
         if pattern is None:
             raise InputError(_unmarked(dataset, self.format))

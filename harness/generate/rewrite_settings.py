@@ -9,7 +9,7 @@ from advisor.options import Options, option
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern
 from harness.generate.hint import HINT, MARKER, read_hint
 
-SPLITTERS = {"gsm8k": "####", "boxed": "\\boxed{", "ladder": "#"}
+SPLITTERS = {"gsm8k": "####", "line": "####", "boxed": "\\boxed{", "ladder": "#"}
 """What begins the final answer, by the pattern of ANSWER_PATTERNS that finds it."""
 
 

@@ -48,6 +48,11 @@ def test_what_does_not_fit_is_said_and_has_no_minutes() -> None:
     assert "does not fit on rtx4090" in str(answer) and "72 GB of 24 GB" in str(answer)
     fits = recommend(LARGE, temperature=0.0, machine=machine_of("h100x8"))
     assert "h on h100x8" in str(fits) or "min on h100x8" in str(fits)
+    spread = recommend(
+        LARGE, temperature=0.0, machine=machine_of("rtx4090x8")
+    )  # a run has one device
+    assert spread.plan.elsewhere is not None and spread.plan.elsewhere.minutes is None
+    assert "72 GB of 24 GB of a device" in str(spread) and "or spread it with FSDP2" in str(spread)
     plain = recommend(LARGE, temperature=0.0)
     assert plain.plan.elsewhere is None and plain.to_dict()["plan"]["elsewhere"] is None
 

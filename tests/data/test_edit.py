@@ -1,11 +1,13 @@
 """Another prompt or completion in a row: every format keeps its layout, the last target its question."""
 
+import json
 from typing import Any
 
 import pytest
 
-from advisor.data.edit import question_and_answer, with_completion, with_question
+from advisor.data.edit import check_editable, question_and_answer, with_completion, with_question
 from advisor.data.formats import detect
+from advisor.errors import InputError
 
 TALK = [{"role": "user", "content": "q1"}, {"role": "assistant", "content": "a1"}]
 LAST = [{"role": "user", "content": "q2"}, {"role": "assistant", "content": "a2"}]
@@ -93,6 +95,22 @@ ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
         {"messages": [said("user", *PARTS), said("assistant", "A")]},
         {"messages": [said("user", "Q"), said("assistant", "a")]},
     ),
+    (
+        {"conversation": [{"input": "q", "output": "a"}]},
+        {"conversation": [{"input": "q", "output": "A"}]},
+        {"conversation": [{"input": "Q", "output": "a"}]},
+    ),
+    (
+        {"messages": json.dumps(LAST)},
+        {"messages": json.dumps([LAST[0], {"role": "assistant", "content": "A"}])},
+        {"messages": json.dumps([{"role": "user", "content": "Q"}, LAST[1]])},
+    ),
+    (
+        {"conversations": [*SHARED, {"from": "human", "value": "q"}],
+         "chosen": {"from": "gpt", "value": "a"}, "rejected": {"from": "gpt", "value": "b"}},
+        {"chosen": {"from": "gpt", "value": "A"}},
+        {"conversations": [*SHARED, {"from": "human", "value": "Q"}]},
+    ),
     ({"question": ["q"], "answer": ["a"]}, {"answer": ["A"]}, {"question": ["Q"]}),
     (
         {"instruction": ["q"], "input": ["x", "y"], "output": "a"},
@@ -102,9 +120,21 @@ ROWS: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+def test_answers_that_cannot_be_replaced_are_refused_before_the_work() -> None:
+    """Breaks where the answer is read in one column and written into another."""
+    row = {"messages": [*TALK, LAST[0]], "choices": [{"message": LAST[1]}]}
+    format = detect(list(row), row)
+    assert question_and_answer(row, format) == (LAST[0]["content"], LAST[1]["content"])
+    with pytest.raises(
+        InputError, match="rows: the last answer of a row of format messages cannot be"
+    ):
+        check_editable("rows", format, row)
+
+
 @pytest.mark.parametrize(("row", "completed", "asked"), ROWS)
 def test_rows_keep_their_format(row: Any, completed: Any, asked: Any) -> None:
     format = detect(list(row), row)
+    check_editable("rows", format, row)
     assert with_completion(row, format, "A") == {**row, **completed}
     assert with_question(row, format, "Q") == {**row, **asked}
     question, answer = question_and_answer(row, format)

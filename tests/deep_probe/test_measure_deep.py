@@ -273,8 +273,7 @@ def test_the_model_stays_as_it_was(
 ) -> None:
     if trained == "adapter":
         monkeypatch.setattr(deep, "WHOLE", 1)
-    for name in ("TINY_RATES", "ADAPTER_RATES"):
-        monkeypatch.setattr(deep, name, (0.01,))
+    monkeypatch.setattr(deep, "learning_rate", lambda *size: 0.01)
     model, data = loaded.model, dataset_of(convention(40))
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     held, modules, ids = vars(model).copy(), list(model.modules()), torch.tensor([[5, 6, 7]])
@@ -300,7 +299,7 @@ def test_a_seed_gives_the_same_answer_again(loaded: LoadedModel) -> None:
 def test_what_is_learnable_is_recovered(
     loaded: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deep, "TINY_RATES", (0.03,))
+    monkeypatch.setattr(deep, "learning_rate", lambda *size: 0.03)
     rng = np.random.default_rng(5)
     random = [
         {**row, "completion": " ".join(rng.choice(list("abcdefghijklm"), 3))} for row in rows(100)

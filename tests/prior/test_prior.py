@@ -187,6 +187,16 @@ def test_examples_without_targets_are_left_out_and_counted(random_model: LoadedM
     some = [*rows(20), *({"prompt": "a b c ", "completion": ""} for _ in range(5))]
     prior = measure_prior(random_model, load_dataset(some, random_model.tokenizer), exact=True)
     assert (prior.examples, prior.dropped) == (20, 5)
+    dataset = load_dataset(some, random_model.tokenizer)
+    list(dataset)  # what was tokenised before counts for nothing
+    few = measure_prior(random_model, dataset, limit=5)
+    assert few.examples + few.dropped == 5 and few.truncated == 0
+    assert few.usable_rows == pytest.approx(25 * few.examples / 5, abs=1)
+    cut = load_dataset(rows(20), random_model.tokenizer, max_length=5)
+    list(cut)
+    with pytest.raises(InputError, match="none of the 1 rows that were drawn has a target left"):
+        for seed in range(50):
+            measure_prior(random_model, cut, limit=1, seed=seed)
     with pytest.raises(InputError, match="none of the 5 rows"):
         measure_prior(random_model, load_dataset(some[20:], random_model.tokenizer))
 
