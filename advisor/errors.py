@@ -11,6 +11,10 @@ def printable(text: str) -> str:
 class InputError(ValueError):
     """An input that the user can mend; its message is one line: what is wrong, where, how to mend it."""
 
+    def __init__(self, message: str) -> None:
+        """A line break, as a name in the data may have, is spelt out."""
+        super().__init__(message.replace("\n", "\\n"))
+
 
 class TrainingDiverged(RuntimeError):
     """A training whose loss, gradient or weights are no longer finite; its message is one line."""

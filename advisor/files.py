@@ -59,19 +59,24 @@ def parse_json(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = 
         hook: makes an object of its keys and values.
 
     Raises:
-        ValueError: it is not JSON, is nested too deeply, or has an integer beyond the floats.
+        JSONDecodeError: it is not JSON, is nested too deeply, or has an integer beyond the floats.
     """
     integer = _within_floats if _LONG.search(text) else None
     try:
         return json.loads(text, object_pairs_hook=hook, parse_int=integer)
     except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+        why = "it is nested too deeply"
+    except OverflowError as error:
+        why = str(error)
+    refusal = json.JSONDecodeError(why, text, 0)
+    refusal.args = (why,)  # without a place, which is not known
+    raise refusal from None
 
 
 def _within_floats(digits: str) -> int:
     """An integer that arithmetic with floats bears; Python's own have no bound, and fail there."""
     if len(digits.lstrip("-")) >= 309:
-        raise ValueError("it has an integer of 309 digits or more")
+        raise OverflowError("it has an integer of 309 digits or more")
     return int(digits)
 
 

@@ -64,9 +64,8 @@ def from_json(value: object, column: str) -> object:
         return value
     try:
         return parse_json(value)
-    except ValueError as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InputError(f"{column} holds text that is no JSON ({why})") from error
+    except json.JSONDecodeError as error:
+        raise InputError(f"{column} holds text that is no JSON ({error.msg})") from error
 
 
 def unread(messages: Sequence[Mapping[str, Any]], template: str) -> Iterator[str]:

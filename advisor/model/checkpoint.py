@@ -146,10 +146,10 @@ def check_weight_files(folder: Path) -> None:
         check_pointer(path)
     for index in folder.glob("*.safetensors.index.json"):
         try:
-            named = set(read_json(index)["weight_map"].values())
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{index}: is broken ({error}); copy it again") from error
-        absent = sorted(file for file in named if not (folder / str(file)).is_file())
+            named = set(map(str, read_json(index)["weight_map"].values()))
+            absent = sorted(file for file in named if not (folder / file).is_file())
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise InputError(f"{index}: is broken ({str(error)[:200]}); copy it again") from error
         if absent:
             raise InputError(
                 f"{folder}: lacks {len(absent)} of the {len(named)} weight files that {index.name} "
