@@ -8,6 +8,8 @@ import pytest
 
 from harness.experiments.real import between
 from harness.experiments.real.between import AMONG, WEIGHTS, weighed
+from harness.experiments.real.found_tables import real_tables
+from tests.helpers.paths import ROOT
 
 LADDERS, REAL = AMONG[1], AMONG[2]
 """The run that is best on the ladder, and the one that is best on the real cells."""
@@ -22,7 +24,7 @@ def cell(skill: str, best: Any = REAL) -> Any:
     return SimpleNamespace(cell=SimpleNamespace(skill=skill), regret=regret)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cells of the ladder on which one run loses nothing, and any other four points."""
     monkeypatch.setattr(between, "later", lambda results, wanted, heat: [])
@@ -33,6 +35,7 @@ def ladder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(between, "lost", lost)
 
 
+@pytest.mark.usefixtures("ladder")
 def test_the_weight_moves_the_choice_from_the_ladder_to_the_real_cells() -> None:
     found = weighed([cell("add"), cell("spell")], Path(), 1)
     assert [one.weight for one in found] == list(WEIGHTS)
@@ -40,6 +43,7 @@ def test_the_weight_moves_the_choice_from_the_ladder_to_the_real_cells() -> None
     assert [one.sampled for one in found] == [10.0, 10.0, 0.0, 0.0, 0.0]
 
 
+@pytest.mark.usefixtures("ladder")
 def test_cells_of_the_same_skill_do_not_choose() -> None:
     """The plan for `add` is chosen on `spell`, so that what `add` itself would choose counts for nothing."""
     found = weighed([cell("add", AMONG[3]), cell("add", AMONG[3]), cell("spell")], Path(), 1)
@@ -49,3 +53,15 @@ def test_cells_of_the_same_skill_do_not_choose() -> None:
 
 def test_one_skill_is_too_few() -> None:
     assert weighed([cell("add"), cell("add")], Path(), 2) == []
+
+
+def test_the_readme_says_what_the_records_do() -> None:
+    """Breaks where more cells are run and the sentence on the real model stays as it was."""
+    rows = {row[0]: row[1:4] for row in real_tables(ROOT / "results")["regret"][1]}
+    cells, *plan = rows["the shipped plan"]
+    _, *nll = rows["nll, high"]
+    said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert (
+        f"[{cells} cells](docs/real-models.md): the plan lost {plan[0]} points sampled and {plan[1]} "
+        f"greedily, NLL alone {nll[0]} and {nll[1]}."
+    ) in said
