@@ -11,24 +11,12 @@ from peft import LoraConfig
 
 from advisor.errors import InputError
 from harness.cli.main import main
-from harness.distill.distiller import build_distiller
 from harness.distill.self_settings import SelfTeaching, in_context, self_settings
-from harness.distill.self_teaching import TEACHER, SelfTeachingTrainer
-from tests.helpers.distilling import EOS, GREEDY, config, micro_batches, prompts, student
+from harness.distill.self_teaching import TEACHER
+from tests.helpers.distilling import EOS, GREEDY, micro_batches, prompts, student
 from tests.helpers.processes import on_ranks
+from tests.helpers.self_teaching import ITSELF, build
 from tests.helpers.training import curve, weights
-
-ITSELF = SelfTeaching(ema=0.1, skip=1)
-
-
-def build(
-    folder: Path, itself: SelfTeaching = ITSELF, peft_config: Any = None, **changes: Any
-) -> SelfTeachingTrainer:
-    trainer = build_distiller(
-        student(), prompts(), {}, config(folder, **changes), itself=itself, peft_config=peft_config
-    )
-    assert isinstance(trainer, SelfTeachingTrainer)
-    return trainer
 
 
 def expected(model: Any, teacher: Any, batch: dict[str, Any], *, skip: int, reverse: bool) -> Any:

@@ -1,6 +1,5 @@
 """A plan for a real cell is chosen on the ladder and on real cells of other skills, as the weight says."""
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +36,7 @@ def ladder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("ladder")
 def test_the_weight_moves_the_choice_from_the_ladder_to_the_real_cells() -> None:
-    found = weighed([cell("add"), cell("spell")], Path(), 1)
+    found = weighed([cell("add"), cell("spell")], ROOT / "results", 1)
     assert [one.weight for one in found] == list(WEIGHTS)
     assert [one.plan for one in found] == [(LADDERS,)] * 2 + [(REAL,)] * 3
     assert [one.sampled for one in found] == [10.0, 10.0, 0.0, 0.0, 0.0]
@@ -46,13 +45,15 @@ def test_the_weight_moves_the_choice_from_the_ladder_to_the_real_cells() -> None
 @pytest.mark.usefixtures("ladder")
 def test_cells_of_the_same_skill_do_not_choose() -> None:
     """The plan for `add` is chosen on `spell`, so that what `add` itself would choose counts for nothing."""
-    found = weighed([cell("add", AMONG[3]), cell("add", AMONG[3]), cell("spell")], Path(), 1)
+    found = weighed(
+        [cell("add", AMONG[3]), cell("add", AMONG[3]), cell("spell")], ROOT / "results", 1
+    )
     assert found[-1].plan == (REAL,)
     assert found[-1].greedy == pytest.approx(10.0)
 
 
 def test_one_skill_is_too_few() -> None:
-    assert weighed([cell("add"), cell("add")], Path(), 2) == []
+    assert weighed([cell("add"), cell("add")], ROOT / "results", 2) == []
 
 
 def test_the_readme_says_what_the_records_do() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from tests.distill.test_self_teaching import build
 from tests.helpers.distilling import GREEDY
 from tests.helpers.processes import RANKS, leave_without_threads
+from tests.helpers.self_teaching import build
 from tests.helpers.training import curve, weights
 
 if __name__ == "__main__":

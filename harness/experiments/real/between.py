@@ -47,7 +47,7 @@ class Weighed:
 
 
 def weighed(cells: Sequence[FoundCell], results: Path, size: int) -> list[Weighed]:
-    """Every weight; none where the real cells have fewer than two skills.
+    """Every weight; none where the real cells have fewer than two skills, or the ladder's are not there.
 
     Args:
         cells: whole real cells.
@@ -55,7 +55,7 @@ def weighed(cells: Sequence[FoundCell], results: Path, size: int) -> list[Weighe
         size: runs of a plan.
     """
     skills = sorted({one.cell.skill for one in cells})
-    if len(skills) < 2:
+    if len(skills) < 2 or not (results / "calibration" / "grid.csv").exists():
         return []
     plans = list(itertools.combinations(AMONG, size))
     ladder = np.array([
