@@ -15,7 +15,8 @@ test: .venv/installed  ## while one works: all but the slow ones
 slow: .venv/installed  ## the slow tests, which CONTRIBUTING lists with what each protects
 	$(PYTEST) -m "slow and not gpu and not network"
 
-check: lint test slow  ## what has to pass before a change goes in
+check: lint  ## what has to pass before a change goes in: all of it, in one session of pytest
+	$(PYTEST) -m "not gpu and not network"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ import lm_eval.models.huggingface  # noqa: F401
 from harness.cli import main as cli
 from harness.experiments.kills.journal import KILL, note, watch
 
-KILLS = 10
+KILLS = 4
 
 
 def start(folder: Path, words: list[str]) -> int:

@@ -44,6 +44,7 @@ from harness.study.study_settings import refuse_arms, training_of
 from harness.train.trl_settings import read_words
 from tests.helpers.answers import faults
 from tests.helpers.byte_tokens import byte_tokenizer
+from tests.helpers.killed_study import KILLS
 from tests.helpers.paths import ROOT
 from tests.helpers.records import make
 from tests.helpers.tiny import tiny_tokenizer
@@ -138,7 +139,7 @@ RACE = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [STUDY, RACE], ids=["study", "race"])
-def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
+def test_killed_again_and_again_it_loses_nothing_and_repeats_nothing(
     words: list[str], tmp_path: Path
 ) -> None:
     """Protects hours of work: wherever a study is killed, records are whole and nothing is made again."""
@@ -157,7 +158,7 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
     assert len(whole) == 12 if words is STUDY else 2 <= len(whole) < 10
     assert all(killed[key].scores == whole[key].scores for key in whole)
     journal = (tmp_path / "killed" / "journal").read_text().splitlines()
-    assert journal.count("kill") == 10
+    assert journal.count("kill") == KILLS
     begun: set[str] = set()
     kept: set[str] = set()
     interrupted = 0
@@ -168,7 +169,7 @@ def test_killed_at_ten_moments_it_loses_nothing_and_repeats_nothing(
         interrupted += word == "begin" and after == "kill"
     undisturbed = (tmp_path / "whole" / "journal").read_text().splitlines()
     expected = {line.partition(" ")[2] for line in undisturbed}
-    assert begun == expected and kept <= expected and interrupted >= 3
+    assert begun == expected and kept <= expected and interrupted >= 1
 
 
 SET_BACK = """
