@@ -156,10 +156,11 @@ def elsewhere(machine: Machine, prior: Prior, *, runs: float, answers: int) -> E
     arithmetic = 2 * parameters * ANSWERS * machine.devices / speed
     answering = batches * target * (TOKEN + max(weights, arithmetic))
     minutes = runs * (training + reading + answering) / 60
+    memory = machine.memory / machine.devices
     return Elsewhere(
         machine=machine.name,
-        minutes=minutes if needed <= machine.memory / machine.devices else None,
+        minutes=minutes if needed <= memory else None,
         needed=needed,
-        memory=machine.memory / machine.devices,
+        memory=memory,
         devices=machine.devices,
     )

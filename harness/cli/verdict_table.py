@@ -101,9 +101,8 @@ def training_of(study: Study, verdict: Verdict, words: str) -> str | None:
         words: MODEL DATASET and the flags that say how they are read.
     """
     arm = verdict.winner
-    if (
-        arm.learning_rate is None or arm.targets != DEMONSTRATIONS
-    ):  # others' targets a study makes itself
+    # Targets that are no demonstrations a study makes itself.
+    if arm.learning_rate is None or arm.targets != DEMONSTRATIONS:
         return None
     settings = {
         "objective": arm.objective,

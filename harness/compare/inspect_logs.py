@@ -70,11 +70,13 @@ def read_inspect(
         InputError: an evaluation that did not end, a scorer that is not there, a value that is no number.
     """
     found, notes = dict[str, list[Cell]](), list[str]()
-    models = {path: _model(_content(path)) for path in paths}
+    contents = {path: _content(path) for path in paths}
+    models = {path: _model(content) for path, content in contents.items()}
     alike = Counter(Path(model).name for model in set(models.values()))
     for path, model in models.items():
         short = Path(model).name
-        name, cells, said = _read(path, scorer, model if alike[short] > 1 else short)
+        named = model if alike[short] > 1 else short
+        name, cells, said = _read(path, contents[path], scorer, named)
         found.setdefault(name, []).extend(cells)
         notes += said
     runs = list[Scored]()
@@ -85,9 +87,11 @@ def read_inspect(
     return runs, list(dict.fromkeys(notes))
 
 
-def _read(path: Path, scorer: str | None, model: str) -> tuple[str, list[Cell], list[str]]:
+def _read(
+    path: Path, content: Any, scorer: str | None, model: str
+) -> tuple[str, list[Cell], list[str]]:
     """The scorer of a log, a cell for every sample that it scored, and notes; `model` is its name."""
-    content = parse(LOG, _content(path), str(path))
+    content = parse(LOG, content, str(path))
     try:
         spec, samples = content["eval"], content.get("samples") or []
         task = str(spec["task"])

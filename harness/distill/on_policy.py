@@ -35,7 +35,7 @@ from harness.distill.fire import (
     tempered,
 )
 from harness.distill.fire_settings import PLAIN, Fire
-from harness.generate.decoding import UNCHANGED
+from harness.generate.decoding import overrule
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
@@ -83,7 +83,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         super().__init__(*args, **{**kwargs, "teacher_model": None})
         self.fire, self.form, self.vocabulary = fire, form, vocabulary
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        self._overrule_the_students_generation_config()
+        overrule(self.generation_config, self.model.generation_config)
         if vocabulary is not None:
             if sharded or self.use_vllm:
                 raise ValueError(
@@ -99,15 +99,6 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         self.teacher_model = self.teachers[0] if self.teachers else None
         # As TRL: elsewhere shapes that change with every batch cost more than padding
         self.compact = self.accelerator.device.type == "cuda"
-
-    def _overrule_the_students_generation_config(self) -> None:
-        """`generate` takes from there whatever TRL leaves open; answers are the distribution's as it is."""
-        inherited = self.model.generation_config
-        for name, value in UNCHANGED.items():
-            if getattr(self.generation_config, name) is None:
-                setattr(self.generation_config, name, value)
-        if self.generation_config.min_p is None and inherited.min_p is not None:
-            self.generation_config.min_p = 0.0
 
     def _prepared(self, teacher: PreTrainedModel) -> Any:
         """As TRL prepares a teacher, which it refuses where heads differ in size."""

@@ -251,9 +251,10 @@ def _choose_documents(task: Any, settings: _Settings) -> list[int] | None:
         if settings.part == "development":
             task.set_config("test_split", development)  # so that few-shot examples leave it out too
         return None
-    own = _development(list(task.eval_docs), (task.get_config("metadata") or {}).get(CHOOSING))
+    documents = list(task.eval_docs)
+    own = _development(documents, (task.get_config("metadata") or {}).get(CHOOSING))
     wanted = settings.part == "development"
-    chosen = [i for i in range(len(task.eval_docs)) if (i in own) == wanted]
+    chosen = [i for i in range(len(documents)) if (i in own) == wanted]
     if not chosen:
         raise InputError(f"task {task.task_name}: no document falls into its {settings.part} part")
     return chosen[: settings.limit]

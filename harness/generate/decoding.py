@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from advisor.data.dataset import Example
 from advisor.data.labels import last_target
@@ -30,6 +31,22 @@ UNCHANGED: dict[str, Any] = {
     "sequence_bias": None,
 }
 """Overrules what a model's generation config does to its distribution, for its users and not for us."""
+
+
+def overrule(own: GenerationConfig, inherited: GenerationConfig) -> None:
+    """Have a trainer's answers be drawn from the model's distribution as it is.
+
+    `generate` takes from the model's config whatever the trainer's leaves open.
+
+    Args:
+        own: of the trainer; is changed.
+        inherited: of the model.
+    """
+    for name, value in UNCHANGED.items():
+        if getattr(own, name, None) is None:
+            setattr(own, name, value)
+    if own.min_p is None and inherited.min_p is not None:
+        own.min_p = 0.0
 
 
 def prompt_of(example: Example) -> list[int]:

@@ -17,7 +17,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
-from harness.generate.decoding import SPARE_TOKENS, UNCHANGED
+from harness.generate.decoding import SPARE_TOKENS, overrule
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
@@ -36,12 +36,7 @@ class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Answers are drawn from the model's distribution as it is, whatever its generation config says."""
         super().__init__(*args, **kwargs)
-        inherited = self.model.generation_config
-        for name, value in UNCHANGED.items():
-            if getattr(self.generation_config, name, None) is None:
-                setattr(self.generation_config, name, value)
-        if self.generation_config.min_p is None and inherited.min_p is not None:
-            self.generation_config.min_p = 0.0
+        overrule(self.generation_config, self.model.generation_config)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}

@@ -62,7 +62,10 @@ def weighed(cells: Sequence[FoundCell], results: Path, size: int) -> list[Weighe
         [lost(later(results, AMONG, heat), Plan(runs=plan).kept).mean for plan in plans] for heat in HEATS
     ])  # fmt: skip
     real: Losses = np.array(
-        [[[one.regret(_places(plan), heat) for plan in plans] for one in cells] for heat in HEATS]
+        [
+            [[one.regret([*map(place_of, plan)], heat) for plan in plans] for one in cells]
+            for heat in HEATS
+        ]
     )
     return [
         _judged(weight, plans, ladder, real, [one.cell.skill for one in cells])
@@ -87,5 +90,6 @@ def _judged(
     return Weighed(weight=weight, plan=plans[most], sampled=float(lose[0]), greedy=float(lose[1]))
 
 
-def _places(plan: Sequence[RunKey]) -> list[Place]:
-    return [(name, learning_rate(PARAMETERS, word, "full")) for name, word in plan]
+def place_of(run: RunKey) -> Place:
+    """Where a run stands among those of a real cell."""
+    return run[0], learning_rate(PARAMETERS, run[1], "full")

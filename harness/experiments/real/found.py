@@ -190,11 +190,18 @@ def spearman(
 
 
 def _ranked(found: Sequence[Moved], of: str) -> float | None:
-    one: NDArray[np.float64] = rankdata([x.kl for x in found])
-    other: NDArray[np.float64] = rankdata([getattr(x, of) for x in found])
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return None
-    return float(np.corrcoef(one, other)[0, 1])
+    pairs = np.array([(x.kl, getattr(x, of)) for x in found])
+    rho = float(rank_correlations(pairs[None])[0])
+    return None if np.isnan(rho) else rho
+
+
+def rank_correlations(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[draws] Spearman's of [draws, cells, 2]; NaN where one of both is the same everywhere."""
+    ranks = rankdata(pairs, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        product = (ranks[..., 0] * ranks[..., 1]).sum(axis=1)
+        return np.asarray(product / np.sqrt((ranks**2).sum(axis=1).prod(axis=1)))
 
 
 def forecast_of(cell: FoundCell, objective: str, heat: float) -> Mapping[str, Any] | None:

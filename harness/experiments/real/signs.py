@@ -8,14 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from advisor.advice.features import CONFOUNDED, PRIOR, features
-from advisor.advice.learning_rates import learning_rate
-from harness.experiments.real.between import AMONG
-from harness.experiments.real.found import FoundCell
-from harness.experiments.real.real_plan import PARAMETERS
+from harness.experiments.real.between import AMONG, HEATS, place_of
+from harness.experiments.real.found import DRAWS, FoundCell, rank_correlations
 from harness.experiments.replay.cells import RunKey, later
 from harness.records.arm import NLL
 
@@ -24,8 +20,6 @@ LEANING: tuple[RunKey, ...] = (("p_pow(0.5)", "high"), ("neg_p", "low"))
 USUAL: RunKey = (NLL, "high")
 """What their gain is over."""
 STATISTICS = tuple(name for name in PRIOR if name not in CONFOUNDED)
-DRAWS = 2000
-"""Of the bootstrap over cells."""
 FEWEST = 5
 """Cells below which no correlation is told."""
 Correlation = tuple[float, float, float]
@@ -59,7 +53,7 @@ def signs(cells: Sequence[FoundCell], results: Path) -> list[Sign]:
         return []
     priors = [features(one.measured.prior if one.measured else None) for one in cells]
     found = []
-    for heat, run in itertools.product((1.0, 0.0), LEANING):
+    for heat, run in itertools.product(HEATS, LEANING):
         known = later(results, AMONG, heat)
         on_ladder = [one.test[run] - one.test[USUAL] for one in known]
         on_real = [_points(one, run, heat) - _points(one, USUAL, heat) for one in cells]
@@ -72,7 +66,7 @@ def signs(cells: Sequence[FoundCell], results: Path) -> list[Sign]:
 
 
 def _points(cell: FoundCell, run: RunKey, heat: float) -> float:
-    return cell.points((run[0], learning_rate(PARAMETERS, run[1], "full")), heat)
+    return cell.points(place_of(run), heat)
 
 
 def correlation(
@@ -95,15 +89,6 @@ def correlation(
     if len(pairs) < FEWEST or (np.ptp(pairs, axis=0) == 0).any():
         return None
     drawn = np.random.default_rng(seed).integers(len(pairs), size=(DRAWS, len(pairs)))
-    draws = _ranked(pairs[drawn])
+    draws = rank_correlations(pairs[drawn])
     low, high = np.quantile(draws[~np.isnan(draws)], [0.025, 0.975])
-    return float(_ranked(pairs[None])[0]), float(low), float(high)
-
-
-def _ranked(pairs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[draws] rank correlations of [draws, cells, 2]; NaN where one of both is the same everywhere."""
-    ranks = rankdata(pairs, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        product = (ranks[..., 0] * ranks[..., 1]).sum(axis=1)
-        return np.asarray(product / np.sqrt((ranks**2).sum(axis=1).prod(axis=1)))
+    return float(rank_correlations(pairs[None])[0]), float(low), float(high)
