@@ -16,6 +16,7 @@ from harness.experiments.afterwards.figure import afterwards_figure
 from harness.experiments.afterwards.outcomes import read as read_outcomes
 from harness.experiments.calibration.study_figures import STUDY
 from harness.experiments.real.found import found_cells, guard_points
+from harness.experiments.replay.ship import PLANS
 from harness.experiments.staged.trace import read as read_traces
 from harness.experiments.staged.trace_figure import trace_figure
 from harness.plots import make_figure, svg
@@ -131,7 +132,7 @@ def race(how: str) -> str:
     found = read_json(RESULTS / "race" / "replay.json")[how]
     points = {row["policy"]: (row["cost"], row["regret"]) for row in found["rows"]}
     priced = [point for name, point in points.items() if name.startswith("the race, a point")]
-    plans = {name: points[f"`--plan {name}`"] for name in ("one", "two", "three", "six")}
+    plans = {name: points[f"`--plan {name}`"] for name in PLANS}
     early = {s: points[f"all to {s}, the best to its end"] for s in ("1/8", "1/4", "1/2")}
     fixed = {
         "plans": {"prior": points["the best by the prior alone"], **plans},

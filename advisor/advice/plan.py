@@ -25,8 +25,8 @@ LIKELY = 0.1
 FEW_DOCUMENTS = 50
 """Documents that choose, below which a plan loses more than it promises: it was replayed with 100.
 
-On the 49 cells of the race study it lost 0.1, 0.4 and 1.0 points more with 50, 25 and 10 of them, the mean of
-twenty draws, greedily 0.1, 0.4 and 0.7.
+On the ladder's 108 cells it lost 0.3, 0.8 and 1.5 points more with 50, 25 and 10 of them, the mean of twenty
+draws, greedily 0.1, 0.5 and 1.0.
 """
 LADDER, LADDER_DOCUMENTS = "ladder:", (100, 300)
 """How an embedded model is called, and the problems of its task: those that choose a run, and the others."""
@@ -99,12 +99,14 @@ class Plan:
     """Chance that it loses more than five points."""
     cells: int
     """Measured cells that this rests on."""
+    models: str
+    """Of which models they are, in words: those nearest in size."""
     measured: bool
-    """Whether models of this size are among them; else the numbers above are those of much smaller models."""
+    """Whether cells enough are of this size to decide by; else it is not known whether the numbers hold."""
     alone: ArmRun
     """The one run to take where nothing can be scored."""
     alone_regret: float | None
-    """Points that it is expected to lose; None where nothing that was measured tells."""
+    """Points that it is expected to lose; None where it is by the user's own records or by published ones."""
     cheaper: Alternative | None
     """The next plan with fewer runs."""
     dearer: Alternative | None
@@ -112,7 +114,7 @@ class Plan:
     elsewhere: Elsewhere | None
     """What it takes on the machine that was asked for; None where none was."""
     cooler: float
-    """Share of the measured cells in which NLL decoded greedily does as well as the best objective sampled.
+    """Share of these cells in which NLL decoded greedily does as well as the best run sampled.
 
     As well: at most 2 points worse.
     """
@@ -141,14 +143,15 @@ def make_plan(
         replay: plans and what they lost.
         temperature: of use.
         decoding: whether that counts as sampled.
-        measured: whether models of the pair's size are among the replayed cells.
-        alone: the run to take where nothing can be scored; None: the one that loses least by itself.
+        measured: whether cells enough are of models of the pair's size.
+        alone: the run to take where nothing can be scored; None: the one that lost least by itself.
         machine: another one on which to say what the plan takes.
 
     Raises:
         InputError: as of `machines.elsewhere`.
     """
     parameters = float(prior.model["parameters"])
+    evidence = replay.near(parameters)
 
     def run(planned: PlannedRun) -> ArmRun:
         return ArmRun(
@@ -162,7 +165,7 @@ def make_plan(
     def other(found: str | None) -> Alternative | None:
         if found is None:
             return None
-        said = replay.expected(found, decoding)
+        said = replay.expected(found, decoding, parameters)
         return Alternative(
             name=found,
             runs=said.runs,
@@ -173,7 +176,7 @@ def make_plan(
 
     runs = tuple(run(planned) for planned in replay.plans[DEFAULT])
     before, after = neighbours(list(replay.plans), DEFAULT)
-    said = replay.expected(DEFAULT, decoding)
+    said = replay.expected(DEFAULT, decoding, parameters)
     there = None
     if machine is not None:
         answers = answers_of(prior, temperature)
@@ -188,13 +191,14 @@ def make_plan(
         regret=said.regret,
         chance_over_5=said.chance_over_5,
         cells=said.cells,
+        models=evidence.models,
         measured=measured,
         alone=run(alone or replay.alone[decoding]),
-        alone_regret=None if alone else replay.alone_regret[decoding],
+        alone_regret=None if alone else evidence.alone_regret[decoding],
         cheaper=other(before),
         dearer=other(after),
         elsewhere=there,
-        cooler=replay.cooler,
+        cooler=evidence.cooler,
     )
 
 

@@ -20,6 +20,12 @@ NUMBERS = {1: "one run", 2: "two runs", 3: "three runs"}
 ALL_LOSE = (
     "If no run beats the untouched model, keep that one, and look at the rows and at its answers."
 )
+GLOSSES = {
+    "p_anneal": "begins as nll, ends as -p",
+    "cadft": "-p, and examples that fit badly count less",
+    "p_pow": "between nll and -p",
+}
+"""What objectives of a plan do, for whom their names say nothing."""
 NEAR = 0.15
 """Difference of mean p up to which a published comparison is near."""
 
@@ -47,7 +53,7 @@ def facts(
         ("knows", _knows(prior, regime)),
         ("decode", _decode(temperature, plan.cooler)),
         ("plan", _plan(plan)),
-        *((f"  run {i}", _run(run)) for i, run in enumerate(plan.runs, 1)),
+        *((f"  run {i}", _glossed(run)) for i, run in enumerate(plan.runs, 1)),
         ("then", f"{plan.choose_by}."),
         ("cost", _cost(plan)),
         ("may lose", _loss(plan)),
@@ -77,7 +83,7 @@ def _decode(temperature: float, cooler: float) -> str:
         return "greedily (temperature 0)"
     return (
         f"at temperature {temperature:g}. If you may decode greedily, do: in {cooler:.0%} of the measured "
-        "pairs plain nll, decoded greedily, scored at most 2 points less than the best objective sampled."
+        "pairs plain nll, decoded greedily, scored at most 2 points less than the best run sampled."
     )
 
 
@@ -85,6 +91,11 @@ def _plan(plan: Plan) -> str:
     sure = [run for run in plan.runs if run.below is None]
     text = NUMBERS.get(len(sure), f"{len(sure)} runs")
     return f"{text}, and another if these score low" if len(plan.runs) > len(sure) else text
+
+
+def _glossed(run: ArmRun) -> str:
+    gloss = GLOSSES.get(run.objective.partition("(")[0])
+    return f"{_run(run)} ({gloss})" if gloss else _run(run)
 
 
 def _run(run: ArmRun) -> str:
@@ -122,10 +133,10 @@ def _elsewhere(found: Elsewhere) -> str:
 def _loss(plan: Plan) -> str:
     text = (
         f"{plan.regret:.1f} points on average against the best of all runs that were tried on {plan.cells} "
-        f"measured pairs and decoded alike, more than 5 on {plan.chance_over_5:.0%} of them"
+        f"measured pairs of {plan.models}, more than 5 on {plan.chance_over_5:.0%} of them"
     )
     if not plan.measured:
-        return f"{text}. Those are much smaller models, and whether it carries over is not known."
+        return f"{text}. Whether it carries over to this pair is not known."
     if plan.documents < FEW_DOCUMENTS:
         return (
             f"{text}: not decided, since only {plan.documents} documents choose between the runs, where the "

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from advisor.advice.calibration import Calibration, Cell, Decoding, Domain, Pair, decoding, shipped
+from advisor.advice.calibration import Calibration, Cell, Domain, Pair, decoding, shipped
 from advisor.advice.features import features
 from advisor.advice.forecast import BOUND, NLL, Forecast
 from advisor.advice.machines import Machine
@@ -29,7 +29,7 @@ from advisor.advice.published_rule import (
 )
 from advisor.advice.replayed import PlannedRun, Replay
 from advisor.advice.replayed import shipped as shipped_replay
-from advisor.advice.warnings import Caution, cautions
+from advisor.advice.warnings import MEASURED_SIZES, Caution, cautions
 from advisor.objectives.table import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class Recommendation:
     recommended: str
     """The objective of `plan.alone`, the one run for where nothing can be scored.
 
-    It may differ from the first of `ranking`, which is by forecast or rule: the best single run of the
-    replay, and NLL greedily where nothing was measured, lost less.
+    It is the first of `ranking` where the user's own records or published results are the nearest evidence,
+    else the best single run of the replay.
     """
     decided: bool
     """Whether the chance of losing more than five points by acting on the plan is below a tenth."""
@@ -227,7 +227,7 @@ def recommend(
         temperature=temperature,
         decoding="sampled" if pair.decoding == "sampled" else "greedy",
         measured=plans.measured(pair.parameters) and basis != "published",
-        alone=None if basis == "ladder" else _run_of(_unscored(choice, basis, pair.decoding)),
+        alone=_run_of(choice.order[0]) if _by_rule(basis, pair) else None,
         machine=machine,
     )
     return Recommendation(
@@ -250,13 +250,15 @@ def recommend(
     )
 
 
-def _unscored(choice: Choice, basis: Domain, how: Decoding) -> str:
-    """The objective to take where nothing can be scored.
+def _by_rule(basis: Domain, pair: Pair) -> bool:
+    """Whether the first of the ranking is the run to take where nothing can be scored.
 
-    The rule where answers are sampled: falling back to NLL wherever it was not sure lost 3 to 12 times as
-    much on 64 cells that it had not seen. Greedily NLL lost least. The user's own records are followed.
+    It is where the nearest evidence says so: the user's own records, and for sampled answers of models of the
+    published sizes the published results. Elsewhere the best single run of the replay lost less.
     """
-    return choice.order[0] if basis == "user" or how == "sampled" else NLL
+    low, high = MEASURED_SIZES
+    published = pair.decoding == "sampled" and low <= pair.parameters <= high
+    return basis == "user" or (basis == "published" and published)
 
 
 def _run_of(name: str) -> PlannedRun:

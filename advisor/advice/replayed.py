@@ -1,9 +1,10 @@
 """What every plan lost where everything had been tried, and so what it is expected to lose elsewhere.
 
 `replayed.json`, which `harness.experiments.replay` writes, holds the plans and, for each measured cell and
-way of decoding, the points by which each plan stays below the best objective. A plan is fixed: nothing in it
-was fitted to a cell. What is expected of a pair is the mean over the cells: neither mean p nor how accurate
-the untouched model is told on which of them a plan would lose (docs/plans.md). Pure, and free of torch.
+way of decoding, the points by which each plan stays below the best run. A plan is fixed: nothing in it was
+fitted to a cell. What is expected of a pair is the mean over the cells whose models are nearest in size:
+neither mean p nor how accurate the untouched model is told on which of them a plan would lose
+(docs/plans.md). Pure, and free of torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from math import log
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -20,7 +22,7 @@ from advisor.errors import InputError
 from advisor.files import cells_in_lines, publish, read_json
 from advisor.values import built, dataclass_of
 
-SCHEMA = 1
+SCHEMA = 2
 SHIPPED = Path(__file__).with_name("replayed.json")
 MUCH = 5.0
 """Points whose loss is counted."""
@@ -49,6 +51,8 @@ class ReplayedCell:
 
     name: str
     """What it is, in words."""
+    models: str
+    """The `Evidence.models` that it belongs to."""
     decoding: Decoding
     """How answers were had."""
     regrets: Mapping[str, float]
@@ -72,34 +76,53 @@ class Expected:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Models of one kind, and cells of them on which everything was tried."""
+
+    models: str
+    """Which ones, in words."""
+    sizes: tuple[float, float]
+    """Parameters of the smallest and the largest."""
+    arms: int
+    """Runs that were tried on each cell."""
+    cooler: float
+    """Share of the cells in which NLL decoded greedily is within 2 points of the best run sampled."""
+    alone_regret: Mapping[Decoding, float]
+    """Points that `Replay.alone` loses on average."""
+
+    def distance(self, parameters: float) -> float:
+        """Of a model from the nearest of these, as a logarithm of the ratio of sizes."""
+        low, high = self.sizes
+        return max(log(low / parameters), log(parameters / high), 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replay:
-    """Plans, cells, and what is known of decoding."""
+    """Plans, and what they lost."""
 
     records: str
     """SHA-256 of the records that were replayed."""
     plans: Mapping[str, tuple[PlannedRun, ...]]
     """Name -> runs, the cheapest plan first; each is the one before it and more."""
-    cells: tuple[ReplayedCell, ...]
-    """Of both ways of decoding."""
-    cooler: float
-    """Share of the cells in which NLL decoded greedily is within 2 points of the best objective sampled."""
-    sizes: tuple[float, float]
-    """Parameters of the smallest and the largest model."""
     alone: Mapping[Decoding, PlannedRun]
-    """The run that loses least by itself."""
-    alone_regret: Mapping[Decoding, float]
-    """Points that it loses on average."""
-    arms: int = 0
-    """Runs that were tried on each cell."""
+    """The run that loses least by itself, every kind of model counting the same."""
+    evidence: tuple[Evidence, ...]
+    """By kind of model; the first has cells enough to decide by."""
+    cells: tuple[ReplayedCell, ...]
+    """Of every kind of model and both ways of decoding."""
+
+    def near(self, parameters: float) -> Evidence:
+        """That of the models nearest in size."""
+        return min(self.evidence, key=lambda one: one.distance(parameters))
 
     def measured(self, parameters: float) -> bool:
-        """Whether models of about a size are among those of the cells: within a factor of two."""
-        low, high = self.sizes
-        return low / FACTOR <= parameters <= high * FACTOR
+        """Whether cells enough are of models of about a size: within a factor of two."""
+        return self.evidence[0].distance(parameters) <= log(FACTOR)
 
-    def expected(self, plan: str, decoding: Decoding) -> Expected:
-        """What a plan is expected to lose where the model is decoded in one way."""
-        cells = [cell for cell in self.cells if cell.decoding == decoding]
+    def expected(self, plan: str, decoding: Decoding, parameters: float) -> Expected:
+        """What a plan is expected to lose with a model of a size that is decoded in one way."""
+        models = self.near(parameters).models
+        cells = [cell for cell in self.cells if (cell.models, cell.decoding) == (models, decoding)]
         regrets = [cell.regrets[plan] for cell in cells]
         return Expected(
             regret=fmean(regrets),

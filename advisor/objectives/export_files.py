@@ -108,7 +108,8 @@ def _refuse(objective: Objective, neighbour: Neighbour) -> None:
     if not why and neighbour.seam == "logp" and not objective.of_logp_alone:
         why = f"its loss needs the whole distribution, and {neighbour.title} gives the targets' log p alone"
     if why:
-        nearest = "nll" if objective.leaning != "prior-leaning" else "dft"
+        leans = "dft" if objective.leaning == "prior-leaning" else "nll"
+        nearest = "p_pow(0.5)" if objective.name == "p_anneal" else leans
         raise InputError(
             f"{neighbour.title} cannot train with {objective.label}: {why}. Use `advisor train`, or "
             f"advisor.add_objective_head in a loop of your own. The nearest that {neighbour.title} takes is "

@@ -84,7 +84,7 @@ def _title(found: Recommendation, asked: Asked) -> str:
 def _figures_of(found: Recommendation) -> list[tuple[str, str]]:
     """The four numbers that matter most, each with what it is."""
     plan = found.plan
-    where = "" if plan.measured else ", measured on much smaller models"
+    where = "" if plan.measured else f", measured on {plan.models}"
     return [
         (f"{found.prior.mean_p:.2f}", f"mean p of a target token: {found.regime}"),
         (_time(plan.minutes), "on the machine that measured, about"),

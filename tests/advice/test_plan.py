@@ -9,11 +9,16 @@ import pytest
 from advisor.advice.learning_rates import learning_rate
 from advisor.advice.plan import DEFAULT, documents_of, minutes_of, neighbours
 from advisor.advice.recommend import recommend
-from advisor.advice.replayed import PlannedRun, Replay, ReplayedCell, read, shipped, write
+from advisor.advice.replayed import Evidence, PlannedRun, Replay, ReplayedCell, read, shipped, write
 from advisor.errors import InputError
 from tests.helpers.priors import prior_of, with_model
 
 SMALL = with_model(prior_of(0.8), parameters=800_000)
+
+
+SMALL_ONES = Evidence(
+    models="small ones", sizes=(1e5, 1e6), arms=2, cooler=0.9, alone_regret={"greedy": 9.0, "sampled": 10.0}
+)  # fmt: skip
 
 
 def replay_of(regrets: list[float], **changes: object) -> Replay:
@@ -21,6 +26,7 @@ def replay_of(regrets: list[float], **changes: object) -> Replay:
     cells = [
         ReplayedCell(
             name="c",
+            models="small ones",
             decoding=how,
             regrets={"one": 10.0, DEFAULT: regret},
             runs={"one": 1, DEFAULT: 2},
@@ -31,8 +37,7 @@ def replay_of(regrets: list[float], **changes: object) -> Replay:
     first = PlannedRun(objective="nll", rate="high")
     found = Replay(
         records="", plans={"one": (first,), DEFAULT: (first, PlannedRun(objective="neg_p", rate="low"))},
-        cells=cells, cooler=0.9, sizes=(1e5, 1e6), arms=2,
-        alone={how: first for how in ("greedy", "sampled")}, alone_regret={"greedy": 9.0, "sampled": 10.0},
+        cells=cells, alone={how: first for how in ("greedy", "sampled")}, evidence=(SMALL_ONES,),
     )  # fmt: skip
     return replace(found, **changes)  # type: ignore[arg-type]
 
@@ -40,9 +45,27 @@ def replay_of(regrets: list[float], **changes: object) -> Replay:
 def test_what_a_plan_loses_is_the_mean_over_the_cells() -> None:
     """Breaks where the two ways of decoding are mixed, or five points count as more than five."""
     replay = replay_of([0.0, 5.0, 7.0, 8.0])
-    expected = replay.expected(DEFAULT, "sampled")
+    expected = replay.expected(DEFAULT, "sampled", 8e5)
     assert (expected.regret, expected.chance_over_5, expected.runs) == (5.0, 0.5, 2.0)
     assert expected.cells == 4
+
+
+def test_what_is_promised_is_of_the_models_nearest_in_size() -> None:
+    """Breaks where a large model is promised what tiny ones lost, or is decided by a few cells of one."""
+    replay = replay_of([1.0])
+    large = replace(
+        SMALL_ONES, models="a large one", sizes=(1e8, 1e8), alone_regret={"greedy": 3.0}
+    )
+    cells = [
+        replace(cell, models="a large one", regrets={"one": 3.0, DEFAULT: 2.0})
+        for cell in replay.cells
+    ]
+    both = replace(replay, evidence=(SMALL_ONES, large), cells=(*replay.cells, *cells))
+    regrets = [both.expected(DEFAULT, "greedy", size).regret for size in (1e4, 9e6, 1.1e7, 7e9)]
+    assert regrets == [1.0, 1.0, 2.0, 2.0]  # the border lies at 1e7, as far from 1e6 as from 1e8
+    plan = recommend(prior_of(0.8), temperature=0.0, replay=both).plan
+    assert (plan.models, plan.cells, plan.regret, plan.alone_regret) == ("a large one", 1, 2.0, 3.0)
+    assert not plan.measured and not plan.decided
 
 
 def test_decided_is_a_chance_below_a_tenth_where_models_of_the_size_were_measured() -> None:
@@ -153,7 +176,7 @@ def test_the_shipped_plans_grow_and_lose_less() -> None:
         inside = {(run.objective, run.rate) for run in replay.plans[dear]}
         assert {(run.objective, run.rate) for run in replay.plans[cheap]} <= inside
         for how in ("greedy", "sampled"):
-            less, more = replay.expected(dear, how), replay.expected(cheap, how)
+            less, more = (replay.expected(name, how, 8e5) for name in (dear, cheap))
             assert less.regret <= more.regret and less.runs >= more.runs
 
 

@@ -15,9 +15,10 @@ WINNER, PLANS, STAGED, RACE = "what-predicts-the-winner.md", "plans.md", "staged
 @pytest.mark.parametrize(
     ("page", "row", "said", "cells"),
     [
-        (PLANS, "**the same, nll high below 95** (`--plan three`) | 2.83", "1.7 2.3", "1.7 2.3"),
-        (PLANS, "**six runs** (`--plan six`) | 6 | 1.4", "0.9", "0.9"),
-        (PLANS, "**p_pow(0.5), high** (`--plan one`) | 1 | 9.1", "9.1", "9.1"),
+        (PLANS, "**p_anneal high, cadft low, nll high below 95** (`--plan three`) | 2.81", "1.9 2.5",
+         "1.9 2.5"),
+        (PLANS, "**the same, and nll low and neg_p low** (`--plan six`) | 5.23 | 1.0", "0.8", "0.8"),
+        (PLANS, "**p_anneal, high** (`--plan one`) | 1 | 9.4", "9.4", "9.4"),
         (PLANS, "nll, high | 1 | 17.2", "17.2 9.0", "17.2 9.0"),
         (PLANS, "`nll` | 1.4", "7.9 10.1", "7.9 10.1"),
         (PLANS, "`cadft(1)` | 4.8", "4.8 7.1", "4.8 7.1"),

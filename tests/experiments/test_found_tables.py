@@ -98,7 +98,9 @@ def test_tables_count_whole_cells_alone(results: Path) -> None:
         and done[-1][3:5] == (str(len(PLANNED)), "27")
     )
     regrets = {row[0]: row[1:] for row in tables["regret"][1]}
-    assert regrets["the shipped plan"] == ["3", "0.0", "0.0", "0.0 (3), 0.0 (3)"]
+    assert regrets["the plan frozen before"] == ["3", "0.0", "0.0", "0.0 (3), 0.0 (3)"]
+    assert regrets["`--plan one` as it is now"][1:] == ["70.0", "70.0", "70.0 (3), 70.0 (3)"]
+    assert regrets["`--plan two` as it is now"] == regrets["the plan frozen before"]
     assert regrets["nll, high"] == ["3", "10.0", "10.0", "10.0 (3), 10.0 (3)"]
     frozen = tables["frozen"][1]
     assert len(frozen) == 6

@@ -8,6 +8,7 @@ import pytest
 from harness.experiments.real import between
 from harness.experiments.real.between import AMONG, WEIGHTS, weighed
 from harness.experiments.real.found_tables import real_tables
+from harness.experiments.replay.cells import Scores
 from tests.helpers.paths import ROOT
 
 LADDERS, REAL = AMONG[1], AMONG[2]
@@ -15,12 +16,10 @@ LADDERS, REAL = AMONG[1], AMONG[2]
 
 
 def cell(skill: str, best: Any = REAL) -> Any:
-    """A real cell on which one run loses nothing and any other ten points; rates tell nothing apart here."""
-
-    def regret(places: Any, heat: float) -> float:
-        return 0.0 if best[0] in {name for name, _ in places} else 10.0
-
-    return SimpleNamespace(cell=SimpleNamespace(skill=skill), regret=regret)
+    """A real cell on which one run loses nothing and any other ten points."""
+    points = {run: 90.0 if run == best else 80.0 for run in AMONG}
+    scores = Scores(development=points, test=points)
+    return SimpleNamespace(cell=SimpleNamespace(skill=skill), scores=lambda heat: scores)
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_one_skill_is_too_few() -> None:
 def test_the_readme_says_what_the_records_do() -> None:
     """Breaks where more cells are run and the sentence on the real model stays as it was."""
     rows = {row[0]: row[1:4] for row in real_tables(ROOT / "results")["regret"][1]}
-    cells, *plan = rows["the shipped plan"]
+    cells, *plan = rows["`--plan three` as it is now"]
     _, *nll = rows["nll, high"]
     said = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert (

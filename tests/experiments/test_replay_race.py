@@ -15,16 +15,15 @@ from harness.experiments.race.curves import RACERS, STAGES, CurveCell
 from harness.experiments.race.fit_belief import Scored, fit_belief
 from harness.experiments.race.race_policies import (
     LOOK,
-    PLAN,
     engine,
     halving,
     left_out,
     oracle,
-    plan,
+    policy_of,
     regret,
     spent,
 )
-from harness.experiments.replay.ship import records_of
+from harness.experiments.replay.ship import PLANS, records_of
 from harness.experiments.staged.plan import read_plan, write_plan
 from harness.records.arm import BASE
 from tests.helpers.paths import ROOT
@@ -134,7 +133,7 @@ def late() -> CurveCell:
     """The best arm at the end is the worst until then."""
     shares = np.full((len(RACERS), len(STAGES)), 0.4)
     shares[2] = 0.1, 0.1, 0.1, 0.9
-    shares[RACERS.index(PLAN[0]), -1] = 0.6
+    shares[RACERS.index(PLANS["one"].runs[0]), -1] = 0.6
     return cell_of(shares)
 
 
@@ -144,10 +143,10 @@ def test_what_is_dropped_early_is_not_kept() -> None:
     assert halving((0, 0, 0, 1))(cell).kept == 2
     assert halving((4, 2, 1, 0))(cell).kept != 2
     assert halving((0, 0, 0, 1))(cell).cost == pytest.approx(len(RACERS))
-    two = plan(PLAN[:2])(cell)
+    two = policy_of(PLANS["two"])(cell)
     assert (two.cost, regret(cell, two.kept)) == (2, pytest.approx(30))
-    assert plan(PLAN[:2], PLAN[2:])(cell).cost == 3
-    assert spent([cell, cell], plan(PLAN[:2])).mean == pytest.approx(30)
+    assert policy_of(PLANS["three"])(cell).cost == 3
+    assert spent([cell, cell], policy_of(PLANS["two"])).mean == pytest.approx(30)
 
 
 def test_a_race_that_is_sure_pays_for_one_run_and_its_looks() -> None:

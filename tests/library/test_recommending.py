@@ -118,7 +118,9 @@ def test_an_answer_reads_well(model_folder: Path, data: Path) -> None:
     answer = advisor.recommend(model_folder, data, temperature=1.0)
     lines = str(answer).splitlines()
     assert lines[0].startswith("knows: ") and "at temperature 1" in lines[1]
-    assert [line for line in lines if line.startswith("run 1: p_pow(0.5) at a learning rate")]
+    assert [
+        line for line in lines if line.startswith("run 1: p_anneal(0, 1, 0, 1) at a learning rate")
+    ]
     assert sum(line.startswith("! ") for line in lines) == len(answer.warnings) > 0
 
     class Printer:

@@ -301,6 +301,7 @@ def test_other_names_of_an_objective_are_the_same_files() -> None:
         ("iw_sft", "trl", "measured before the training. .* takes is nll"),
         ("dft(prior=frozen)", "llamafactory", "the model before training"),
         ("nll>dft", "ms-swift", "changes while it trains"),
+        ("p_anneal", "llamafactory", r"changes while it trains.* takes is p_pow\(0.5\)"),
         ("threshold(10%)", "transformers", "whole training set"),
         ("nll>threshold(10%)", "trl", "measured before the training"),
         ("deft", "nemo-rl", "gives the targets' log p alone"),

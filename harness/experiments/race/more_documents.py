@@ -17,13 +17,14 @@ from harness.experiments.calibration.gains import POINTS
 from harness.experiments.calibration.grid import read_grid
 from harness.experiments.calibration.ledger import read
 from harness.experiments.race.curves import FILES, RACERS, runs_by_arm, runs_by_cell
-from harness.experiments.race.race_policies import PLAN
-from harness.experiments.replay.ship import HEATS
+from harness.experiments.replay.ship import HEATS, PLANS
 
 HALVES = 20
 """Random halves of a cell's test problems."""
 CHOICES: dict[str, Sequence[int]] = {
-    "`--plan three`, all three": [RACERS.index(racer) for racer in PLAN],
+    "`--plan three`, all three": [
+        RACERS.index(run) for run in (*PLANS["three"].runs, *PLANS["three"].more)
+    ],
     "all eight": range(len(RACERS)),
 }
 """Which runs are decided between."""

@@ -12,25 +12,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from advisor.advice.belief import POINTS, Belief
-from advisor.advice.learnt_belief import Learnt, Racer
+from advisor.advice.learnt_belief import Learnt
 from advisor.advice.mixture import Mixture
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell
 from harness.experiments.race.fit_belief import Scored, fit_belief
+from harness.experiments.replay.cells import Scores
+from harness.experiments.replay.policies import Plan
 from harness.study.race import Costs, stands
 
 LOOK = 0.05
 """Cost of a look at the development documents."""
 STEPS = 1 - LOOK
 """Cost of all steps of a run."""
-PLAN: tuple[Racer, ...] = (("p_pow(0.5)", "high"), ("cadft(1)", "low"), ("nll", "high"))
-"""Of the default plan: two runs, and the third where both score below 95."""
-SIX: tuple[Racer, ...] = (
-    *PLAN,
-    ("p_anneal(0, 1, 0, 1)", "high"),
-    ("nll", "low"),
-    ("threshold(0.2)", "low"),
-)
-BELOW = 95.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +59,14 @@ def _kept(cell: CurveCell, arms: Sequence[int], stage: int = len(STAGES) - 1) ->
     return max(arms, key=lambda arm: score(cell, arm, stage))
 
 
-def plan(names: Sequence[Racer], more: Sequence[Racer] = ()) -> Policy:
-    """Some runs to their end, and others where the best of these scores below 95."""
-    first = [RACERS.index(name) for name in names]
-    others = [RACERS.index(name) for name in more]
+def policy_of(plan: Plan) -> Policy:
+    """The runs of a plan, each to its end."""
 
     def policy(cell: CurveCell) -> Outcome:
-        kept = _kept(cell, first)
-        if not others or score(cell, kept, len(STAGES) - 1) >= BELOW:
-            return Outcome(kept=kept, cost=len(first))
-        return Outcome(kept=_kept(cell, [kept, *others]), cost=len(first) + len(others))
+        last = len(STAGES) - 1
+        ends = {racer: score(cell, arm, last) for arm, racer in enumerate(RACERS)}
+        kept, made = plan.kept(Scores(development=ends, test={}))
+        return Outcome(kept=RACERS.index(kept), cost=made)
 
     return policy
 

@@ -19,8 +19,6 @@ from advisor.advice.mixture import Mixture
 from harness.experiments.race.all_scores import all_scores
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell, curve_cells
 from harness.experiments.race.race_policies import (
-    PLAN,
-    SIX,
     Policy,
     Spent,
     by_prior,
@@ -28,11 +26,11 @@ from harness.experiments.race.race_policies import (
     halving,
     left_out,
     oracle,
-    plan,
+    policy_of,
     spent,
 )
 from harness.experiments.race.ship_belief import coverage, factor_of
-from harness.experiments.replay.ship import HEATS, records_of
+from harness.experiments.replay.ship import HEATS, PLANS, records_of
 
 POINT_COSTS = (0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 """What a point is worth in full runs."""
@@ -110,10 +108,7 @@ def policies(learnt: Mapping[tuple[str, int], Learnt], factor: float) -> dict[st
 
     found: dict[str, Policy] = {
         "the best by the prior alone": by_prior(believed),
-        "`--plan one`": plan(PLAN[:1]),
-        "`--plan two`": plan(PLAN[:2]),
-        "`--plan three`": plan(PLAN[:2], PLAN[2:]),
-        "`--plan six`": plan(SIX),
+        **{f"`--plan {name}`": policy_of(plan) for name, plan in PLANS.items()},
         "all eight to their ends": halving((0, 0, 0, 1)),
         "all to 1/8, the best to its end": halving((1, 0, 0, 0)),
         "all to 1/4, the best to its end": halving((0, 1, 0, 0)),

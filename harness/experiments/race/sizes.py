@@ -28,10 +28,11 @@ from harness.experiments.race.curves import (
 )
 from harness.experiments.race.fit_belief import Scored, fit_belief
 from harness.experiments.race.larger import LARGE, MIDDLE, SMALL, Demonstrations, demonstrations
-from harness.experiments.race.race_policies import PLAN, Spent, engine, plan, spent
+from harness.experiments.race.race_policies import Spent, engine, policy_of, spent
 from harness.experiments.race.replay_race import DEFAULT
 from harness.experiments.race.ship_belief import holds, scored
-from harness.experiments.replay.ship import HEATS, STUDIES
+from harness.experiments.replay.policies import Plan
+from harness.experiments.replay.ship import HEATS, PLANS, STUDIES
 from harness.records.arm import NLL
 
 SIZES = (SMALL, MIDDLE, LARGE)
@@ -202,8 +203,8 @@ def _judged(mine: Sequence[CurveCell], scores: Sequence[Scored]) -> dict[str, An
     ]
     ways = {
         "race": engine(believed, DEFAULT),
-        "three": plan(PLAN[:2], PLAN[2:]),
-        "nll": plan([(NLL, "high")]),
+        "three": policy_of(PLANS["three"]),
+        "nll": policy_of(Plan(runs=((NLL, "high"),))),
     }
     return {
         "size": mine[0].cell.size,

@@ -16,10 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advisor.advice.learning_rates import learning_rate
-from harness.experiments.real.found import FoundCell, Place
-from harness.experiments.real.real_plan import ARMS, PARAMETERS
-from harness.experiments.replay.cells import RunKey, later
+from harness.experiments.real.found import FoundCell
+from harness.experiments.real.real_plan import ARMS
+from harness.experiments.replay.cells import RunKey, Scores, later
 from harness.experiments.replay.policies import Plan, lost
 
 AMONG: tuple[RunKey, ...] = tuple((name, word) for name, word in ARMS if word != "tenth")
@@ -61,16 +60,15 @@ def weighed(cells: Sequence[FoundCell], results: Path, size: int) -> list[Weighe
     ladder = np.array([
         [lost(later(results, AMONG, heat), Plan(runs=plan).kept).mean for plan in plans] for heat in HEATS
     ])  # fmt: skip
-    real: Losses = np.array(
-        [
-            [[one.regret([*map(place_of, plan)], heat) for plan in plans] for one in cells]
-            for heat in HEATS
-        ]
-    )
+    real: Losses = np.array([[_losses(one.scores(heat), plans) for one in cells] for heat in HEATS])
     return [
         _judged(weight, plans, ladder, real, [one.cell.skill for one in cells])
         for weight in WEIGHTS
     ]
+
+
+def _losses(cell: Scores, plans: Sequence[tuple[RunKey, ...]]) -> list[float]:
+    return [cell.best() - cell.test[cell.kept(plan)] for plan in plans]
 
 
 def _judged(
@@ -88,8 +86,3 @@ def _judged(
     lose = real[:, np.arange(len(skills)), chosen].mean(axis=1)
     most = Counter(chosen).most_common(1)[0][0]
     return Weighed(weight=weight, plan=plans[most], sampled=float(lose[0]), greedy=float(lose[1]))
-
-
-def place_of(run: RunKey) -> Place:
-    """Where a run stands among those of a real cell."""
-    return run[0], learning_rate(PARAMETERS, run[1], "full")

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from advisor.advice.learning_rates import learning_rate
 from harness.experiments.calibration.ledger import CellLine, RunLine, read
 from harness.experiments.calibration.run import Wanted
 from harness.experiments.real.cells import RealCell
 from harness.experiments.real.guards import QUESTIONS
-from harness.experiments.real.real_plan import CELLS, NOTES
+from harness.experiments.real.real_plan import ARMS, CELLS, NOTES, PARAMETERS
+from harness.experiments.replay.cells import RunKey, Scores
 from harness.experiments.staged.plan import read_plan
 from harness.records.arm import BASE, NLL
 from harness.statistics.paired import Difference, paired_difference
@@ -63,6 +65,14 @@ class FoundCell:
         """NLL at its highest rate."""
         return max((place for place in self.runs if place[0] == NLL), key=lambda place: place[1])
 
+    def scores(self, heat: float) -> Scores:
+        """Of every run of a whole cell."""
+        found = {
+            part: {arm: self.points(_place_of(arm), heat, part) for arm in ARMS}
+            for part in ("development", "test")
+        }
+        return Scores(development=found["development"], test=found["test"])
+
     def spread(self, heat: float) -> float:
         """Points between the best and the worst run."""
         found = [self.points(place, heat) for place in self.runs]
@@ -91,6 +101,11 @@ class FoundCell:
             if step["below"] is None or best < step["below"]:
                 made.append((step["objective"], step["learning_rate"]))
         return tuple(made)
+
+
+def _place_of(run: RunKey) -> Place:
+    """Where a run stands among those of a cell."""
+    return run[0], learning_rate(PARAMETERS, run[1], "full")
 
 
 def found_cells(results: Path) -> list[FoundCell]:

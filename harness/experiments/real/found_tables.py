@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,14 @@ from harness.experiments.real.found import (
     spearman,
 )
 from harness.experiments.real.signs import signs
+from harness.experiments.replay.policies import Plan
+from harness.experiments.replay.ship import PLANS
 from harness.records.arm import NLL
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Head and rows of a table."""
+Way = Callable[[FoundCell, float], float]
+"""A cell and a temperature to the points that a way to choose a run loses."""
 HEATS = {"sampled": 1.0, "greedy": 0.0}
 SIZES = (2, 3)
 """Runs of the plans that are chosen anew."""
@@ -126,24 +131,32 @@ def _regret(cells: Sequence[FoundCell]) -> Rows:
         "greedy",
         f"cells {APART:g} points apart: sampled, greedy",
     ]
-    ways: Mapping[str, Callable[[FoundCell, float], Sequence[Place]]] = {
-        "the shipped plan": lambda one, heat: one.plan(heat),
-        "its first two runs": lambda one, heat: one.plan(heat, runs=2),
-        "its first run": lambda one, heat: one.plan(heat, runs=1),
-        "nll, high": lambda one, heat: (one.nll,),
-        "nll at all rates": lambda one, heat: [at for at in one.runs if at[0] == NLL],
-        "all": lambda one, heat: list(one.runs),
+    ways: dict[str, Way] = {
+        "the plan frozen before": lambda one, heat: one.regret(one.plan(heat), heat),
+        "its first two runs": lambda one, heat: one.regret(one.plan(heat, runs=2), heat),
+        "its first run": lambda one, heat: one.regret(one.plan(heat, runs=1), heat),
+        **{f"`--plan {name}` as it is now": partial(_lost, plan) for name, plan in PLANS.items()},
+        "nll, high": lambda one, heat: one.regret([one.nll], heat),
+        "nll at all rates": lambda one, heat: one.regret(
+            [x for x in one.runs if x[0] == NLL], heat
+        ),
+        "all": lambda one, heat: one.regret(list(one.runs), heat),
     }
     rows = []
     for name, way in ways.items():
         row, apart = [name, str(len(whole))], []
         for heat in HEATS.values():
-            row.append(_mean([one.regret(way(one, heat), heat) for one in whole]))
+            row.append(_mean([way(one, heat) for one in whole]))
             wide = [one for one in whole if one.spread(heat) >= APART]
-            mean = _mean([one.regret(way(one, heat), heat) for one in wide])
-            apart.append(f"{mean} ({len(wide)})")
+            apart.append(f"{_mean([way(one, heat) for one in wide])} ({len(wide)})")
         rows.append([*row, ", ".join(apart)])
     return head, rows
+
+
+def _lost(plan: Plan, one: FoundCell, heat: float) -> float:
+    """What a plan loses on a cell."""
+    scores = one.scores(heat)
+    return scores.best() - scores.test[plan.kept(scores)[0]]
 
 
 def _between(cells: Sequence[FoundCell], results: Path) -> Rows:
@@ -257,7 +270,7 @@ def _correlations(cells: Sequence[FoundCell]) -> Rows:
     """Whether the divergence on the new task tells what is forgotten."""
     found = list(moved(cells))
     head = ["the divergence on the new task with", "runs", "cells", "rank correlation, 95 %"]
-    names: Mapping[str, str] = {
+    names = {
         "lost": "points lost on the guards",
         "text": "rise of the NLL of text",
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advisor.advice.features import CONFOUNDED, PRIOR, features
-from harness.experiments.real.between import AMONG, HEATS, place_of
+from harness.experiments.real.between import AMONG, HEATS
 from harness.experiments.real.found import DRAWS, FoundCell, rank_correlations
 from harness.experiments.replay.cells import RunKey, later
 from harness.records.arm import NLL
@@ -56,17 +56,13 @@ def signs(cells: Sequence[FoundCell], results: Path) -> list[Sign]:
     for heat, run in itertools.product(HEATS, LEANING):
         known = later(results, AMONG, heat)
         on_ladder = [one.test[run] - one.test[USUAL] for one in known]
-        on_real = [_points(one, run, heat) - _points(one, USUAL, heat) for one in cells]
+        on_real = [one.test[run] - one.test[USUAL] for one in (cell.scores(heat) for cell in cells)]
         for name in STATISTICS:
             ladder = correlation([one.features for one in known], on_ladder, name)
             real = correlation(priors, on_real, name)
             if ladder is not None and real is not None:
                 found.append(Sign(statistic=name, run=run, heat=heat, ladder=ladder, real=real))
     return found
-
-
-def _points(cell: FoundCell, run: RunKey, heat: float) -> float:
-    return cell.points(place_of(run), heat)
 
 
 def correlation(

@@ -32,7 +32,25 @@ SETS = ("grid", "fresh")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replayed:
+class Scores:
+    """What the runs of a cell score, decoded in one way: all that a plan of them needs."""
+
+    development: Mapping[RunKey, float]
+    """Points on the development problems."""
+    test: Mapping[RunKey, float]
+    """Points on the test problems."""
+
+    def kept(self, runs: Iterable[RunKey]) -> RunKey:
+        """The run that is best on the development problems, the first of equals."""
+        return max(runs, key=lambda run: self.development[run])
+
+    def best(self) -> float:
+        """Test points of the best run."""
+        return max(self.test.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed(Scores):
     """A cell at one temperature, one seed, whose runs have all been made."""
 
     cell: Cell
@@ -45,10 +63,6 @@ class Replayed:
     """As `advisor.advice.features.features` gives them."""
     accuracy: float
     """Share of the development problems that the untouched model solves."""
-    development: Mapping[RunKey, float]
-    """Points on the development problems."""
-    test: Mapping[RunKey, float]
-    """Points on the test problems."""
     right: Mapping[RunKey, NDArray[np.bool_]] = field(default_factory=dict)
     """[development and test problems] whether each was answered rightly."""
     right_of_base: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -67,10 +81,6 @@ class Replayed:
     def group(self) -> tuple[str, int]:
         """Skill and pretraining text: cells that share either are left out together."""
         return self.cell.skill, self.cell.seed
-
-    def kept(self, runs: Iterable[RunKey]) -> RunKey:
-        """The run that is best on the development problems, the first of equals."""
-        return max(runs, key=lambda run: self.development[run])
 
     def best(self) -> float:
         """Test points of the best objective, each at the rate that it would keep."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from advisor.advice.replayed import MUCH
-from harness.experiments.replay.cells import Replayed, RunKey, greedily
+from harness.experiments.replay.cells import Replayed, RunKey, Scores, greedily
 from harness.records.arm import NLL
 
 
@@ -24,16 +24,18 @@ class Plan:
     runs: tuple[RunKey, ...]
     """Made in any case."""
     more: tuple[RunKey, ...] = ()
-    """Made where the best of the others scores below `below`."""
+    """Each made where the best of those before it scores below `below`."""
     below: float = 95.0
     """Points on the development problems."""
 
-    def kept(self, cell: Replayed) -> tuple[RunKey, int]:
+    def kept(self, cell: Scores) -> tuple[RunKey, int]:
         """The run that is kept, and how many were made."""
-        first = cell.kept(self.runs)
-        if not self.more or cell.development[first] >= self.below:
-            return first, len(self.runs)
-        return cell.kept((first, *self.more)), len(self.runs) + len(self.more)
+        best, made = cell.kept(self.runs), len(self.runs)
+        for run in self.more:
+            if cell.development[best] >= self.below:
+                break
+            best, made = cell.kept((best, run)), made + 1
+        return best, made
 
     def either_way(self) -> Plan:
         """The same runs, each decoded as suits it; of cells as `either` makes them."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
+from advisor.advice.plan import DEFAULT
 from advisor.advice.replayed import Decoding
 from harness.experiments.calibration import study
 from harness.experiments.calibration.grid import read_grid
@@ -57,17 +58,20 @@ EARLIER: dict[str, Plan] = {
     "all": Plan(runs=OLD),
 }
 """Of the calibration's runs."""
+_OTHERS: tuple[RunKey, ...] = ((MIDDLE, "high"), (CADFT, "low"))
 LATER: dict[str, Plan] = {
     "nll, high": EARLIER["nll, high"],
     "nll>neg_p(at=0.5), high": Plan(runs=(("nll>neg_p(at=0.5)", "high"),)),
-    "p_anneal, high": Plan(runs=((SMOOTH, "high"),)),
-    f"**{MIDDLE}, high** (`--plan one`)": PLANS["one"],
+    f"{MIDDLE}, high": Plan(runs=((MIDDLE, "high"),)),
+    "**p_anneal, high** (`--plan one`)": PLANS["one"],
     "nll high, cadft low": EARLIER["nll high, cadft low"],
     f"nll high, {MIDDLE} high": Plan(runs=((NLL, "high"), (MIDDLE, "high"))),
-    f"**{MIDDLE} high, cadft low** (`--plan two`)": PLANS["two"],
-    "**the same, nll high below 95** (`--plan three`)": PLANS["three"],
-    "the same, p_anneal high below 95": replace(PLANS["three"], more=((SMOOTH, "high"),)),
-    "**six runs** (`--plan six`)": PLANS["six"],
+    f"{MIDDLE} high, cadft low": Plan(runs=_OTHERS),
+    "**p_anneal high, cadft low** (`--plan two`)": PLANS["two"],
+    f"{MIDDLE} high, cadft low, nll high below 95": replace(PLANS["three"], runs=_OTHERS),
+    "**p_anneal high, cadft low, nll high below 95** (`--plan three`)": PLANS["three"],
+    f"**the same, and {MIDDLE} high** (`--plan four`)": PLANS["four"],
+    "**the same, and nll low and neg_p low** (`--plan six`)": PLANS["six"],
     "all": Plan(runs=NEWER),
 }
 """Of the runs of the study of staged objectives."""
@@ -119,15 +123,15 @@ def replay_tables(results: Path) -> dict[str, Rows]:
 
 
 def short_table(results: Path) -> Rows:
-    """Six rows for the README."""
+    """Seven rows for the README."""
     both: Cells = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
     plans = {
         "nll alone": LATER["nll, high"],
         "nll, and cadft at a third of the rate": LATER["nll high, cadft low"],
-        "`--plan one`": PLANS["one"],
-        "`--plan two`": PLANS["two"],
-        "`--plan three`, the default": PLANS["three"],
-        "`--plan six`": PLANS["six"],
+        **{
+            f"`--plan {name}`" + (", the default" if name == DEFAULT else ""): plan
+            for name, plan in PLANS.items()
+        },
     }
     return _rows({name: _both(both, plan.kept) for name, plan in plans.items()})
 

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 
-from advisor.advice.replayed import Decoding, PlannedRun, Replay, ReplayedCell
+from advisor.advice.replayed import Decoding, Evidence, PlannedRun, Replay, ReplayedCell
 from harness.experiments.calibration.findings import described
 from harness.experiments.calibration.ledger import fingerprint
-from harness.experiments.replay.cells import RATE_WORDS, Replayed, RunKey, calibrated, later
-from harness.experiments.replay.policies import Plan, lost
+from harness.experiments.real.found import found_cells
+from harness.experiments.real.real_plan import ARMS, PARAMETERS
+from harness.experiments.replay.cells import (
+    RATE_WORDS,
+    Replayed,
+    RunKey,
+    Scores,
+    calibrated,
+    later,
+)
+from harness.experiments.replay.policies import Plan
 from harness.records.arm import NLL
 
 STUDIES = ("calibration", "calibration/fresh", "staged", "race")
-"""Folders of ledgers; models were pretrained anew for the last two, so that their cells are others."""
+"""Folders of ledgers of the ladder; models were pretrained anew for the last two: their cells are others."""
+LADDER, REAL = "models under a million parameters", "SmolLM2-135M-Instruct"
+"""Kinds of models, as a person is told of them."""
 HEATS: dict[Decoding, float] = {"sampled": 1.0, "greedy": 0.0}
 MIDDLE, SMOOTH, CADFT, THRESHOLD = (
     "p_pow(0.5)",
@@ -43,14 +55,14 @@ COMMON: tuple[RunKey, ...] = (
     *((name, "high") for name in (SMOOTH, MIDDLE)),
 )
 """Those that the study of races has as well; what is promised rests on the cells of both."""
-_TWO: tuple[RunKey, ...] = ((MIDDLE, "high"), (CADFT, "low"))
+_TWO: tuple[RunKey, ...] = ((SMOOTH, "high"), (CADFT, "low"))
+_MORE: tuple[RunKey, ...] = ((NLL, "high"), (MIDDLE, "high"), (NLL, "low"), ("neg_p", "low"))
 PLANS: dict[str, Plan] = {
     "one": Plan(runs=_TWO[:1]),
     "two": Plan(runs=_TWO),
-    "three": Plan(runs=_TWO, more=((NLL, "high"),)),
-    "six": Plan(
-        runs=(*_TWO, (NLL, "high"), (SMOOTH, "high"), (NLL, "low"), (THRESHOLD, "low")),
-    ),
+    "three": Plan(runs=_TWO, more=_MORE[:1]),
+    "four": Plan(runs=_TWO, more=_MORE[:2]),
+    "six": Plan(runs=_TWO, more=_MORE),
 }
 """On offer, the cheapest first; each is the one before it and more."""
 AS_WELL = 2.0
@@ -58,21 +70,44 @@ AS_WELL = 2.0
 
 
 def replay(results: Path) -> Replay:
-    """What is shipped; `results` holds `calibration/`, `staged/` and `race/`."""
-    found = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
-    sizes = [cell.parameters for cell in found["greedy"]]
-    alone = {how: alone_of(cells) for how, cells in found.items()}
+    """What is shipped; `results` holds `calibration/`, `staged/`, `race/` and `real/`."""
+    tiny = {how: later(results, COMMON, heat) for how, heat in HEATS.items()}
+    real = [one for one in found_cells(results) if one.whole]
+    scores = {how: [one.scores(heat) for one in real] for how, heat in HEATS.items()}
+    alone = {how: alone_of(tiny[how], scores[how]) for how in HEATS}
+    sizes = [cell.parameters for cell in tiny["greedy"]]
     return Replay(
-        records=records_of(results),
+        records=records_of(results, (*STUDIES, "real")),
         plans={name: _planned(plan) for name, plan in PLANS.items()},
-        cells=tuple(_cell(cell, how) for how, cells in found.items() for cell in cells),
-        cooler=cooler(*(calibrated(results, OLD, heat) for heat in HEATS.values())),
-        sizes=(min(sizes), max(sizes)),
-        alone={
-            how: PlannedRun(objective=name, rate=rate) for how, ((name, rate), _) in alone.items()
-        },
-        alone_regret={how: round(regret, 2) for how, (_, regret) in alone.items()},
-        arms=len(COMMON),
+        alone={how: PlannedRun(objective=name, rate=rate) for how, (name, rate) in alone.items()},
+        evidence=(
+            Evidence(
+                models=LADDER,
+                sizes=(min(sizes), max(sizes)),
+                arms=len(COMMON),
+                cooler=cooler(*(calibrated(results, OLD, heat) for heat in HEATS.values())),
+                alone_regret={how: _mean(tiny[how], run) for how, run in alone.items()},
+            ),
+            Evidence(
+                models=REAL,
+                sizes=(PARAMETERS, PARAMETERS),
+                arms=len(ARMS),
+                cooler=_cooler(scores["sampled"], scores["greedy"]),
+                alone_regret={how: _mean(scores[how], run) for how, run in alone.items()},
+            ),
+        ),
+        cells=(
+            *(
+                _cell(described(cell.cell), LADDER, how, cell)
+                for how, cells in tiny.items()
+                for cell in cells
+            ),
+            *(
+                _cell(one.cell.name, REAL, how, cell)
+                for how, cells in scores.items()
+                for one, cell in zip(real, cells, strict=True)
+            ),
+        ),
     )
 
 
@@ -83,36 +118,46 @@ def _planned(plan: Plan) -> tuple[PlannedRun, ...]:
     )
 
 
-def _cell(cell: Replayed, how: Decoding) -> ReplayedCell:
+def _cell(name: str, models: str, how: Decoding, cell: Scores) -> ReplayedCell:
     best = cell.best()
-    made = {name: plan.kept(cell) for name, plan in PLANS.items()}
+    made = {plan: policy.kept(cell) for plan, policy in PLANS.items()}
     return ReplayedCell(
-        name=described(cell.cell),
+        name=name,
+        models=models,
         decoding=how,
-        regrets={name: round(best - cell.test[kept], 2) for name, (kept, _) in made.items()},
-        runs={name: runs for name, (_, runs) in made.items()},
+        regrets={plan: round(best - cell.test[kept], 2) for plan, (kept, _) in made.items()},
+        runs={plan: runs for plan, (_, runs) in made.items()},
     )
 
 
-def alone_of(cells: Sequence[Replayed]) -> tuple[RunKey, float]:
-    """The run that loses least by itself, and what it loses."""
-    losses = {run: lost(cells, Plan(runs=(run,)).kept).mean for run in COMMON}
-    best = min(losses, key=lambda run: losses[run])
-    return best, losses[best]
+def alone_of(*kinds: Sequence[Scores]) -> RunKey:
+    """The run that loses least by itself, summed over kinds of cells; of those that all of them have."""
+    shared = [run for run in COMMON if all(run in cell.test for cells in kinds for cell in cells)]
+    return min(shared, key=lambda run: sum(_mean(cells, run) for cells in kinds if cells))
+
+
+def _mean(cells: Sequence[Scores], run: RunKey) -> float:
+    """Points that a run loses by itself."""
+    return round(fmean(cell.best() - cell.test[run] for cell in cells), 2)
 
 
 def cooler(sampled: Sequence[Replayed], greedy: Sequence[Replayed]) -> float:
-    """Share of the cells in which NLL decoded greedily is within 2 points of the best sampled objective."""
-    plain = Plan(runs=((NLL, "high"), (NLL, "low")))
+    """Share of the cells in which NLL decoded greedily is within 2 points of the best run sampled."""
     pairs = {cell.cell.name: cell for cell in greedy}
+    both = [(cell, pairs[cell.cell.name]) for cell in sampled if cell.cell.name in pairs]
+    return _cooler([cell for cell, _ in both], [cell for _, cell in both])
+
+
+def _cooler(sampled: Sequence[Scores], greedy: Sequence[Scores]) -> float:
+    """The same of cells in the same order."""
+    plain = Plan(runs=((NLL, "high"), (NLL, "low")))
     wins = [
-        pairs[cell.cell.name].test[plain.kept(pairs[cell.cell.name])[0]] >= cell.best() - AS_WELL
-        for cell in sampled
-        if cell.cell.name in pairs
+        cold.test[plain.kept(cold)[0]] >= hot.best() - AS_WELL
+        for hot, cold in zip(sampled, greedy, strict=True)
     ]
     return round(float(np.mean(wins)), 3)
 
 
-def records_of(results: Path) -> str:
+def records_of(results: Path, studies: Sequence[str] = STUDIES) -> str:
     """SHA-256 of everything that is read."""
-    return fingerprint(results / name for name in STUDIES)
+    return fingerprint(results / name for name in studies)
