@@ -198,7 +198,7 @@ def _study(
     rates = (
         [step.learning_rate for step in steps] or options.learning_rates or _rates(loaded, training)
     )
-    refuse_arms(objectives, training, problem)
+    refuse_arms(objectives, training, problem, plan=options.of_plan)
     trust = {"trust_remote_code": request.model.trust_remote_code}
     of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)
     tasks = tuple(

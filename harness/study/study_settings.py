@@ -51,8 +51,16 @@ def _config(settings: Mapping[str, Any]) -> SFTConfig:
     return config
 
 
-def refuse_arms(labels: Sequence[str], training: Mapping[str, Any], problem: Problem) -> None:
+def refuse_arms(
+    labels: Sequence[str], training: Mapping[str, Any], problem: Problem, *, plan: str | None = None
+) -> None:
     """What an arm would be refused for when its turn comes, before any work.
+
+    Args:
+        labels: of the arms.
+        training: settings of every run.
+        problem: what the arms train on.
+        plan: the plan whose arms they are; None: they were asked for.
 
     Raises:
         InputError: a problem without what an arm trains on, or settings that its trainer would refuse.
@@ -63,4 +71,5 @@ def refuse_arms(labels: Sequence[str], training: Mapping[str, Any], problem: Pro
             refuse_lacking(method, problem)
             EFFECTS[method.source.name].check(method, config, problem)
         except InputError as error:
-            raise InputError(f"--objectives {method.label}: {error}") from error
+            asked = f"--plan {plan}" if plan else f"--objectives {method.label}"
+            raise InputError(f"{asked}: {error}") from error

@@ -51,7 +51,7 @@ def of(command: str, model: Path, data: Path, out: Path) -> list[str]:
         "validate": [*pair, "--scores", str(out / "scores.csv")],
         "report": [command, str(out), "-o", str(out / "page.html")],
         "confirm": [*pair, "--results", str(out), "--temperature", "0", "--answer_regex", "g ([a-f])",
-                    "--max_steps", "1", "--plan", "one", "--limit", "4"],
+                    "--max_steps", "2", "--plan", "one", "--limit", "4"],
     }[command]  # fmt: skip
 
 
