@@ -13,7 +13,7 @@ from harness.experiments.real import __main__ as command
 from harness.experiments.real import found
 from harness.experiments.real.found import found_cells, moved, spearman
 from harness.experiments.real.found_tables import real_tables
-from harness.experiments.real.real_plan import planned_runs
+from harness.experiments.real.real_plan import higher_rate, planned_runs
 from harness.experiments.real.tidy import COLUMNS
 from harness.experiments.staged.plan import write_plan
 
@@ -71,7 +71,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for at, run in enumerate(runs):
             points = RIGHT.get((run.objective, run.learning_rate or 0), 20)
             append(folder / "real" / "ledger.jsonl", line(cell.name, run, points, at / 2))
+    higher = next(run for of, run in higher_rate() if of == CELLS[1])
+    append(folder / "real" / "ledger.jsonl", line(CELLS[1].name, higher, 97, 0))
     return folder
+
+
+def test_the_higher_rate_takes_the_place_of_the_low_one_where_it_was_run(results: Path) -> None:
+    """Breaks where the kept run is not chosen anew, or a cell without that run counts."""
+    _, rows = real_tables(results)["higher"]
+    assert [row[0] for row in rows] == [f"`{CELLS[1].name}`", "mean of 1"]
+    assert rows[0][1:] == ["90.0", "97.0", "80.0"] * 2 + ["90.0", "97.0"] * 2 == rows[1][1:]
 
 
 def test_regret_is_of_what_the_development_problems_choose(results: Path) -> None:
@@ -135,6 +144,6 @@ def test_the_records_are_one_tidy_table(
     caplog.set_level("INFO")
     command.main()
     rows = pd.read_parquet(results / "real" / "runs.parquet")
-    assert tuple(rows.columns) == COLUMNS and len(rows) == 27 * 6
+    assert tuple(rows.columns) == COLUMNS and len(rows) == 28 * 6
     nll = rows[(rows.objective == "nll") & (rows.learning_rate == 1e-4) & (rows.part == "test")]
     assert set(nll.points) == {80} and set(nll.documents) == {200} and set(nll.trained) == {1}

@@ -466,7 +466,7 @@ def test_what_an_arms_trainer_would_refuse_is_refused_before_any_work(
     text = str(refusal.value)
     assert text.startswith(f"--objectives {labels[1]}: ") and says in text
     assert "--resample" not in text and "\n" not in text
-    with pytest.raises(InputError, match="^--plan one: "):
+    with pytest.raises(InputError, match=r"^--plan one: "):
         refuse_arms(labels, training, problem, plan="one")
 
 

@@ -1,4 +1,4 @@
-"""Does what is missing of the plan, then second seeds where arms are close; started again it goes on."""
+"""Does what is missing of both plans, then second seeds where arms are close; started again it goes on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from advisor.errors import InputError
 from harness.experiments.calibration.ledger import read
-from harness.experiments.calibration.run import Progress, do_missing
-from harness.experiments.real.cells import bench_of
+from harness.experiments.calibration.run import Progress, Wanted, do_missing
+from harness.experiments.real.cells import RealCell, bench_of
 from harness.experiments.real.real_plan import CELLS, NOTES, second_seeds
 from harness.experiments.staged.plan import read_plan
 
@@ -46,7 +46,9 @@ def carry_out(
         raise InputError(
             f"{model}: no model: fetch it with `make real`, or name its folder: --model"
         )
-    planned = read_plan(results / "plan.csv", CELLS, NOTES)
+    planned, higher = (
+        read_plan(results / name, CELLS, NOTES) for name in ("plan.csv", "higher.csv")
+    )
     cells = list(dict.fromkeys(cell for cell, _ in planned))
     mine = set(cells[shard[0] - 1 :: shard[1]])
     ours = [(cell, run) for cell, run in planned if cell in mine]
@@ -58,10 +60,15 @@ def carry_out(
         if until is not None and time.monotonic() > until:
             raise TimeIsUp
 
+    stages: Sequence[Callable[[], list[tuple[RealCell, Wanted]]]] = (
+        lambda: ours,
+        lambda: [(cell, run) for cell, run in higher if cell in mine],
+        lambda: second_seeds(ours, read(results)[1]),  # hang on what the first have scored
+    )
     try:
-        for again in (False, True):  # second seeds hang on what the first have scored
+        for due in stages:
             do_missing(
-                second_seeds(ours, read(results)[1]) if again else ours,
+                due(),
                 lambda cell: bench_of(cell, model, device, texts),
                 ledger=results / f"{name}.jsonl",
                 on_run=told,

@@ -16,7 +16,7 @@ from harness.experiments.calibration.ledger import CellLine, RunLine, read
 from harness.experiments.calibration.run import Wanted
 from harness.experiments.real.cells import RealCell
 from harness.experiments.real.guards import QUESTIONS
-from harness.experiments.real.real_plan import ARMS, CELLS, NOTES, PARAMETERS
+from harness.experiments.real.real_plan import ARMS, CELLS, HIGHER, NOTES, PARAMETERS
 from harness.experiments.replay.cells import RunKey, Scores
 from harness.experiments.staged.plan import read_plan
 from harness.records.arm import BASE, NLL
@@ -47,6 +47,8 @@ class FoundCell:
     """The untouched model."""
     adapters: tuple[RunLine, ...]
     """Runs with a note."""
+    higher: RunLine | None
+    """That of `real_plan.HIGHER`."""
     done: int
     """Runs of the plan that have been made."""
 
@@ -72,6 +74,18 @@ class FoundCell:
             for part in ("development", "test")
         }
         return Scores(development=found["development"], test=found["test"])
+
+    def scores_with_higher(self, heat: float) -> Scores:
+        """The same, and of `higher`, which has been made."""
+        assert self.higher is not None
+        found, run = self.scores(heat), self.higher
+        development, test = (
+            POINTS * float(run.right(part, heat).mean()) for part in ("development", "test")
+        )
+        return Scores(
+            development={**found.development, HIGHER: development},
+            test={**found.test, HIGHER: test},
+        )
 
     def spread(self, heat: float) -> float:
         """Points between the best and the worst run."""
@@ -139,6 +153,7 @@ def found_cells(results: Path) -> list[FoundCell]:
                 base=next((line for run, line in lines if run.objective == BASE), None),
                 adapters=tuple(line for run, line in lines if run.note),
                 done=len(lines),
+                higher=by_key.get((cell.name, HIGHER[0], _place_of(HIGHER)[1], 0, 1.0)),
             )
         )
     return found

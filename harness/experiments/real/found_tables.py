@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from advisor.advice.plan import DEFAULT
 from harness.experiments.calibration.ledger import RunLine
 from harness.experiments.real.between import weighed
 from harness.experiments.real.found import (
@@ -21,10 +23,13 @@ from harness.experiments.real.found import (
     moved,
     spearman,
 )
+from harness.experiments.real.real_plan import HIGHER
 from harness.experiments.real.signs import signs
+from harness.experiments.replay.cells import RunKey
 from harness.experiments.replay.policies import Plan
 from harness.experiments.replay.ship import PLANS
 from harness.records.arm import NLL
+from harness.statistics.paired import Array
 
 Rows = tuple[Sequence[str], Sequence[Sequence[str]]]
 """Head and rows of a table."""
@@ -48,6 +53,7 @@ def real_tables(results: Path) -> dict[str, Rows]:
         "done": _done(cells),
         "scores": _scores(cells),
         "regret": _regret(cells),
+        "higher": _higher(cells),
         "between": _between(cells, results),
         "frozen": _frozen(cells),
         "signs": _signs(cells, results),
@@ -157,6 +163,29 @@ def _lost(plan: Plan, one: FoundCell, heat: float) -> float:
     """What a plan loses on a cell."""
     scores = one.scores(heat)
     return scores.best() - scores.test[plan.kept(scores)[0]]
+
+
+def _higher(cells: Sequence[FoundCell]) -> Rows:
+    """CADFT at the high rate beside the low one, and what the plan keeps with the one or the other."""
+    made = [one for one in cells if one.whole and one.higher is not None]
+    low: RunKey = (HIGHER[0], "low")
+    nll: RunKey = (NLL, "high")
+    plan = PLANS[DEFAULT]
+    turned = replace(plan, runs=tuple(HIGHER if run == low else run for run in plan.runs))
+    head = ["cell", *(f"{how}: {run}" for how in HEATS for run in ("low", "high", "nll"))]
+    head += [f"{how}: kept, {rate}" for how in HEATS for rate in ("low", "high")]
+    points = np.array([
+        [scores.test[run] for scores in both for run in (low, HIGHER, nll)]
+        + [scores.test[way.kept(scores)[0]] for scores in both for way in (plan, turned)]
+        for one in made
+        for both in ([one.scores_with_higher(heat) for heat in HEATS.values()],)
+    ]).reshape(len(made), len(head) - 1)  # fmt: skip
+    rows = [[f"`{one.cell.name}`", *_shown(row)] for one, row in zip(made, points, strict=True)]
+    return head, [*rows, [f"mean of {len(made)}", *_shown(points.mean(axis=0))]] if made else rows
+
+
+def _shown(points: Array) -> list[str]:
+    return [f"{value:.1f}" for value in points]
 
 
 def _between(cells: Sequence[FoundCell], results: Path) -> Rows:
