@@ -18,8 +18,17 @@ DESCRIPTION = (
     "recommend` by the code in brackets behind it."
 )
 EXAMPLE = "advisor explain terminator_unlikely"
-MEASURED = ("nll", "neg_p", "cadft", "threshold", "p_pow", "idft", "p_anneal")
-"""Objectives that were replayed on our cells."""
+ADDED = "objectives.md#whether-the-newer-ones-help"
+FROZEN = ("neg_p", "cadft", "threshold")
+"""Objectives that were run with a frozen prior."""
+MEASURED = {
+    **dict.fromkeys(
+        ("nll", "neg_p", "cadft", "threshold", "p_pow", "idft"), "what-predicts-the-winner.md"
+    ),
+    "p_anneal": "staged.md",
+    **dict.fromkeys(("tailsft", "prift_mass"), ADDED),
+}
+"""Objectives that were run on our cells -> the page that says what came."""
 HELPS = {
     "nll": "where the skill or the form is new to the model, on clean rows, and where answers are greedy",
     "prior-leaning": "where the model knows the skill, the rows are noisy and answers are sampled: neg_p "
@@ -77,8 +86,18 @@ def _named(what: str) -> Objective:
         raise
 
 
+def _measured(row: Objective) -> str:
+    """Where our cells say what came of it, if they do."""
+    page = MEASURED.get(row.name, "staged.md" if row.scheduled else None)
+    if row.frozen:
+        page = ADDED if row.name in FROZEN else None
+    return "not on our cells" if page is None else f"docs/{page}"
+
+
 def _objective(row: Objective) -> Iterator[tuple[str, str]]:
     """What there is to say of an objective, a fact each."""
+    from advisor.advice.replayed import shipped
+
     about = "nll" if row.name == "nll" else row.leaning
     yield "objective", ", ".join((row.label, *row.aliases))
     yield "loss", row.formula
@@ -88,6 +107,7 @@ def _objective(row: Objective) -> Iterator[tuple[str, str]]:
         yield "needs", row.beyond_a_batch
     yield "helps", HELPS[about]
     yield "harms", HARMS[about]
-    if row.name not in MEASURED:
-        yield "measured", "never replayed on our cells, so that no plan has it"
+    yield "measured", _measured(row)
+    if not any(run.objective == row.label for plan in shipped().plans.values() for run in plan):
+        yield "plans", "none has it"
     yield "more", f"docs/objectives.md#{row.name}, docs/choosing.md"

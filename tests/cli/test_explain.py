@@ -8,7 +8,7 @@ import pytest
 
 from advisor.advice.warnings import MEANINGS
 from advisor.objectives.table import OBJECTIVES, get_objective
-from harness.cli.explain import HARMS, HELPS, MEASURED
+from harness.cli.explain import ADDED, FROZEN, HARMS, HELPS, MEASURED
 from harness.cli.main import main
 from tests.helpers.paths import ROOT
 
@@ -67,9 +67,34 @@ def test_the_figures_are_those_of_the_decision_page() -> None:
     assert len(figures) == 3 and all(figure in page for figure in figures)
 
 
-def test_what_was_measured_is_what_the_plans_have() -> None:
-    page = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
-    table = page.partition("<!-- table: rates -->")[2].partition("<!-- end -->")[0]
-    assert {
+def test_what_was_measured_names_the_page_that_has_it() -> None:
+    """Breaks where an objective is said to be measured on a page that does not have it, or not at all."""
+    plans = (ROOT / "docs" / "plans.md").read_text(encoding="utf-8")
+    table = plans.partition("<!-- table: rates -->")[2].partition("<!-- end -->")[0]
+    replayed = {
         get_objective(label).name for label in re.findall(r"^\| `(.+?)`", table, flags=re.M)
-    } == set(MEASURED)
+    }
+    assert replayed == {name for name, page in MEASURED.items() if page != ADDED}
+    newer = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8")
+    table = newer.partition("<!-- table: added -->")[2].partition("<!-- end -->")[0]
+    rows = [get_objective(label) for label in re.findall(r"^\| `(.+?)`", table, flags=re.M)]
+    assert {row.name for row in rows if row.frozen} == set(FROZEN)
+    assert {row.name for row in rows if not row.frozen} - replayed == {
+        name for name, page in MEASURED.items() if page == ADDED
+    }
+
+
+@pytest.mark.parametrize(
+    ("what", "measured", "planned"),
+    [
+        ("nll>neg_p(at=0.5)", "docs/staged.md", False),
+        ("tailsft", "docs/objectives.md#whether-the-newer-ones-help", False),
+        ("p_anneal", "docs/staged.md", True),
+        ("talr", "not on our cells", False),
+    ],
+)
+def test_where_it_was_measured_and_whether_a_plan_has_it(
+    what: str, measured: str, planned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = explained(capsys, what)
+    assert found["measured"] == measured and ("plans" not in found) == planned
