@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
 from advisor.files import read_json
 from advisor.values import Kind, listed, object_of, parse, shown
-from harness.compare.score_tables import WHOLE, Cell, scored
+from harness.compare.score_tables import LARGEST, WHOLE, Cell, scored
 from harness.compare.scored_arm import Scored, arm_named
+from harness.records.arm import Arm
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -56,6 +58,31 @@ def _log() -> TypeAdapter[Any]:
 LOG: Kind[Any] = Kind(_log)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Log:
+    """One model on one task."""
+
+    path: Path
+    task: str
+    arm: Arm
+    model: str
+    """Its name, with folders where names alone are alike."""
+    created: str
+    """When, ISO 8601; empty where the log does not tell."""
+    values: Mapping[tuple[Any, int], Mapping[str, Any]]
+    """Of each sample, by id and epoch, scorer -> score."""
+
+    @property
+    def documents(self) -> set[Any]:
+        """Their ids."""
+        return {document for document, _ in self.values}
+
+    @property
+    def scorers(self) -> list[str]:
+        """In the order of the samples."""
+        return list(dict.fromkeys(name for scores in self.values.values() for name in scores))
+
+
 def read_inspect(
     paths: Sequence[Path], scorer: str | None, higher_is_better: bool | None
 ) -> tuple[list[Scored], list[str]]:
@@ -63,46 +90,58 @@ def read_inspect(
 
     Args:
         paths: of logs.
-        scorer: name of the one that counts; None: the first of each log.
+        scorer: name of the one that counts; None: of each task the first that all of its logs have.
         higher_is_better: of its scores; None: true.
 
     Raises:
         InputError: an evaluation that did not end, a scorer that is not there, a value that is no number.
     """
-    found, notes = dict[str, list[Cell]](), list[str]()
     contents = {path: _content(path) for path in paths}
     models = {path: _model(content) for path, content in contents.items()}
     alike = Counter(Path(model).name for model in set(models.values()))
-    for path, model in models.items():
-        short = Path(model).name
-        named = model if alike[short] > 1 else short
-        name, cells, said = _read(path, contents[path], scorer, named)
-        found.setdefault(name, []).extend(cells)
-        notes += said
+    logs, notes = _latest(
+        [
+            _read(path, contents[path], model if alike[Path(model).name] > 1 else Path(model).name)
+            for path, model in models.items()
+        ]
+    )
+    found = dict[str, list[Cell]]()
+    for task in dict.fromkeys(log.task for log in logs):
+        own = [log for log in logs if log.task == task]
+        name, said = _scorer_of(task, own, scorer)
+        notes.append(said)
+        for log in own:
+            cells = _cells(log, name)
+            found.setdefault(name, []).extend(cells)
+            if len(cells) < len(log.values):
+                left = len(log.values) - len(cells)
+                notes.append(f"{task}: {left} samples of {log.model} have no {name}")
     runs = list[Scored]()
     for name, cells in found.items():
-        own, said = scored(cells, name, higher_is_better=higher_is_better is not False)
-        runs += own
-        notes += said
+        own_runs, more = scored(cells, name, higher_is_better=higher_is_better is not False)
+        runs += own_runs
+        notes += more
     return runs, list(dict.fromkeys(notes))
 
 
-def _read(
-    path: Path, content: Any, scorer: str | None, model: str
-) -> tuple[str, list[Cell], list[str]]:
-    """The scorer of a log, a cell for every sample that it scored, and notes; `model` is its name."""
+def _read(path: Path, content: Any, model: str) -> _Log:
     content = parse(LOG, content, str(path))
     try:
         spec, samples = content["eval"], content.get("samples") or []
-        task = str(spec["task"])
         config = {**(spec.get("model_generate_config") or {}),
                   **((content.get("plan") or {}).get("config") or {})}  # fmt: skip
         heat = config.get("temperature")
-        arm = arm_named(model, decoding=None if heat is None else float(heat))
         whole = content["status"] == "success"
         if not model:
             raise KeyError("model")
-        values = {(s["id"], s.get("epoch", 1)): s.get("scores") or {} for s in samples}
+        log = _Log(
+            path=path,
+            task=str(spec["task"]),
+            arm=arm_named(model, decoding=None if heat is None else float(heat)),
+            model=model,
+            created=str(spec.get("created") or ""),
+            values={(s["id"], s.get("epoch", 1)): s.get("scores") or {} for s in samples},
+        )
     except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path}: not a whole log of inspect_ai ({error!r})") from None
     if not whole:
@@ -110,24 +149,67 @@ def _read(
             f"{path}: the evaluation has not ended (status {content['status']}): go on with it, "
             "inspect eval-retry"
         )
-    names = list(dict.fromkeys(name for scores in values.values() for name in scores))
-    if not names or (scorer is not None and scorer not in names):
+    return log
+
+
+def _latest(logs: Sequence[_Log]) -> tuple[list[_Log], list[str]]:
+    """Of several evaluations of one model on the same documents the latest; parts of one stay together.
+
+    Raises:
+        InputError: two of which the logs do not tell which is the later.
+    """
+    kept: dict[tuple[str, Arm], list[_Log]] = {}
+    notes = []
+    for log in sorted(logs, key=lambda log: log.created, reverse=True):
+        later = kept.setdefault((log.task, log.arm), [])
+        again = next((one for one in later if one.documents & log.documents), None)
+        if again is None:
+            later.append(log)
+        elif again.created == log.created:
+            raise InputError(
+                f"{log.path} and {again.path}: both are of {log.model} on {log.task}, and they do not tell "
+                "which is the later: leave one out"
+            )
+        else:
+            notes.append(
+                f"{log.task}: {log.model} was evaluated again; the latest counts ({again.path.name}, not "
+                f"{log.path.name})"
+            )
+    paths = {one.path for several in kept.values() for one in several}
+    return [log for log in logs if log.path in paths], notes
+
+
+def _scorer_of(task: str, logs: Sequence[_Log], asked: str | None) -> tuple[str, str]:
+    """The scorer that counts on a task, and what is said of it.
+
+    Raises:
+        InputError: a log that has not the one that was asked for, or logs that have none in common.
+    """
+    for log in logs:
+        if not log.scorers or (asked is not None and asked not in log.scorers):
+            raise InputError(
+                f"{log.path}: no sample has a score{f' of {asked}' if asked else ''}; there are "
+                f"{listed(log.scorers) or 'none'}"
+            )
+    shared = [name for name in logs[0].scorers if all(name in log.scorers for log in logs)]
+    if not shared:
         raise InputError(
-            f"{path}: no sample has a score{f' of {scorer}' if scorer else ''}; there are "
-            f"{listed(names) or 'none'}"
+            f"{task}: no scorer scored all of its logs: {logs[0].path} has {listed(logs[0].scorers)}, "
+            f"{logs[-1].path} has {listed(logs[-1].scorers)}"
         )
-    chosen = scorer or names[0]
-    others = [name for name in names if name != chosen]
-    notes = [f"{task}: scored by {chosen}"
-             + (f"; also there: {listed(others)} (--metric chooses another)" if others else "")]  # fmt: skip
-    cells = [
-        Cell(key=(arm, 0, task, WHOLE), document=str(document), value=value)
-        for (document, _), scores in values.items()
-        if chosen in scores and not math.isnan(value := _value(path, document, scores[chosen]))
+    chosen = asked or shared[0]
+    others = [name for name in shared if name != chosen]
+    more = f"; also there: {listed(others)} (--metric chooses another)" if others else ""
+    return chosen, f"{task}: scored by {chosen}{more}"
+
+
+def _cells(log: _Log, scorer: str) -> list[Cell]:
+    """A cell for every sample that the scorer scored."""
+    return [
+        Cell(key=(log.arm, 0, log.task, WHOLE), document=str(document), value=value)
+        for (document, _), scores in log.values.items()
+        if scorer in scores and not math.isnan(value := _value(log.path, document, scores[scorer]))
     ]
-    if len(cells) < len(values):
-        notes.append(f"{task}: {len(values) - len(cells)} samples of {model} have no {chosen}")
-    return chosen, cells, notes
 
 
 def _model(content: Any) -> str:
@@ -148,9 +230,9 @@ def _value(path: Path, document: Any, score: Any) -> float:
         found = float(value)
     except (TypeError, ValueError):
         found = math.inf
-    if math.isinf(found):
+    if abs(found) > LARGEST:
         raise InputError(
-            f"{path}, sample {document}: its score is {shown(value)}, not a finite number: choose another "
-            "with --metric"
+            f"{path}, sample {document}: its score is {shown(value)}, not a number of {LARGEST:g} at most: "
+            "choose another with --metric"
         )
     return found

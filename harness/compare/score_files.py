@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
-from advisor.files import parse_json, read_json
+from advisor.files import find, parse_json, read_json
 from advisor.names import neighbour
 from harness.compare.inspect_logs import is_log, logs_in, read_inspect
 from harness.compare.lm_eval_logs import find_logs, read_logs
@@ -44,7 +44,7 @@ def read_scores(
             differently.
     """
     files: dict[str, list[Path]] = defaultdict(list)
-    for path in dict.fromkeys(map(Path, paths)):
+    for path in dict.fromkeys(find(str(path))[0] for path in paths):
         kind, own = _kind(path)
         files[kind] += own
     if not (files[LM_EVAL] or files[INSPECT]):

@@ -39,6 +39,15 @@ WHOLE = "all"
 UNNAMED = "scores"
 """The task where there is no column of that name."""
 METRIC = "score"
+LARGEST = 1e100
+"""Of a number: squares of larger ones, which standard errors take, have no place in a float."""
+SPELLINGS = {
+    **dict.fromkeys(("lr", "learningrate", "rate"), "learning_rate"),
+    **dict.fromkeys(("split", "subset", "fold"), "part"),
+    **dict.fromkeys(("temp", "t"), "temperature"),
+    **dict.fromkeys(("checkpoint", "ckpt", "step", "model", "run", "objective", "method"), "arm"),
+}
+"""Names by which others call a column: with them unread, scores of several runs would be one run's."""
 Row = Mapping[str, Any]
 Key = tuple[Arm, int, str, str]
 """Arm, seed, task and part."""
@@ -72,7 +81,9 @@ def read_tables(
         rows = _rows(path)
         notes += _checked(path, list(rows[0]))
         _refuse_gaps(path, rows)
-        cells += [_cell(f"{path}, row {number}", row) for number, row in enumerate(rows, 1)]
+        own = [_cell(f"{path}, row {number}", row) for number, row in enumerate(rows, 1)]
+        _refuse_mixed(path, rows, own)
+        cells += own
     found, more = scored(cells, higher_is_better=higher_is_better is not False)
     return found, [*notes, *more]
 
@@ -142,6 +153,26 @@ def _checked(path: Path, names: Sequence[str]) -> list[str]:
     return [f"{path}: not read: {listed(others)}"] if others else []
 
 
+def _refuse_mixed(path: Path, rows: Sequence[Row], cells: Sequence[Cell]) -> None:
+    """Scores that a column of another name tells apart would be averaged as repeated answers.
+
+    Raises:
+        InputError: names the column, and what to call it.
+    """
+    for name in rows[0]:
+        if (meant := SPELLINGS.get(name.lower())) is None or name in COLUMNS:
+            continue
+        seen: dict[tuple[Key, str | None], set[str | None]] = defaultdict(set)
+        for row, cell in zip(rows, cells, strict=True):
+            seen[cell.key, cell.document].add(scalar(row.get(name)))
+        if any(len(several) > 1 for several in seen.values()):
+            remedy = "make it part of the arm's name" if meant == "arm" else f"call it {meant}"
+            raise InputError(
+                f"{path}: column {name!r} is not read, and it tells scores apart that would count as one "
+                f"run's: {remedy}, or leave it out"
+            )
+
+
 def _refuse_gaps(path: Path, rows: Sequence[Row]) -> None:
     """A document or a part that some rows have and others not would be read as another one."""
     for name in ("document", "part", "task"):
@@ -182,8 +213,8 @@ def _number(place: str, value: Any) -> float | None:
         found = float(value) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
         found = math.nan
-    if not math.isfinite(found):
-        raise InputError(f"{place} is {shown(value)}, not a finite number")
+    if not abs(found) <= LARGEST:
+        raise InputError(f"{place} is {shown(value)}, not a number of {LARGEST:g} at most")
     return found
 
 

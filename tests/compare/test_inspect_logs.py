@@ -12,17 +12,20 @@ from harness.compare.score_files import read_scores
 
 
 def write(path: Path, values: list[Any], *, model: str = "hf/out/nll", status: str = "success",
-          temperature: float | None = 0.0, **more: Any) -> Path:  # fmt: skip
+          temperature: float | None = 0.0, created: str = "", scorers: tuple[str, ...] = ("match", "other"),
+          first: int = 0, **more: Any) -> Path:  # fmt: skip
     """A log of format 2, less what nobody reads; two epochs where the values are pairs."""
     samples = [
         {"id": i, "epoch": epoch, "input": "?", "target": "7",
-         "scores": {"match": {"value": one, "answer": "7"}, "other": {"value": {"a": 1}}}}
-        for i, value in enumerate(values)
+         "scores": {name: {"value": one, "answer": "7"} if name == "match" else {"value": {"a": 1}}
+                    for name in scorers}}
+        for i, value in enumerate(values, first)
         for epoch, one in enumerate(value if isinstance(value, list) else [value], 1)
     ]  # fmt: skip
     content = {
         "version": 2, "status": status,
-        "eval": {"task": "sums", "model": model, "model_args": {}, "config": {"epochs": 1}},
+        "eval": {"task": "sums", "model": model, "model_args": {}, "config": {"epochs": 1},
+                 "created": created},
         "plan": {"name": "plan", "steps": [], "config": {"temperature": temperature}},
         "results": {"scores": [{"name": "match"}]}, "samples": samples, **more,
     }  # fmt: skip
@@ -38,6 +41,31 @@ def test_values_are_as_inspect_takes_them(tmp_path: Path) -> None:
     assert score.per_document == (1.0, 0.0, 0.5, 0.0, 1.0, 0.25, 1.0, 0.5, 0.5)
     assert (only.arm.method, only.arm.decoding, score.metric) == ("nll", 0.0, "match")
     assert notes[0] == "sums: scored by match; also there: other (--metric chooses another)"
+
+
+def test_one_scorer_counts_for_all_logs_of_a_task(tmp_path: Path) -> None:
+    """Breaks where each log is scored by its own first scorer, and arms are compared by different ones."""
+    write(tmp_path / "a.json", ["C"] * 4, scorers=("lenient", "match"))
+    write(tmp_path / "b.json", ["I"] * 4, model="hf/base")
+    scored, notes = read_scores([tmp_path])
+    assert {one.measured.score.metric for one in scored} == {"match"}
+    assert notes[0] == "sums: scored by match"
+    write(tmp_path / "c.json", ["I"] * 4, model="hf/dft", scorers=("lenient",))
+    with pytest.raises(InputError, match="no scorer scored all of its logs"):
+        read_scores([tmp_path])
+
+
+def test_of_two_evaluations_the_latest_counts_and_parts_stay_together(tmp_path: Path) -> None:
+    """Breaks where an evaluation that was repeated is averaged with the one that it replaces."""
+    write(tmp_path / "a.json", ["C"] * 4, created="2026-01-02T00:00:00+00:00")
+    write(tmp_path / "b.json", ["I"] * 4, created="2026-01-01T00:00:00+00:00")
+    write(tmp_path / "c.json", ["I"] * 2, created="2026-01-01T00:00:00+00:00", first=4)
+    [only], notes = read_scores([tmp_path])
+    assert only.measured.score.per_document == (1.0, 1.0, 1.0, 1.0, 0.0, 0.0)
+    assert "sums: nll was evaluated again; the latest counts (a.json, not b.json)" in notes
+    write(tmp_path / "d.json", ["I"] * 4, created="2026-01-02T00:00:00+00:00")
+    with pytest.raises(InputError, match="which is the later: leave one out"):
+        read_scores([tmp_path])
 
 
 def test_checkpoints_of_one_folder_name_are_told_apart(tmp_path: Path) -> None:

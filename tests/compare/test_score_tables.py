@@ -47,6 +47,23 @@ def test_rows_of_one_document_are_repeated_answers(tmp_path: Path) -> None:
     assert notes == ["Several scores of one document are repeated answers: their mean counts."]
 
 
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [("lr", "call it learning_rate"), ("Split", "call it part"), ("checkpoint", "part of the arm's name")],
+)  # fmt: skip
+def test_scores_that_another_column_tells_apart_are_no_repeated_answers(
+    tmp_path: Path, column: str, says: str
+) -> None:
+    """Breaks where two checkpoints are averaged because the column that names them has another name."""
+    lines = [f"arm,{column},document,score", "nll,a,1,0", "nll,b,1,1", "base,a,1,0"]
+    path = tmp_path / "scores.csv"
+    path.write_text("\n".join(lines))
+    with pytest.raises(InputError, match=f"column '{column}' is not read.*{says}"):
+        read_scores([path])
+    path.write_text("\n".join(line.replace(",b,", ",a,") for line in lines))
+    assert len(read_scores([path])[0]) == 2  # it tells nothing apart: answers were repeated
+
+
 def test_without_documents_rows_are_paired_in_their_order(tmp_path: Path) -> None:
     bare = [{"arm": row["arm"], "score": row["score"]} for row in TABLE]
     _, notes = read_scores([write_rows(tmp_path / "s.jsonl", bare)])
