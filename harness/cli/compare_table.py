@@ -14,6 +14,7 @@ from advisor.errors import printable
 from harness.cli.display import arm_width
 from harness.compare.compare import Comparison, heat
 from harness.records.arm import BASE, Arm
+from harness.records.metrics import POINTS, in_unit
 from harness.study.contrasts import Row
 
 
@@ -34,13 +35,15 @@ def render(comparison: Comparison, console: Console) -> None:
         table.add_column(name, overflow="fold", min_width=least)
     for of_base in against:
         table.add_column(Text(printable(f"less {BASE if of_base else comparison.baseline}")))
+    units = {(row.task, row.temperature): row.unit for row in comparison.rows}
     before: tuple[Any, ...] = ()
     for level in comparison.levels:
         group = (level.task, level.temperature)
         if before and group != before:
             table.add_section()
         head = ("", "") if group == before else (level.task, heat(level.temperature))
-        size, score = f"{level.documents} x {level.seeds}", f"{level.mean:.1f}"
+        size = f"{level.documents} x {level.seeds}"
+        score = in_unit(level.mean, units.get(group, POINTS))
         cells = [
             _cell(found.get((*group, level.arm, of_base)), texts, comparison.baseline)
             for of_base in against
@@ -56,8 +59,8 @@ def _cell(row: Row | None, texts: Mapping[Arm, str], baseline: str) -> str:
     """A difference; with its baseline where that is not the one of the column."""
     if row is None:
         return "-"
-    low, high = row.difference.interval
+    gain, low, high = row.shown
     p = "dropped" if row.dropped else f"p {row.adjusted_p:.2g}"
     other = texts[row.baseline] not in (baseline, BASE)
     what = f"less {texts[row.baseline]}: " if other else ""
-    return f"{what}{row.difference.estimate:+.1f} [{low:+.1f}, {high:+.1f}], {row.verdict}, {p}"
+    return f"{what}{gain} [{low}, {high}], {row.verdict}, {p}"

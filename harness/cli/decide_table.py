@@ -12,6 +12,7 @@ from harness.cli.display import arm_width
 from harness.compare.decide import Decision, Part
 from harness.compare.score_tables import WHOLE
 from harness.records.arm import Arm
+from harness.records.metrics import in_unit
 from harness.statistics.paired import probability
 from harness.study.contrasts import Row
 
@@ -60,8 +61,8 @@ def _table(decision: Decision, part: Part) -> Table:
     rows = {row.baseline: row for row in part.rows}
     for one in part.standings:
         cells = (
-            decision.labels[one.arm], str(len(one.seeds)), f"{one.mean:.1f}", f"{one.standard_error:.1f}",
-            _cell(rows, one.arm),
+            decision.labels[one.arm], str(len(one.seeds)), in_unit(one.mean, decision.unit),
+            in_unit(one.standard_error, decision.unit), _cell(rows, one.arm),
         )  # fmt: skip
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
@@ -71,6 +72,5 @@ def _cell(rows: dict[Arm, Row], arm: Arm) -> str:
     """A difference, or nothing where none was taken."""
     if (row := rows.get(arm)) is None:
         return ""
-    low, high = row.difference.interval
-    p = f"p {probability(row.adjusted_p)}"
-    return f"{row.difference.estimate:+.1f} [{low:+.1f}, {high:+.1f}], {row.verdict}, {p}"
+    gain, low, high = row.shown
+    return f"{gain} [{low}, {high}], {row.verdict}, p {probability(row.adjusted_p)}"

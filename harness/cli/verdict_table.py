@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from advisor.errors import printable
+from advisor.options import setting_words
 from harness.cli.afterwards_table import show_afterwards
 from harness.cli.display import arm_width, err, out
 from harness.records.arm import DEMONSTRATIONS, Arm
+from harness.records.metrics import in_unit
 from harness.study.confirm import Plan
 from harness.study.contrasts import FIGURES, Row
 from harness.study.study import Study
@@ -64,14 +66,14 @@ def show(verdict: Verdict) -> None:
         least = arm_width(texts.values()) if name == "arm" else None
         table.add_column(name, justify=justify, overflow="fold", min_width=least)
     for row in verdict.rows:
-        low, high = row.difference.interval
+        gain, low, high = row.shown
         table.add_row(
             texts[row.arm],
-            f"{row.score:.1f}",
+            in_unit(row.score, row.unit),
             texts[row.baseline],
-            f"{row.baseline_score:.1f}",
-            f"{row.difference.estimate:+.1f}",
-            f"{low:+.1f} to {high:+.1f}",
+            in_unit(row.baseline_score, row.unit),
+            gain,
+            f"{low} to {high}",
             *(write(row) for write in FIGURES.values()),
             row.verdict,
         )
@@ -83,8 +85,9 @@ def show(verdict: Verdict) -> None:
     curves.add_column("score at temperature", overflow="fold")
     for t in temperatures:
         curves.add_column(f"{t:g}", justify="right")
+    unit = verdict.rows[0].unit
     for arm, curve in verdict.curve.items():
-        curves.add_row(texts[arm], *(f"{curve[t]:.1f}" for t in temperatures))
+        curves.add_row(texts[arm], *(in_unit(curve[t], unit) for t in temperatures))
     out.print(curves)
     for line in (verdict.remark, *verdict.out):
         if line:
@@ -109,7 +112,7 @@ def training_of(study: Study, verdict: Verdict, words: str) -> str | None:
         "learning_rate": f"{arm.learning_rate:g}",
         **study.training,
     }
-    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    flags = [word for name, value in settings.items() for word in setting_words(name, value)]
     return f"advisor train {words} {shlex.join(flags)} --output_dir tuned"
 
 
@@ -123,14 +126,14 @@ def guard_table(rows: Sequence[Row], texts: Mapping[Arm, str]) -> Table:
     for name, justify in columns.items():
         table.add_column(name, justify=justify, overflow="fold")
     for row in rows:
-        low, high = row.difference.interval
+        gain, low, high = row.shown
         table.add_row(
             Text(printable(row.task)),
             Text(printable(texts[row.arm])),
-            f"{row.score:.1f}",
-            f"{row.baseline_score:.1f}",
-            f"{row.difference.estimate:+.1f}",
-            f"{low:+.1f} to {high:+.1f}",
+            in_unit(row.score, row.unit),
+            in_unit(row.baseline_score, row.unit),
+            gain,
+            f"{low} to {high}",
             row.verdict,
         )
     return table

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.files import find
 from harness.compare.lm_eval_logs import find_logs
 from harness.compare.logs import fits, joined, logged, logs_for
 from harness.compare.measured import Measured, refuse_differing
@@ -131,7 +132,7 @@ def compare(
         InputError: nothing to compare, a broken file, an unknown arm or task, arms that were evaluated
             differently.
     """
-    studies = _studies([Path(path) for path in paths])
+    studies = _studies([find(str(path))[0] for path in paths])
     asked = {"metric": metric, "filter": filter, "higher_is_better": higher_is_better}
     logs, said = logs_for(paths, studies, asked)
     cases = _cases(studies, logs, margin)

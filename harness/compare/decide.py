@@ -20,6 +20,7 @@ from harness.compare.plan_file import Planned, missing
 from harness.compare.score_tables import WHOLE
 from harness.compare.scored_arm import Scored, as_data, text_of, texts_of
 from harness.records.arm import BASE, NLL, Arm
+from harness.records.metrics import in_unit
 from harness.statistics.across_tasks import RESAMPLES
 from harness.statistics.paired import paired_difference
 from harness.statistics.power import documents_needed, spread
@@ -315,7 +316,8 @@ def _kept(found: Decision) -> tuple[Action, Arm | None, str]:
             f"Keep {UNTOUCHED}: {best}, the best {where}, is no better on the test documents, which did not "
             f"choose ({_said(tested[0], found.labels)})."
         )  # fmt: skip
-    text = f"Keep {best}: {top.mean:.1f} {found.unit} {where} (standard error {top.standard_error:.1f})"
+    mean, error = (in_unit(x, found.unit) for x in (top.mean, top.standard_error))
+    text = f"Keep {best}: {mean} {found.unit} {where} (standard error {error})"
     if found.chosen_on.rows:
         text += f"; {_said(found.chosen_on.rows[0], found.labels)}"
         text += ", within noise" if found.within_noise else ""
@@ -355,7 +357,7 @@ def _on_test(found: Decision) -> str:
     [own] = [one for one in found.test.standings if one.arm == found.best]
     against = f" ({_said(found.test.rows[0], found.labels)})" if found.test.rows else ""
     where = f"{found.test.documents:,} test documents, which did not choose"
-    return f" On {where}, it scores {own.mean:.1f}{against}."
+    return f" On {where}, it scores {in_unit(own.mean, found.unit)}{against}."
 
 
 def _kind(part: Part) -> str:
@@ -363,6 +365,5 @@ def _kind(part: Part) -> str:
 
 
 def _said(row: Row, labels: Mapping[Arm, str]) -> str:
-    low, high = row.difference.interval
-    against = f"{row.difference.estimate:+.1f} against {labels[row.baseline]}"
-    return f"{against}, 95 % interval {low:+.1f} to {high:+.1f}"
+    gain, low, high = row.shown
+    return f"{gain} against {labels[row.baseline]}, 95 % interval {low} to {high}"

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-SHARE = "share"
-"""Unit of scores between 0 and 1, which are shown in points."""
+from advisor.errors import printable
+
+SHARE, POINTS = "share", "points"
+"""Unit of scores between 0 and 1, and of what is shown of them."""
 NO_FILTER = "none"
 """lm-eval's name of the filter that does nothing."""
 LIKELIHOODS: Mapping[str, str] = {
@@ -78,7 +80,16 @@ def unit_of(metric: str, higher_is_better: bool, values: Iterable[float]) -> str
         return LIKELIHOODS[metric]
     found = set(values)
     within = all(0 <= x <= 1 for x in found)
-    return SHARE if within and (higher_is_better or found <= {0.0, 1.0}) else metric
+    return SHARE if within and (higher_is_better or found <= {0.0, 1.0}) else printable(metric)
+
+
+def in_unit(value: float, unit: str, *, sign: bool = False) -> str:
+    """A score or a difference for people: points to a tenth, anything else to a few significant digits."""
+    if unit == POINTS:
+        return f"{value:{'+' if sign else ''}.1f}"
+    if abs(value) >= 1e4:
+        return f"{value:{'+' if sign else ''},.0f}"
+    return f"{value:+.3g}" if sign else f"{value:.4g}"
 
 
 def one_each(

@@ -12,7 +12,7 @@ from typing import Any
 from advisor.advice.published_rule import MIDDLE_REGIME, STRONG, STRONG_REGIME, WEAK, WEAK_REGIME
 from advisor.errors import InputError
 from advisor.files import find
-from advisor.options import DataOptions, switches
+from advisor.options import DataOptions, setting_words, switches
 from harness.records.runs import Run
 from harness.study.afterwards import Afterwards
 from harness.study.from_records import Evidence
@@ -104,10 +104,7 @@ def _flag(name: str, values: Sequence[object]) -> str:
     """A flag with its values; one that begins like a flag itself is tied to it."""
     if name in switches(DataOptions):
         return f"--{name}"
-    words = list(map(str, values))
-    if words[0].startswith("-"):
-        return shlex.join((f"--{name}={words[0]}", *words[1:]))
-    return shlex.join((f"--{name}", *words))
+    return shlex.join(setting_words(name, list(values)))
 
 
 def measured(evidence: Evidence) -> list[Fact]:

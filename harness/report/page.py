@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.files import find
 from harness.compare.compare import Comparison, compare
+from harness.compare.lm_eval_logs import find_logs
 from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain
 from harness.records.arm import LOGGED
@@ -87,13 +89,13 @@ def write_report(
     Raises:
         InputError: not a folder, nothing in it, a broken record, or a page that cannot be written.
     """
-    root = Path(folder)
-    if not root.is_dir():
+    root, there = find(str(folder))
+    if there != "folder":
         raise InputError(
             f"{root}: not a folder: give the one that `advisor confirm --results` wrote"
         )
-    path = root / "report.html" if output is None else Path(output)
-    if path.is_dir():
+    path, there = find(str(root / "report.html" if output is None else output))
+    if there == "folder":
         raise InputError(
             f"--output_path {path}: a folder: give a file such as {path / 'report.html'}"
         )
@@ -145,7 +147,7 @@ def _find(root: Path) -> _Found:
             runs.setdefault(run.spec.id, (path, run))
         else:
             failed.setdefault(run.spec.id, run)
-    logs = tuple(sorted(root.rglob("samples_*.jsonl")))
+    logs = tuple(sorted(log.path for log in find_logs(root)))
     if not (runs or failed or logs):
         raise InputError(
             f"{root}: holds neither run records nor lm-eval's samples: give the folder that "

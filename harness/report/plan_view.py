@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.compare.decide import Part
 from harness.compare.plan_decision import PlanDecision, decision_of
+from harness.records.metrics import in_unit
 from harness.records.runs import Results
 from harness.report.tables import Table, interval, signed
 from harness.statistics.paired import probability
@@ -56,14 +57,14 @@ def _table(found: PlanDecision, part: Part) -> Table:
             (
                 texts[one.arm],
                 "kept" if one.arm == decision.keep and found.fine_tune else "",
-                f"{one.mean:.1f}",
-                f"{one.standard_error:.1f}",
+                in_unit(one.mean, decision.unit),
+                in_unit(one.standard_error, decision.unit),
                 *(
                     ("", "", "", "")
                     if row is None
                     else (
-                        signed(row.difference.estimate),
-                        interval(row.difference.interval),
+                        signed(row.difference.estimate, row.unit),
+                        interval(row.difference.interval, row.unit),
                         probability(row.adjusted_p),
                         row.verdict,
                     )

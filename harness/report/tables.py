@@ -9,6 +9,7 @@ from statistics import fmean
 from harness.compare.compare import Comparison
 from harness.plots import Estimate
 from harness.records.arm import BASE, NLL, Arm, labels
+from harness.records.metrics import POINTS, in_unit
 from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
@@ -53,8 +54,8 @@ def verdict_table(verdict: Verdict) -> Table:
         groups=tuple(
             (
                 f"Against {UNTOUCHED if arm.objective == BASE else texts[arm]}, "
-                f"which scores {means[arm]:.1f}",
-                tuple(_cells(row, texts, f"{row.score:.1f}") for row in rows),
+                f"which scores {in_unit(means[arm], unit)}",
+                tuple(_cells(row, texts, in_unit(row.score, row.unit)) for row in rows),
             )
             for arm, rows in groups.items()
         ),
@@ -69,8 +70,8 @@ def guard_table(evidence: Evidence, margin: float | None) -> Table:
     rows = guard_rows(evidence, margin=margin)
     texts = labels([row.arm for row in rows])
     for row in rows:
-        name = f"{row.task}, on which {UNTOUCHED} scores {row.baseline_score:.1f}"
-        groups.setdefault(name, []).append(_cells(row, texts, f"{row.score:.1f}"))
+        name = f"{row.task}, on which {UNTOUCHED} scores {in_unit(row.baseline_score, row.unit)}"
+        groups.setdefault(name, []).append(_cells(row, texts, in_unit(row.score, row.unit)))
     return Table(
         columns=("arm", VERDICT, "difference", "95 % interval", *FIGURES, "score"),
         groups=tuple((name, tuple(found)) for name, found in groups.items()),
@@ -84,8 +85,8 @@ def _cells(row: Row, texts: Mapping[Arm, str], *more: str) -> tuple[str, ...]:
     return (
         texts[row.arm],
         row.verdict,
-        signed(row.difference.estimate),
-        interval(row.difference.interval),
+        signed(row.difference.estimate, row.unit),
+        interval(row.difference.interval, row.unit),
         *(write(row) for write in FIGURES.values()),
         *more,
     )
@@ -101,7 +102,9 @@ def comparison_table(comparison: Comparison) -> Table:
         heat = "" if row.temperature is None else f", {facts.decoding(row.temperature)}"
         against = UNTOUCHED if row.baseline.objective == BASE else texts[row.baseline]
         groups.setdefault(f"{row.task}{heat}: against {against}", []).append(
-            _cells(row, texts, f"{level.mean:.1f}", f"{level.documents:,} x {level.seeds}")
+            _cells(
+                row, texts, in_unit(level.mean, row.unit), f"{level.documents:,} x {level.seeds}"
+            )
         )
     return Table(
         columns=(
@@ -244,11 +247,11 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
     return sorted(runs, key=place)
 
 
-def signed(points: float) -> str:
+def signed(difference: float, unit: str = POINTS) -> str:
     """`+1.0`, with a true minus sign."""
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return in_unit(difference, unit, sign=True).replace("-", "\N{MINUS SIGN}")
 
 
-def interval(ends: tuple[float, float]) -> str:
+def interval(ends: tuple[float, float], unit: str = POINTS) -> str:
     """`+1.0 to +2.0`."""
-    return f"{signed(ends[0])} to {signed(ends[1])}"
+    return f"{signed(ends[0], unit)} to {signed(ends[1], unit)}"

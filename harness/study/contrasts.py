@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from advisor.errors import InputError
 from harness.records.arm import BASE, Arm
+from harness.records.metrics import in_unit
 from harness.statistics.paired import (
     Difference,
     Verdict,
@@ -118,6 +119,15 @@ class Row:
     def gain(self) -> float:
         """The difference in the direction that is better."""
         return self.difference.estimate if self.higher_is_better else -self.difference.estimate
+
+    @property
+    def shown(self) -> tuple[str, str, str]:
+        """The difference and the ends of its interval, signed, with the digits of their unit."""
+        low, high = self.difference.interval
+        gain, low_end, high_end = (
+            in_unit(x, self.unit, sign=True) for x in (self.difference.estimate, low, high)
+        )
+        return gain, low_end, high_end
 
     @property
     def gain_interval(self) -> tuple[float, float]:

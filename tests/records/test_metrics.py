@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.records.metrics import document_value, one_each, split_name, unit_of
+from harness.records.metrics import document_value, in_unit, one_each, split_name, unit_of
 from harness.records.runs import Results, Score, read_run
 from tests.helpers.records import SCORE, make
 
@@ -115,3 +115,19 @@ def test_a_document_that_stands_three_times_counts_once() -> None:
     documents, values = one_each("abaa", [(1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0)])
     assert documents == ("a", "b")
     assert values == ((pytest.approx(2 / 3), 0.0), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "plain", "signed"),
+    [
+        (-2.34, "points", "-2.3", "-2.3"),
+        (0.04512, "bits per byte", "0.04512", "+0.0451"),
+        (-0.00031, "nats", "-0.00031", "-0.00031"),
+        (123456.7, "characters", "123,457", "+123,457"),
+    ],
+)
+def test_digits_are_those_that_a_unit_needs(
+    value: float, unit: str, plain: str, signed: str
+) -> None:
+    """Breaks where a difference in bits per byte is shown as -0.0 with an interval of -0.0 to -0.0."""
+    assert (in_unit(value, unit), in_unit(value, unit, sign=True)) == (plain, signed)

@@ -248,3 +248,16 @@ def test_the_command_that_trains_the_winner_is_said(
     runs = play(study, lambda method, rate: flat(known[method]))
     found = command.training_of(study, settle(study, runs), "m d.jsonl")
     assert found == (said and f"{said} --output_dir tuned")
+
+
+def test_a_setting_of_several_values_is_several_words() -> None:
+    """Breaks where a list stands in the command as Python writes it, which names one module for PEFT."""
+    study = study_of(
+        objectives=("nll",), learning_rates=(1e-3,), seeds=(0,),
+        training={"lora_target_modules": ["q_proj", "v_proj"]},
+    )  # fmt: skip
+    runs = play(study, lambda method, rate: flat({"base": 0.3, "nll": 0.5}[method]))
+    found = command.training_of(study, settle(study, runs), "m d")
+    assert found is not None and found.endswith(
+        "--lora_target_modules q_proj v_proj --output_dir tuned"
+    )
