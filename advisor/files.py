@@ -80,19 +80,20 @@ def _within_floats(digits: str) -> int:
     return int(digits)
 
 
-def output_file(output: str, *, flag: str, dataset: str) -> Path:
+def output_file(output: str, *, flag: str, dataset: str | None) -> Path:
     """A file to write, its folder made now: what must not or cannot be written is refused before the work.
 
     Args:
         output: where it goes, as the user typed it.
         flag: that named it, for the refusal.
-        dataset: path or hub id of what is read: a file or folder of the user's is never written over.
+        dataset: path or hub id of what is read: a file or folder of the user's is never written over. None:
+            nothing is read.
 
     Raises:
         InputError: it cannot be written, or it is the dataset or lies within it.
     """
     path, there = find(output)
-    source, kind = find(dataset)
+    source, kind = find(dataset) if dataset is not None else (path, None)
     if kind and _is_in(path, source):
         where = f"lies within DATASET {dataset}" if kind == "folder" else "is DATASET itself"
         raise InputError(f"{flag} {output} {where}: give another path")

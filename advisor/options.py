@@ -83,18 +83,20 @@ def check(options: Options) -> None:
     for field in flags_of(type(options)).values():
         flag, value = field.metadata["flag"], getattr(options, field.name)
         for one in value if isinstance(value, tuple) else (value,):
-            _check_value(field.name, one, flag)
+            _check_value(field.name, one, flag, whole="int" in str(field.type))
         if flag.group and value != field.default:
             if other := groups.get(flag.group):
                 raise InputError(f"{other} and {field.name} exclude each other: give one of them")
             groups[flag.group] = field.name
 
 
-def _check_value(name: str, value: Any, flag: Flag) -> None:
+def _check_value(name: str, value: Any, flag: Flag, *, whole: bool) -> None:
     if value is None:
         return
     if flag.choices and value not in flag.choices:
         raise InputError(f"{name} {value!r}: expected {' or '.join(flag.choices)}")
+    if whole and (isinstance(value, bool) or not isinstance(value, int)):
+        raise InputError(f"{name} {value!r}: expected a whole number")
     if flag.low is None:
         return
     limits = f"{flag.low:g} or more" if flag.high == math.inf else f"{flag.low:g} to {flag.high:g}"
@@ -111,6 +113,24 @@ def flags_of(kind: type[Any]) -> Mapping[str, dataclasses.Field[Any]]:
         for field in dataclasses.fields(kind)
         if "flag" in field.metadata
     }
+
+
+def flag_words(*options: Options) -> list[str]:
+    """The flags of options that do not stand at their defaults, as words."""
+    return [
+        word
+        for one in options
+        for name, value in one.said().items()
+        if value is not None
+        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
+    ]
+
+
+def setting_words(name: str, value: object) -> list[str]:
+    """A setting as the words of its flag; a value that begins like a flag is tied to it."""
+    first, *more = map(str, value if isinstance(value, list | tuple) else [value])
+    flag = [f"--{name}={first}"] if first.startswith("-") else [f"--{name}", first]
+    return [*flag, *more]
 
 
 @dataclass(frozen=True, kw_only=True)

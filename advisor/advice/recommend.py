@@ -96,6 +96,8 @@ class Recommendation:
     """What was measured."""
     deep: Deep | None = None
     """What the deep probe found, where it was run."""
+    words: str = ""
+    """MODEL DATASET with the flags that say how they are read, as a shell takes them; empty: their names."""
 
     def next_command(self, pair: str) -> str:
         """The command that carries the plan out; `pair` is MODEL DATASET [flags]."""
@@ -128,9 +130,9 @@ class Recommendation:
             "schema": SCHEMA,
             "model": model,
             "dataset": dataset,
-            "next": self.next_command(shlex.join(dict.fromkeys((model, dataset)))),
+            "next": self.next_command(self.words or shlex.join(dict.fromkeys((model, dataset)))),
         }
-        own = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        own = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "words"}
         own["ranking"] = [asdict(arm) for arm in self.ranking]
         for name in ("nearest", "published"):
             own[name] = [{**asdict(cell), "mean_p": cell.mean_p} for cell in own[name]]

@@ -6,20 +6,24 @@ alone (`Prior.to_dict()`) is read as well.
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advisor.data import data_files
 from advisor.errors import InputError
 from advisor.files import find, read_json
 from advisor.model import checkpoint
-from advisor.options import DataOptions
+from advisor.options import DataOptions, flags_of
 from advisor.prior.prior import Prior
 
 Names = tuple[str, str]
 """Of model and dataset."""
 FLAG = "--prior"
+RESOLVED = ("split", "max_length", "weight_field")
+"""Flags whose value the prior itself holds, typed or not."""
 _BESIDE = ("model", "dataset", "kind", "date", "command", "next")
 """What an answer says beside its prior that is read here."""
 _NEXT = re.compile(r"advisor confirm (.+) --temperature \S+ --plan \S+")
@@ -45,6 +49,20 @@ class Kept:
     """That measured it; likewise."""
     words: str
     """MODEL DATASET with the flags that say how they are read, as the answer's next command has them."""
+
+    reading: Mapping[str, str] | None
+    """Of those flags the dataset's, by name; None: the file does not tell how it was read."""
+
+    def beside(self, data: DataOptions) -> list[str]:
+        """The words of the dataset's flags that stand in the file and are not given now."""
+        given = data.said()
+        return [
+            word
+            for name, value in (self.reading or {}).items()
+            if given[name] is None
+            for word in (f"--{name}", value)
+            if word
+        ]
 
 
 def read_prior(file: str) -> Kept:
@@ -72,6 +90,7 @@ def read_prior(file: str) -> Kept:
     named = {name: _text(found.get(name)) if whole else None for name in _BESIDE}
     model = named["model"] or prior.model["name"]
     dataset = named["dataset"] or prior.dataset["name"]
+    words = _words(named["next"])
     return Kept(
         file=file,
         prior=prior,
@@ -80,7 +99,8 @@ def read_prior(file: str) -> Kept:
         kind=named["kind"],
         date=named["date"],
         command=named["command"],
-        words=_words(named["next"]) or shlex.join(dict.fromkeys((model, dataset))),
+        words=words or shlex.join(dict.fromkeys((model, dataset))),
+        reading=None if words is None else _reading(words),
     )
 
 
@@ -91,6 +111,16 @@ def _words(command: str | None) -> str | None:
         return shlex.join(shlex.split(found[1])) if found else None
     except ValueError:  # no words of a shell
         return None
+
+
+def _reading(words: str) -> dict[str, str]:
+    """The flags among some words that say how a dataset is read; a switch has no value."""
+    flags = flags_of(DataOptions)
+    return {
+        word[2:]: "" if after.startswith("--") else after
+        for word, after in itertools.pairwise((*shlex.split(words), "--"))
+        if word[:2] == "--" and word[2:] in flags
+    }
 
 
 def _text(value: object) -> str | None:
@@ -129,10 +159,17 @@ def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions
     found = dict(kept.prior.dataset)
     if "weight_field" in found:  # an earlier version read none
         found["weight_field"] = found["weight_field"] or "none"
-    for flag in ("split", "max_length", "weight_field"):
+    for flag in RESOLVED:
         given, then = getattr(data, flag), found.get(flag)
         if None not in (given, then) and given != then:
             raise _another(kept, f"dataset {kept.dataset} with --{flag} {then}, not {given}")
+    for flag, value in data.said().items():
+        if kept.reading is None or value is None or flag in RESOLVED:
+            continue
+        now, then = "" if value is True else str(value), kept.reading.get(flag)
+        if now != then:
+            old = f"without --{flag}" if then is None else f"with --{flag} {then}, not {now}"
+            raise _another(kept, f"dataset {kept.dataset} {old}")
 
 
 def _another(kept: Kept, what: str) -> InputError:

@@ -31,6 +31,11 @@ def with_config(
     given: list[str] = []
     handed_on: list[str] = []
     actions = {action.dest: action for action in parser._actions}
+    typed = {
+        action.dest
+        for word in words[1:]
+        if (action := parser._option_string_actions.get(word.partition("=")[0])) is not None
+    }
     for name, value in _read_yaml(Path(file)).items():
         key = str(name).replace("-", "_")
         action = actions.get(key)
@@ -40,6 +45,8 @@ def with_config(
             raise InputError(f"--config {file}: unknown key {name!r}{hint}")
         if key in ("help", "config") or (action is not None and not action.option_strings):
             raise InputError(f"--config {file}: {name} belongs on the command line")
+        if key in typed:  # a flag that may be given several times would be added to
+            continue
         found = given if action else handed_on
         found += _as_words(key, value, switch=action is not None and action.nargs == 0)
     # The flag behind them keeps a list from taking the command's arguments for its own.

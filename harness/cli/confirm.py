@@ -12,9 +12,10 @@ from advisor.model.gguf import refuse as refuse_gguf
 from advisor.options import DataOptions, ModelOptions
 from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
-from harness.cli.inputs import given_pair, measure, read_pair, words_of
+from harness.cli.inputs import given_pair, measure, read_pair
 from harness.evaluate.scoring_options import ScoreOptions, ScoringOptions
 from harness.evaluate.user_scorer import scorer_of
+from harness.ladder.named_pair import words_of
 from harness.records.runs import Results
 from harness.study.methods import labels_of
 from harness.study.study_options import StudyOptions, refuse_ours

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from advisor.options import DataOptions, ModelOptions, Options, PriorOptions
+from advisor.options import DataOptions, ModelOptions, PriorOptions
 from harness.cli.flags import read
 from harness.ladder.named_pair import Pair, pair_of
 
@@ -29,8 +28,6 @@ def given_pair(args: argparse.Namespace) -> tuple[Pair, ModelOptions, DataOption
 
 def read_model(pair: Pair, model: ModelOptions) -> LoadedModel:
     """The model, under the name that the user typed."""
-    from dataclasses import replace
-
     from advisor.model.load import load_model
 
     loaded = load_model(pair.model, **model.keywords())
@@ -63,8 +60,6 @@ def read_evaluation(
     split: str | None, pair: Pair, data: DataOptions, loaded: LoadedModel
 ) -> SFTDataset | None:
     """The split to evaluate on."""
-    from dataclasses import replace
-
     from advisor.data.dataset import load_dataset
     from advisor.errors import InputError
 
@@ -101,25 +96,3 @@ def say(lines: list[str]) -> None:
     from harness.cli import display
 
     display.notes(lines)
-
-
-def words_of(pair: Pair, model: ModelOptions, data: DataOptions) -> str:
-    """MODEL DATASET and the flags that say how to read them, as a shell takes them.
-
-    Without --device_map, which only measuring takes: `confirm` trains on one device.
-    """
-    words = [pair.model_name]
-    if pair.dataset_name != pair.model_name:
-        words.append(pair.dataset_name)
-    return shlex.join((*words, *flag_words(replace(model, device_map=None), data)))
-
-
-def flag_words(*options: Options) -> list[str]:
-    """The flags of options that do not stand at their defaults, as words."""
-    return [
-        word
-        for one in options
-        for name, value in one.said().items()
-        if value is not None
-        for word in ([f"--{name}"] if value is True else [f"--{name}", str(value)])
-    ]

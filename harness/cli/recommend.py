@@ -12,11 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advisor.errors import InputError
-from advisor.options import AdviceOptions, DataOptions, ModelOptions, Options, PriorOptions
+from advisor.options import (
+    AdviceOptions,
+    DataOptions,
+    ModelOptions,
+    Options,
+    PriorOptions,
+    flag_words,
+)
 from harness.cli.early import check_pair
 from harness.cli.flags import add_json, add_options, add_pair, read
-from harness.cli.inputs import flag_words, given_pair, measure, read_pair, words_of
+from harness.cli.inputs import given_pair, measure, read_pair
 from harness.cli.record import PAGE, record_path, write_record
+from harness.ladder.named_pair import words_of
 
 if TYPE_CHECKING:
     from advisor.advice.calibration import Calibration
@@ -72,7 +80,7 @@ def run(args: argparse.Namespace) -> None:
     pair, model, data = given_pair(args)
     machine = _machine(read(AdviceOptions, args))
     check_pair(pair, data)
-    path = record_path(args.output_path) if args.output_path else None
+    path = record_path(args.output_path, pair.dataset) if args.output_path else None
 
     from advisor.advice.recommend import recommend
     from advisor.model.load import decoding_temperature
@@ -99,7 +107,7 @@ def run(args: argparse.Namespace) -> None:
     said = _command(words, spread, replace(advice, temperature=temperature), prior_options)
     _tell(
         found, names=(pair.model_name, pair.dataset_name), words=words, path=path,
-        chosen={**chosen, "model_kind": kind}, args=args, commands=(said,),
+        chosen={**chosen, "model_kind": _said(kind)}, args=args, commands=(said,),
         measured=f"{datetime.now(UTC):%Y-%m-%d}",
     )  # fmt: skip
 
@@ -112,13 +120,15 @@ def _from_kept(args: argparse.Namespace) -> None:
     advice, data = read(AdviceOptions, args), read(DataOptions, args)
     temperature = _refuse_measuring(args, advice)
     kept = read_prior(args.prior)
-    words, kind = kept.words, kept.kind
+    words, kind, dataset = kept.words, kept.kind, None
     if args.model is not None:
         pair = given_pair(args)[0]
         names, places = (pair.model_name, pair.dataset_name), (pair.model, pair.dataset)
         refuse_another(kept, names=names, places=places, data=data)
-        words, kind = words_of(pair, read(ModelOptions, args), data), pair.kind or kind
-    path = record_path(args.output_path) if args.output_path else None
+        kind, dataset = pair.kind or kind, pair.dataset
+        words = words_of(pair, read(ModelOptions, args), data)
+        words = shlex.join((*shlex.split(words), *kept.beside(data)))
+    path = record_path(args.output_path, dataset) if args.output_path else None
     found = recommend(
         kept.prior,
         temperature=temperature,
@@ -128,9 +138,14 @@ def _from_kept(args: argparse.Namespace) -> None:
     )
     _tell(
         found, names=(kept.model, kept.dataset), words=words, path=path,
-        chosen={**advice.flags(), "model_kind": found.kind}, args=args, measured=kept.date,
+        chosen={**advice.flags(), "model_kind": _said(found.kind)}, args=args, measured=kept.date,
         commands=(*([kept.command] if kept.command else []), _command(words, advice)),
     )  # fmt: skip
+
+
+def _said(kind: str | None) -> str | None:
+    """A kind of model as its flag takes it."""
+    return None if kind == "unknown" else kind
 
 
 def _command(words: str, *options: Options) -> str:
@@ -140,7 +155,8 @@ def _command(words: str, *options: Options) -> str:
 
 def _refuse_measuring(args: argparse.Namespace, advice: AdviceOptions) -> float:
     """Refuse what takes the model, or another measurement, beside a prior that was kept; the temperature."""
-    for name, value in read(PriorOptions, args).said().items():
+    kinds = (PriorOptions,) if args.model is not None else (PriorOptions, ModelOptions, DataOptions)
+    for name, value in (pair for kind in kinds for pair in read(kind, args).said().items()):
         if value is not None:
             raise InputError(f"--prior {args.prior}: is measured already: leave out --{name}")
     if advice.depth == "deep":
@@ -187,6 +203,8 @@ def _tell(
         write_advice(path, found, asked)
     elif path:
         write_record(path, answer, commands[-1], chosen)
+    if path:
+        display.notes((f"Written to {path}.",))
     if args.json:
         print(json.dumps(answer, ensure_ascii=False))
     else:

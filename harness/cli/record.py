@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from advisor.errors import InputError
-from advisor.files import publish
+from advisor.files import find, output_file, publish
 
-PAGE = ".html"
-"""How the name of a page ends."""
+FLAG, PAGE = "--output_path", ".html"
+"""The flag, and how the name of a page ends."""
+OTHERS = (".csv", ".htm", ".jsonl", ".md", ".pdf", ".txt", ".yaml", ".yml")
+"""Endings of files, where they are no folder's: nothing is written in these formats."""
 
 
-def record_path(output_path: str) -> Path:
-    """The file to write, its folder made now: what cannot be written is refused before the work.
+def record_path(output_path: str, dataset: str | None) -> Path:
+    """The file to write, its folder made now: what must not or cannot be written is refused before the work.
 
     A path that ends in .json or .html is the file; any other is a folder, in which the file gets the time as
     name.
+
+    Args:
+        output_path: as the user typed it.
+        dataset: path or hub id of what is read, which is never written over; None: nothing is.
+
+    Raises:
+        InputError: it cannot be written, is the dataset or lies within it, or ends as no record does.
     """
-    path = Path(output_path)
+    path, there = find(output_path)
+    if path.suffix in OTHERS and there != "folder":
+        raise InputError(
+            f"{FLAG} {output_path}: no record ends in {path.suffix}: give a name that ends in .json or "
+            f"{PAGE}, or a folder"
+        )
     if path.suffix not in (".json", PAGE):
         path = path / f"recommendation_{datetime.now(UTC):%Y-%m-%dT%H-%M-%S}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--output_path {output_path}: {error.strerror}") from None
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise InputError(f"--output_path {output_path}: {path} cannot be written")
-    return path
+    return output_file(str(path), flag=FLAG, dataset=dataset)
 
 
 def write_record(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, replace
 
 from advisor.errors import InputError
+from advisor.options import DataOptions, ModelOptions, flag_words
 from harness.ladder import LADDER, resolve
 
 
@@ -41,3 +43,14 @@ def pair_of(model: str, dataset: str | None) -> Pair:
     return Pair(
         model=folder, dataset=rows, model_name=model, dataset_name=dataset or model, kind=kind
     )
+
+
+def words_of(pair: Pair, model: ModelOptions, data: DataOptions) -> str:
+    """MODEL DATASET and the flags that say how to read them, as a shell takes them.
+
+    Without --device_map, which only measuring takes: `confirm` trains on one device.
+    """
+    words = [pair.model_name]
+    if pair.dataset_name != pair.model_name:
+        words.append(pair.dataset_name)
+    return shlex.join((*words, *flag_words(replace(model, device_map=None), data)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from advisor.errors import InputError
@@ -42,17 +42,30 @@ def split(
     return parts, rest
 
 
-def reading_of(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def reading_of(
+    settings: Mapping[str, Any], function: Callable[..., Any] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings all of which say how a model is loaded, and how a dataset is read.
 
+    Args:
+        settings: keyword arguments of a call.
+        function: that was called: its own keywords are offered too where one is mistyped.
+
     Raises:
-        InputError: another setting, naming the nearest.
+        InputError: another setting, naming the nearest, or a value outside its bounds.
     """
     (loading, reading), rest = split(settings, ModelOptions, DataOptions)
     for name in rest:
         known = [
-            field.name for kind in (ModelOptions, DataOptions) for field in flags_of(kind).values()
+            *(getattr(function, "__kwdefaults__", None) or ()),
+            *(
+                field.name
+                for kind in (ModelOptions, DataOptions)
+                for field in flags_of(kind).values()
+            ),
         ]
         hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
         raise InputError(f"no setting {name!r}: {hint}")
+    made(ModelOptions, loading)
+    made(DataOptions, reading)
     return loading, reading

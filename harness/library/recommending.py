@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 from advisor.advice.calibration import Calibration, read
 from advisor.advice.features import ANSWERED_AT
@@ -15,10 +17,12 @@ from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
 from advisor.model.load import decoding_temperature
 from advisor.model.loaded import LoadedModel
-from advisor.options import AdviceOptions, PriorOptions
+from advisor.options import AdviceOptions, DataOptions, ModelOptions, PriorOptions
 from advisor.prior import prior as priors
+from advisor.prior.kept import Kept
 from advisor.prior.prior import Prior
 from harness.deep_probe.measure_deep import measure_deep
+from harness.ladder.named_pair import Pair, words_of
 from harness.library.keywords import made, reading_of
 from harness.library.taken import (
     DatasetSource,
@@ -76,7 +80,7 @@ def measure_prior(
     advice = made(AdviceOptions, {"model_kind": model_kind})
     chosen = {"limit": limit, "exact": exact, "seed": seed, "batch_tokens": batch_tokens}
     options = made(PriorOptions, chosen)
-    loading, columns = reading_of(reading)
+    loading, columns = reading_of(reading, measure_prior)
     with undisturbed(), as_it_was(model):
         loaded = loaded_of(model, loading)
         rows = opened(dataset, loaded, columns, told)
@@ -105,11 +109,11 @@ def measured(
             **options.keywords(),
         )
     told.notes(dataset.row_notes)
-    return found
+    return found if kind is None else replace(found, model={**found.model, "kind": kind})
 
 
 def recommend(
-    model: ModelSource | Prior,
+    model: ModelSource | Prior | Kept,
     dataset: DatasetSource | None = None,
     *,
     temperature: float | None = None,
@@ -133,11 +137,12 @@ def recommend(
 
     The same work with the same defaults as `advisor recommend MODEL DATASET`. A prior that was measured
     before is taken in the place of model and dataset: `recommend(prior, temperature=0.0)` only decides. One
-    that was kept comes back from its JSON with `Prior.from_dict` (`answer.to_dict()["prior"]`), or from the
-    file of `advisor recommend ... -o FILE` with `advisor.prior.kept.read_prior(FILE).prior`.
+    that was kept comes back from its JSON with `Prior.from_dict` (`answer.to_dict()["prior"]`), or with its
+    names from the file of `advisor recommend ... -o FILE`: `recommend(advisor.prior.kept.read_prior(FILE),
+    temperature=0.0)`.
 
     Args:
-        model: as of `measure_prior`, or the `Prior` that it gave.
+        model: as of `measure_prior`, or the `Prior` that it gave, or what `read_prior` gave.
         dataset: as of `measure_prior`.
         temperature: how the fine-tuned model will be decoded, 0 for greedy; by default the model's generation
             config says it. A prior needs it.
@@ -173,12 +178,13 @@ def recommend(
     )
     there = machine_of(machine) if machine is not None else None
     known = read(Path(calibration)) if isinstance(calibration, str | Path) else calibration
-    if isinstance(model, Prior):
-        return _decided(model, dataset, advice, known, there)
-    told = Told(quiet=quiet)
     chosen = {"limit": limit, "exact": exact, "seed": seed, "batch_tokens": batch_tokens}
     options = made(PriorOptions, chosen)
-    loading, columns = reading_of(reading)
+    loading, columns = reading_of(reading, recommend)
+    if isinstance(model, Prior | Kept):
+        _refuse_measuring({**options.said(), **reading, "dataset": dataset})
+        return _decided(model, advice, known, there)
+    told = Told(quiet=quiet)
     with undisturbed(), as_it_was(model):
         loaded = loaded_of(model, loading)
         kind = kind_of(loaded, advice.model_kind)
@@ -198,7 +204,24 @@ def recommend(
                 steps=advice.deep_steps,
                 stages=told.stages,
             )
-    return decide(prior, deep, temperature=heat, kind=kind, calibration=known, machine=there)
+    found = decide(prior, deep, temperature=heat, kind=kind, calibration=known, machine=there)
+    return replace(found, words=_words(model, dataset, loading, columns))
+
+
+def _words(
+    model: ModelSource,
+    dataset: DatasetSource | None,
+    loading: dict[str, Any],
+    columns: dict[str, Any],
+) -> str:
+    """MODEL DATASET [flags] of a call; what is in memory stands as `MODEL` or `DATASET`."""
+    named_model = str(model) if isinstance(model, str | Path) else getattr(model, "name", "MODEL")
+    if dataset is None:
+        named_dataset = named_model
+    else:
+        named_dataset = str(dataset) if isinstance(dataset, str | Path) else "DATASET"
+    pair = Pair(model="", dataset="", model_name=named_model, dataset_name=named_dataset)
+    return words_of(pair, made(ModelOptions, loading), made(DataOptions, columns))
 
 
 def use_of(loaded: LoadedModel, temperature: float | None, told: Told) -> float:
@@ -210,22 +233,30 @@ def use_of(loaded: LoadedModel, temperature: float | None, told: Told) -> float:
     return own
 
 
+def _refuse_measuring(given: Mapping[str, Any]) -> None:
+    """Refuse what says how to read or to measure beside a prior, which has been measured."""
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"{name}: a prior was measured on a dataset already: leave it out")
+
+
 def _decided(
-    prior: Prior,
-    dataset: object,
+    prior: Prior | Kept,
     advice: AdviceOptions,
     known: Calibration | None,
     machine: Machine | None,
 ) -> Recommendation:
-    """From a prior alone."""
-    if dataset is not None or advice.depth == "deep":
-        raise InputError("a prior was measured on a dataset already: give it by itself")
+    """From a prior alone; one from a file brings the kind of its model and its names."""
+    if advice.depth == "deep":
+        raise InputError("depth deep: it trains the model, and a prior comes without one")
     if advice.temperature is None:
         raise InputError("temperature is missing: a prior does not know how the model decodes")
-    return decide(
-        prior,
+    kept = prior if isinstance(prior, Kept) else None
+    found = decide(
+        kept.prior if kept else cast(Prior, prior),
         temperature=advice.temperature,
-        kind=advice.model_kind,
+        kind=advice.model_kind or (kept.kind if kept else None),
         calibration=known,
         machine=machine,
     )
+    return replace(found, words=kept.words) if kept else found

@@ -295,6 +295,7 @@ def test_lists_of_a_config_file_do_not_take_model_and_dataset(
     )
     assert settings.report_to == [] and adapter.target_modules == {"q_proj", "v_proj"}
     assert settings.learning_rate == 0.25  # the flag wins
+    assert parse(["distill", *pair, *flags, "--teacher", "c=z"]).teacher == ["c=z"]
 
 
 def test_a_list_of_a_config_file_takes_no_stray_word(capsys: Any, write: Write) -> None:

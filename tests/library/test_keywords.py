@@ -59,7 +59,8 @@ def test_one_of_several_may_stand_alone_and_lists_are_tuples() -> None:
 
 
 REFUSED: list[tuple[type[Options], dict[str, Any], str]] = [
-    (PriorOptions, {"limit": True}, "limit True: expected a number, 1 or more"),
+    (PriorOptions, {"limit": True}, "limit True: expected a whole number"),
+    (PriorOptions, {"limit": 20.0}, "limit 20.0: expected a whole number"),
     (PriorOptions, {"seed": -1}, "seed -1: expected 0 or more"),
     (StudyOptions, {"learning_rates": [1e-3, -1.0]}, "learning_rates -1: expected 0 or more"),
     (ScoringOptions, {"temperature": float("nan")}, "temperature nan: expected 0 to 10"),

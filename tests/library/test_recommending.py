@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 import advisor
 from advisor.errors import InputError
+from advisor.prior.kept import read_prior
 from harness.cli.main import main
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
@@ -95,6 +96,43 @@ def test_a_prior_is_decided_by_itself(model_folder: Path, data: Path) -> None:
     assert numbers(alone.to_dict()) == numbers(whole.to_dict())
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"limit": 5}, "limit: a prior was"), ({"split": "train"}, "split: a prior was"),
+     ({"modle_kind": "base"}, "did you mean model_kind"), ({"depth": "deep"}, "depth deep: it trains")],
+)  # fmt: skip
+def test_what_reads_or_measures_is_refused_beside_a_prior(
+    model_folder: Path, data: Path, settings: dict[str, Any], reason: str
+) -> None:
+    """Breaks where a mistyped keyword, or one that needs the model, is silently without effect."""
+    prior = advisor.measure_prior(model_folder, data)
+    with pytest.raises(InputError, match=reason):
+        advisor.recommend(prior, temperature=0.0, **settings)
+
+
+def test_a_kept_prior_brings_its_kind_and_its_words(tmp_path: Path, capsys: Any) -> None:
+    """Breaks where a file's answer in Python is another than that of `--prior`, or names no file."""
+    rows, file = tmp_path / "rows.jsonl", str(tmp_path / "kept.json")
+    rows.write_text("".join(json.dumps({"q": f"{i}?", "z": f"{i}"}) + "\n" for i in range(12)))
+    fields = ("--prompt_field", "q", "--completion_field", "z")
+    kind = ("--model_kind", "instruct")
+    by_command(capsys, "ladder:weak", str(rows), *fields, *kind, "--temperature", "1", "-o", file)
+    expected = by_command(capsys, "--prior", file, "--temperature", "0")
+    answer = advisor.recommend(read_prior(file), temperature=0.0)
+    assert numbers(answer.to_dict()) == numbers(expected) and answer.kind == "instruct"
+    assert answer.to_dict()["next"] == expected["next"]
+    again = advisor.recommend(
+        "ladder:weak", rows, temperature=0.0, prompt_field="q", completion_field="z"
+    )
+    assert again.to_dict()["next"] == expected["next"]
+    assert (
+        advisor.measure_prior("ladder:weak", rows, prompt_field="q", completion_field="z").model[
+            "kind"
+        ]
+        == "base"
+    )
+
+
 def test_a_rung_brings_its_own_demonstrations(capsys: Any) -> None:
     words = ("ladder:weak", "--depth", "deep", "--deep_steps", "2", "--limit", "40")
     expected = by_command(capsys, *words)
@@ -140,7 +178,9 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((ROWS,), {"depth": "deeper"}, "depth 'deeper': expected quick or deep"),
     ((ROWS,), {"limit": 0}, "limit 0: expected 1 or more"),
     ((ROWS,), {"limit": 3, "exact": True}, "limit and exact exclude each other"),
-    ((ROWS,), {"limit": "3"}, "limit '3': expected a number, 1 or more"),
+    ((ROWS,), {"limit": "3"}, "limit '3': expected a whole number"),
+    ((ROWS,), {"max_length": 64.0}, "max_length 64.0: expected a whole number"),
+    ((ROWS,), {"modle_kind": "base"}, "no setting 'modle_kind'.*did you mean model_kind"),
     ((ROWS,), {"model_kind": "chat"}, "model_kind 'chat': expected base or instruct"),
     ((ROWS,), {"prompt_feild": "x"}, "no setting 'prompt_feild'.*did you mean prompt_field"),
     ((3,), {}, "DATASET is of type int"),
@@ -178,5 +218,5 @@ def test_refused_models_and_datasets(model_folder: Path, tmp_path: Path) -> None
     prior = advisor.measure_prior(loaded, dataset)
     with pytest.raises(InputError, match="temperature is missing"):
         advisor.recommend(prior)
-    with pytest.raises(InputError, match="give it by itself"):
+    with pytest.raises(InputError, match="dataset: a prior was measured"):
         advisor.recommend(prior, ROWS, temperature=0.0)

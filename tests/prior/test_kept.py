@@ -192,3 +192,20 @@ def test_what_would_measure_again_is_refused(kept: Path, capsys: Any) -> None:
     assert "leave out --limit" in refusal(capsys, *words, "--temperature", 1, "--limit", 5)
     assert "--depth deep" in refusal(capsys, *words, "--temperature", 1, "--depth", "deep")
     assert "MODEL is missing" in refusal(capsys, "--temperature", 1)
+    assert "leave out --split" in refusal(capsys, *words, "--temperature", 1, "--split", "train")
+
+
+def test_a_prior_of_other_columns_is_refused_and_its_own_flags_stay(
+    model_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Breaks where the prior of one column answers for another, or `next` loses how rows are read."""
+    rows = [{"a": f"{i} x", "b": f"{i}", "c": f"y {i}"} for i in range(12)]
+    data, file = tmp_path / "rows.jsonl", tmp_path / "kept.json"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = ("--prompt_field", "a", "--completion_field", "b", "--eos_token", "none")
+    answer_of(capsys, model_folder, data, *fields, "--temperature", 1, "-o", file)
+    words = (model_folder, data, "--prior", file, "--temperature", 1)
+    for given in ((), fields[:2], fields):
+        assert all(word in answer_of(capsys, *words, *given)["next"].split() for word in fields)
+    assert "--completion_field b, not c" in refusal(capsys, *words, "--completion_field", "c")
+    assert "without --drop_bad_rows" in refusal(capsys, *words, "--drop_bad_rows")
