@@ -147,6 +147,23 @@ def test_what_was_trained_since_is_another_model(model_folder: Path, tmp_path: P
     assert all(torch.equal(one, other) for one, other in finished)
 
 
+@pytest.mark.parametrize("as_pair", [True, False])
+def test_a_second_adapter_on_the_same_model_is_refused(
+    model_folder: Path, tmp_path: Path, as_pair: bool
+) -> None:
+    """Breaks where the second one trains all weights of the base, which its folder then lacks."""
+    loaded = advisor.load_model(model_folder)
+    model: Any = (loaded.model, loaded.tokenizer) if as_pair else loaded
+    settings: dict[str, Any] = {"quiet": True, "use_peft": True, "lora_r": 4, **QUICK}
+    first = advisor.train(model, ROWS, output_dir=tmp_path / "a", **settings)
+    with pytest.raises(InputError, match=r"has an adapter in its layers .* load the model anew"):
+        advisor.train(model, ROWS, objective="dft", output_dir=tmp_path / "b", **settings)
+    first.model.unload()
+    again = advisor.train(model, ROWS, output_dir=tmp_path / "b", **settings)
+    trained = [name for name, w in again.model.named_parameters() if w.requires_grad]
+    assert trained and all("lora" in name for name in trained)
+
+
 def test_float16_is_not_trained_into_ruins(model_folder: Path, tmp_path: Path) -> None:
     def half() -> Any:
         return AutoModelForCausalLM.from_pretrained(model_folder).half(), tiny_tokenizer()
