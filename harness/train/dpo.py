@@ -20,7 +20,7 @@ from advisor.data.dataset import SFTDataset
 from advisor.data.labels import last_target
 from advisor.model.load import LoadedModel
 from harness.train.divergence import StopsWhenDiverged
-from harness.train.precision import float_masters
+from harness.train.precision import float_masters, to_train
 from harness.train.trl_settings import settings_for
 
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -102,7 +102,7 @@ def build_pair_trainer(
     reference = None if peft_config else copy.deepcopy(loaded.model).requires_grad_(False).eval()
     masters = float_masters(loaded, peft_config)
     trainer = PairTrainer(
-        model=loaded.model.requires_grad_(True).train(),
+        model=to_train(loaded.model),
         ref_model=reference,
         args=DPOConfig(**settings, beta=beta),
         train_dataset=Dataset.from_list(list(rows)),

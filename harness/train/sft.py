@@ -31,7 +31,7 @@ from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
-from harness.train.precision import as_loaded, float_copies, float_masters
+from harness.train.precision import as_loaded, float_copies, float_masters, to_train
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
@@ -103,7 +103,7 @@ def build_trainer(
     try:
         trainer = build(
             objective=objective,
-            model=loaded.model.requires_grad_(True).train(),
+            model=to_train(loaded.model),
             reference_model=frozen,
             facts=facts_of(loaded, dataset, prior),
             turn_end=turn_end_of(dataset),

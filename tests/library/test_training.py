@@ -164,6 +164,17 @@ def test_a_second_adapter_on_the_same_model_is_refused(
     assert trained and all("lora" in name for name in trained)
 
 
+def test_what_the_user_froze_stays_as_it_is(model_folder: Path, tmp_path: Path) -> None:
+    """Breaks where a training thaws weights of a model in memory; one with none trained is trained whole."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    before = {name: w.clone() for name, w in model.state_dict().items()}
+    model.model.embed_tokens.requires_grad_(False)
+    advisor.train((model, tiny_tokenizer()), ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    after = model.state_dict()
+    same = {name for name, w in before.items() if torch.equal(after[name], w)}
+    assert same == {"model.embed_tokens.weight"}
+
+
 def test_float16_is_not_trained_into_ruins(model_folder: Path, tmp_path: Path) -> None:
     def half() -> Any:
         return AutoModelForCausalLM.from_pretrained(model_folder).half(), tiny_tokenizer()
