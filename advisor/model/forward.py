@@ -7,6 +7,7 @@ architecture that treats its logits in a way not listed here is found out and sc
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 import types
@@ -309,6 +310,22 @@ def extend_forward(model: PreTrainedModel) -> None:
 def is_extended(model: PreTrainedModel) -> bool:
     """Whether `extend_forward` was called on the model."""
     return hasattr(model.forward, _MARK)
+
+
+def copied(model: PreTrainedModel, memo: dict[int, Any] | None = None) -> PreTrainedModel:
+    """A deep copy that runs on its own weights, whatever forward a trainer has left on the model.
+
+    TRL's fused head calls the forward of the model that it was put on, from a copy as well: the copy would
+    be the original. So it gets the forward of its class, to be extended anew.
+
+    Args:
+        model: to be copied.
+        memo: of `copy.deepcopy`: what is not copied, or exchanged.
+    """
+    found = copy.deepcopy(model, memo)
+    if not hasattr(model, "_hf_hook"):  # accelerate's, which leads through a model that is spread
+        found.__dict__.pop("forward", None)
+    return found
 
 
 def _own_forward(model: PreTrainedModel) -> Callable[..., Any]:

@@ -6,7 +6,6 @@ both end with the same weights, for every objective.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +17,7 @@ from advisor.errors import InputError
 from advisor.model.forward import (
     HeadCall,
     ObjectiveOutput,
+    copied,
     extend_forward,
     is_extended,
     scored_positions,
@@ -279,7 +279,7 @@ def _reference_of(
         return None
     if given is None and is_extended(model) and hasattr(model, "_hf_hook"):
         raise InputError("a model that accelerate has spread cannot be copied: give reference")
-    frozen = copy.deepcopy(model) if given is None else given
+    frozen = copied(model) if given is None else given
     frozen.requires_grad_(False).eval()
     return frozen
 

@@ -6,7 +6,6 @@ same prompts and the same preferred answers as the other arms.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -18,6 +17,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import SFTDataset
 from advisor.data.labels import last_target
+from advisor.model.forward import copied
 from advisor.model.load import LoadedModel
 from harness.train.divergence import StopsWhenDiverged
 from harness.train.precision import float_masters, to_train
@@ -99,7 +99,7 @@ def build_pair_trainer(
     """
     settings = settings_for(DPOConfig, config, given)
     settings["max_length"] = None  # the rows are cut already
-    reference = None if peft_config else copy.deepcopy(loaded.model).requires_grad_(False).eval()
+    reference = None if peft_config else copied(loaded.model).requires_grad_(False).eval()
     masters = float_masters(loaded, peft_config)
     trainer = PairTrainer(
         model=to_train(loaded.model),

@@ -108,7 +108,10 @@ class ObjectiveLoss(_Mixed):
             for mode, name in ((True, "train_dataset"), (False, "eval_dataset"))
         }
         extend_forward(model)
+        forward = model.forward
         super().__init__(*args, **{**kwargs, "model": model})
+        # Without TRL's fused head, which would have every copy of the model run on this one's weights
+        model.forward = forward
         self.objective = objective
         self._switches = Switches(self) if objective.scheduled else None
         if self._switches is not None:

@@ -6,7 +6,6 @@ training, a quantile of them, a frozen copy. The run itself is TRL's (see `train
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
+from advisor.model.forward import copied
 from advisor.model.load import LoadedModel
 from advisor.model.objective_step import at_quantiles
 from advisor.objectives.table import Objective
@@ -96,7 +96,7 @@ def build_trainer(
     if config.padding_free and not config.packing:
         config.max_length = None  # TRL would insist on cutting; the rows are cut already
     carry_template(loaded.tokenizer, dataset)
-    frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
+    frozen = copied(loaded.model) if "anchor" in objective.needs else None
     masters = float_masters(loaded, peft_config)
     if config.packing or config.padding_free:
         attend_within_documents(loaded.model)

@@ -1,5 +1,6 @@
 """`advisor.train`: the weights that the command ends with, from whatever is at hand."""
 
+import copy
 import json
 import random
 import shutil
@@ -173,6 +174,21 @@ def test_what_the_user_froze_stays_as_it_is(model_folder: Path, tmp_path: Path) 
     after = model.state_dict()
     same = {name for name, w in before.items() if torch.equal(after[name], w)}
     assert same == {"model.embed_tokens.weight"}
+
+
+def test_a_trained_model_can_be_copied(model_folder: Path, tmp_path: Path) -> None:
+    """Breaks where a training leaves a forward that a copy calls on the weights of the original.
+
+    Objectives that compare with a copy, and the deep probe, failed on a model that was trained before.
+    """
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(model_folder), tiny_tokenizer()
+    first = advisor.train((model, tokenizer), ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    ids = torch.tensor([[3, 4, 5]])
+    twin, before = copy.deepcopy(first.model), model(ids).logits
+    advisor.train(
+        (model, tokenizer), ROWS, objective="asft", output_dir=tmp_path, quiet=True, **QUICK
+    )
+    assert torch.equal(twin(ids).logits, before) and not torch.equal(model(ids).logits, before)
 
 
 def test_float16_is_not_trained_into_ruins(model_folder: Path, tmp_path: Path) -> None:
