@@ -61,7 +61,8 @@ class ObjectiveCollator(DataCollatorForLanguageModeling):
         for name, padding in _EXTRA.items():
             if name not in examples[0]:
                 continue
-            rows = [torch.as_tensor(example[name]) for example in examples]
+            dtype = torch.float32 if isinstance(padding, float) else None  # a list may begin with 1
+            rows = [torch.as_tensor(example[name], dtype=dtype) for example in examples]
             table = torch.full(output["labels"].shape, padding, dtype=rows[0].dtype)
             if self.padding_free:
                 rows = [torch.cat(rows)]

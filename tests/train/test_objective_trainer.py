@@ -331,6 +331,15 @@ def test_evaluation_weighs_its_loss_and_no_statistic(tmp_path: Path) -> None:
     assert weighed != pytest.approx(found["eval_nll"], rel=1e-3)
 
 
+@pytest.mark.parametrize("name", ["loss_weights", "reference_logp"])
+def test_columns_that_begin_with_whole_numbers_keep_their_fractions(name: str) -> None:
+    """Breaks where a weight of 0.5 beside a row of weights 1 becomes 0."""
+    ids = {"input_ids": [3, 4, 5], "labels": [-100, 4, 5]}
+    collate = ObjectiveCollator(pad_token_id=0)
+    batch = collate([{**ids, name: [1, 1, 1]}, {**ids, name: [0.5, 0.5, 0.5]}])
+    assert batch[name].dtype == torch.float32 and batch[name].tolist() == [[1.0] * 3, [0.5] * 3]
+
+
 def test_a_trainer_that_would_drop_weights_refuses_them(tmp_path: Path) -> None:
     class MyTrainer(ObjectiveLoss, Trainer):
         pass
