@@ -98,18 +98,32 @@ def _at_the_head(head: nn.Module, do: Callable[[Tensor], None]) -> Iterator[None
         head.forward = original
 
 
-def last_hidden(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def last_hidden(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    positions: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """What the head receives: [batch, sequence] ids -> [batch, sequence, hidden].
 
     Taken at the head's door rather than from the backbone, so that whatever an architecture does
     between the two is included.
+
+    Args:
+        model: a causal language model.
+        input_ids: [batch, sequence] int64.
+        attention_mask: [batch, sequence], 1 on real tokens.
+        positions: `position_ids`, or nothing for those that the model counts itself; by default those of real
+            tokens, so that padding on the left changes nothing.
     """
+    extra = _extra_inputs(model, attention_mask) if positions is None else positions
     seen: list[Tensor] = []
     with _at_the_head(model.get_output_embeddings(), seen.append):
         model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            **_extra_inputs(model, attention_mask),
+            **{"use_cache": False, **extra},
         )
     return seen[0]
 
