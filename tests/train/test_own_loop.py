@@ -291,6 +291,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("cadtf", {}, "did you mean cadft"),
     ("nll>threshold(10%)", {}, "quantile of p over the training set: give training_set"),
     ("nll>asft", {"reference": "batches"}, "whole distribution before training"),
+    ("nll>neg_p(at=auto)", {}, "at=auto is found by advisor's trainers alone: .* give .* at=0.5"),
+    ("nll>neg_p(at=0.4, rate=0.3)", {}, "leave rate out, and multiply .* from done=0.4 on"),
 ]
 
 
