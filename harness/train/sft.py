@@ -157,9 +157,7 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
     check_metric(objective.name, config)
     if config.max_steps > 0:
         check_steps(objective, config.max_steps)
-    stages = [stage.objective for stage in getattr(objective, "stages", ())] or [objective]
-    alone = any(stage.settings.get("whole") == 0 and "forward" in stage.needs for stage in stages)
-    if alone and config.train_batch_size * config.world_size == 1:
+    if objective.by_forward and config.train_batch_size * config.world_size == 1:
         raise InputError(
             f"objective {objective.label}: of one example in a forward none can be left out: give "
             "--per_device_train_batch_size 2 or more, or select over the whole step with whole=1"
