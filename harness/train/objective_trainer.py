@@ -92,6 +92,8 @@ class ObjectiveLoss(_Mixed):
 
     objective: Objective
     model: Any
+    _loss_alone = False
+    """Whether nobody reads the outputs of an evaluation."""
 
     def __init__(
         self,
@@ -171,8 +173,24 @@ class ObjectiveLoss(_Mixed):
         self._count(outputs, labels, mask, terminator)
         if not return_outputs:
             return loss
+        if self._loss_alone:
+            return loss, {}
         with torch.no_grad():
             return loss, model(**{k: v for k, v in inputs.items() if k != "labels"})
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: Any,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> Any:
+        """As Trainer's, which asks for logits also where it throws them away; then none are made."""
+        self._loss_alone = prediction_loss_only
+        try:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        finally:
+            self._loss_alone = False
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
