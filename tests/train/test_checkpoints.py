@@ -305,6 +305,10 @@ def test_a_checkpoint_of_another_trainer_is_compared_by_its_files(
         (["--use_peft", "false", "--lora_alpha=4"], "--lora_alpha is of an adapter"),
         (["--use_dora", "true"], "--use_dora is of an adapter"),
         (["--load_in_4bit", "true"], "--load_in_4bit cannot be set"),
+        (
+            ["--restore_callback_states_from_checkpoint", "true"],
+            "_from_checkpoint cannot be set: the advisor's callbacks go on from a checkpoint without it",
+        ),
         (["--attn_implementation", "eager"], "--attn_implementation cannot be set"),
         (
             ["--objective", "dft", "--metric_for_best_model", "loss", "--load_best_model_at_end", "true",
