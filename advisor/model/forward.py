@@ -7,6 +7,7 @@ architecture that treats its logits in a way not listed here is found out and sc
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import logging
 import types
@@ -97,18 +98,32 @@ def _at_the_head(head: nn.Module, do: Callable[[Tensor], None]) -> Iterator[None
         head.forward = original
 
 
-def last_hidden(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def last_hidden(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    positions: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """What the head receives: [batch, sequence] ids -> [batch, sequence, hidden].
 
     Taken at the head's door rather than from the backbone, so that whatever an architecture does
     between the two is included.
+
+    Args:
+        model: a causal language model.
+        input_ids: [batch, sequence] int64.
+        attention_mask: [batch, sequence], 1 on real tokens.
+        positions: `position_ids`, or nothing for those that the model counts itself; by default those of real
+            tokens, so that padding on the left changes nothing.
     """
+    extra = _extra_inputs(model, attention_mask) if positions is None else positions
     seen: list[Tensor] = []
     with _at_the_head(model.get_output_embeddings(), seen.append):
         model(
             input_ids=input_ids,
             attention_mask=attention_mask,
-            **_extra_inputs(model, attention_mask),
+            **{"use_cache": False, **extra},
         )
     return seen[0]
 
@@ -309,6 +324,22 @@ def extend_forward(model: PreTrainedModel) -> None:
 def is_extended(model: PreTrainedModel) -> bool:
     """Whether `extend_forward` was called on the model."""
     return hasattr(model.forward, _MARK)
+
+
+def copied(model: PreTrainedModel, memo: dict[int, Any] | None = None) -> PreTrainedModel:
+    """A deep copy that runs on its own weights, whatever forward a trainer has left on the model.
+
+    TRL's fused head calls the forward of the model that it was put on, from a copy as well: the copy would
+    be the original. So it gets the forward of its class, to be extended anew.
+
+    Args:
+        model: to be copied.
+        memo: of `copy.deepcopy`: what is not copied, or exchanged.
+    """
+    found = copy.deepcopy(model, memo)
+    if not hasattr(model, "_hf_hook"):  # accelerate's, which leads through a model that is spread
+        found.__dict__.pop("forward", None)
+    return found
 
 
 def _own_forward(model: PreTrainedModel) -> Callable[..., Any]:

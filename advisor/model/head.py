@@ -170,12 +170,14 @@ def weighted_nll(
     Returns:
         Loss, statistics and weights. Without any target the loss is 0 and its graph is alive.
     """
+    factor = None if factor is None else factor.to(head.weight.device)
+    unit = _unit(factor, head.weight)
     work = _Work(
         head=head,
         targets=targets.to(head.weight.device),
         weight=weight,
         given=given or {},
-        factor=None if factor is None else factor.to(head.weight.device),
+        factor=factor if factor is None or unit is None else factor / unit,
         needs=needs,
         sparse=sparse,
         anchor=anchor,
@@ -187,7 +189,10 @@ def weighted_nll(
         hidden, out = hidden.detach(), out.detach()
         bias = None if bias is None else bias.detach()
     loss = cast(Tensor, _Sum.apply(hidden, out, bias, work))  # type: ignore[no-untyped-call]
-    return WeightedNLL(loss=loss, stats=work.columns.stats(), weights=work.weights)
+    weights = work.weights
+    if unit is not None:
+        loss, weights = loss * unit, weights * unit
+    return WeightedNLL(loss=loss, stats=work.columns.stats(), weights=weights)
 
 
 def default_tile_rows(weight: Tensor) -> int:
@@ -219,6 +224,18 @@ def _computed(weight: Tensor) -> torch.dtype:
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)
     return weight.dtype
+
+
+def _unit(factor: Tensor | None, weight: Tensor) -> Tensor | None:
+    """A power of two about the largest weight of the data, to divide them by where products are in float16.
+
+    Gradients are made before a loss scale is known, which saves small ones from 0 and is lowered where large
+    ones are infinite: in float16 weights of 1e-8 would all be 0 and sums of weights of 100 infinite.
+    """
+    if factor is None or not len(factor) or _computed(weight) != torch.float16:
+        return None
+    largest = factor.float().amax()
+    return torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent)
 
 
 def _block_rows(raw: Tensor) -> int:
@@ -383,12 +400,21 @@ class _Sum(torch.autograd.Function):
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         # Held on to here, autograd would copy each of them into .grad.
         gradients, ctx.gradients = ctx.gradients, None
-        made = gradients.finished()
+        summed = upstream[0] / gradients.share
         scaled = (
-            None if gradient is None else gradient.mul_(upstream[0]).to(dtype)
-            for gradient, dtype in zip(made, ctx.dtypes, strict=True)
+            None if gradient is None else _times(gradient, factor, dtype)
+            for gradient, factor, dtype in zip(
+                gradients.finished(), (upstream[0], summed, summed), ctx.dtypes, strict=True
+            )
         )
         return *scaled, None
+
+
+def _times(gradient: Tensor, factor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The product in a dtype; of float16 it is taken there, in case that is a wider one."""
+    if gradient.dtype == torch.float16:
+        return gradient.to(dtype).mul_(factor)
+    return gradient.mul_(factor).to(dtype)
 
 
 class _Gradients:
@@ -399,12 +425,16 @@ class _Gradients:
         self.weight = torch.empty_like(w) if needed[1] else None
         self.bias = torch.zeros_like(b) if b is not None and needed[2] else None
         self.wanted = any(needed[:3])
+        # In float16 a sum over many rows may be infinite: then it is of a share of each, a power of two.
+        over = (len(h) - 1).bit_length() - 10 if h.dtype == torch.float16 else 0
+        self.share = 2.0 ** -max(over, 0)
         self._weight_begun = False
 
     def add(self, g: Tensor, h: Tensor, w: Tensor, scale: Tensor, place: slice | Tensor) -> None:
         """Add some rows: g [rows, vocabulary] is their logits' gradient but for their scale [rows]."""
         if self.hidden is not None:
             self.hidden[place] = (g @ w).mul_(scale[:, None])
+        scale = scale * self.share
         if self.bias is not None:
             self.bias.add_(g.T @ scale)
         if self.weight is None:

@@ -18,7 +18,7 @@ from advisor.hub import hub_or_cache
 from advisor.model import checkpoint
 from advisor.model.kind import chat_of
 from advisor.model.loaded import LoadedModel
-from advisor.model.model_checks import NEED, check_finite, check_kind, check_vocabulary
+from advisor.model.model_checks import NEED, check_bare, check_finite, check_kind, check_vocabulary
 from advisor.model.rope import BY_ROW, each_row_by_itself
 
 ASK = "give (model, tokenizer), or load_model(model, tokenizer=tokenizer)"
@@ -46,6 +46,7 @@ def from_memory(model: object, tokenizer: object, *, as_loaded: bool = True) -> 
             "first, with model.to(...)"
         )
     _check_head(name, own)
+    check_bare(name, own)
     check_finite(name, own)
     notes = [f"A model in memory, on {own.device}.", *check_vocabulary(name, own, words)]
     own.eval()

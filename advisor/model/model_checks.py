@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,19 @@ def check_loading(name: str, info: Mapping[str, Any]) -> list[str]:
     if extra := sorted(info["unexpected_keys"]):
         return [f"{len(extra)} tensors of the checkpoint have no place in it (first: {extra[0]})."]
     return []
+
+
+def check_bare(name: str, model: PreTrainedModel) -> None:
+    """Refuses a model that PEFT has put an adapter into: a second one would thaw the base's weights."""
+    # Where PEFT was not imported, which takes seconds, there is no adapter.
+    adapted = getattr(sys.modules.get("peft.tuners.tuners_utils"), "BaseTunerLayer", ())
+    for key, module in model.named_modules():
+        if isinstance(module, adapted):
+            raise InputError(
+                f"{name}: has an adapter in its layers (first: {key}), from an earlier training or PEFT: "
+                "take it out with the PeftModel's unload(), or into the weights with merge_and_unload(), or "
+                "load the model anew"
+            )
 
 
 def check_finite(name: str, model: PreTrainedModel) -> None:

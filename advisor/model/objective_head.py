@@ -6,7 +6,6 @@ both end with the same weights, for every objective.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -18,6 +17,7 @@ from advisor.errors import InputError
 from advisor.model.forward import (
     HeadCall,
     ObjectiveOutput,
+    copied,
     extend_forward,
     is_extended,
     scored_positions,
@@ -32,6 +32,7 @@ from advisor.model.objective_step import (
     router_loss,
     weight_tables,
 )
+from advisor.objectives.schedules import AT, AUTO, RATE, Staged
 from advisor.objectives.table import Objective, TokenStats, get_objective
 from advisor.objectives.weights import FROM_DISTRIBUTION, REFERENCE, REFERENCE_COLUMNS
 
@@ -241,7 +242,8 @@ def add_objective_head(
         The head; its `losses` are those of an optimiser step.
 
     Raises:
-        InputError: an unknown objective, or one that needs what was not given.
+        InputError: an unknown objective, one that needs what was not given, or a stage with `at=auto` or a
+            `rate`, which trainers see to.
         ValueError: a model whose logits are not those of a plain linear head.
     """
     chosen = get_objective(objective) if isinstance(objective, str) else objective
@@ -250,6 +252,7 @@ def add_objective_head(
             f"objective {chosen.label} is a quantile of p over the training set: give "
             "training_set, micro-batches of all of it"
         )
+    _check_stages(chosen)
     before = _reference_of(model, chosen, reference)
     extend_forward(model)
     if before is not None:
@@ -259,6 +262,23 @@ def add_objective_head(
         seen = [table[_places(batch)] for table, batch in tables]
         chosen = at_quantiles(chosen, torch.cat(seen).cpu().numpy())
     return ObjectiveHead(model, chosen, before)
+
+
+def _check_stages(objective: Objective) -> None:
+    """Refuse what a stage asks of the trainer, and a loop of one's own would leave out in silence."""
+    if not isinstance(objective, Staged):
+        return
+    if objective.waits:
+        raise InputError(
+            f"objective {objective.label}: {AT}={AUTO} is found by advisor's trainers alone: in a loop of "
+            f"your own give the share of the steps at which the stage begins, such as {AT}=0.5"
+        )
+    for stage in objective.stages:
+        if stage.rate != 1:
+            raise InputError(
+                f"objective {objective.label}: {RATE}={stage.rate:g} is a factor of the learning rate, which "
+                f"your optimiser has: leave {RATE} out, and multiply it there from done={stage.start:g} on"
+            )
 
 
 def _reference_of(
@@ -279,7 +299,7 @@ def _reference_of(
         return None
     if given is None and is_extended(model) and hasattr(model, "_hf_hook"):
         raise InputError("a model that accelerate has spread cannot be copied: give reference")
-    frozen = copy.deepcopy(model) if given is None else given
+    frozen = copied(model) if given is None else given
     frozen.requires_grad_(False).eval()
     return frozen
 

@@ -120,8 +120,11 @@ def head_call(
     """
     if reference is None or "anchor" not in objective.needs:
         return HeadCall(objective=objective, weights=weights, given=given)
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    # The model's own, whatever they are: at other positions it would not be the model before training.
+    positions = {name: inputs[name] for name in ("position_ids",) if name in inputs}
     with torch.no_grad():
-        hidden = last_hidden(reference, inputs["input_ids"], inputs["attention_mask"])
+        hidden = last_hidden(reference, ids, mask, positions=positions)
     return HeadCall(
         objective=objective,
         given=given,

@@ -153,6 +153,11 @@ class Objective:
         ) <= {"logp"}
 
     @property
+    def by_forward(self) -> bool:
+        """Whether it selects among the rows of a forward, so that it hangs on how a step is cut up."""
+        return "forward" in self.needs and self.settings.get("whole") == 0
+
+    @property
     def by_quantile(self) -> bool:
         """Whether it has to be resolved before training."""
         return bool(self.quantiles)

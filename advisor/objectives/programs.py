@@ -50,11 +50,14 @@ tokenizer = AutoTokenizer.from_pretrained($model)
 rows = advisor.load_dataset($dataset, tokenizer, max_length=$max_length)
 examples = [row for row in rows if row.target_tokens]
 rows.refuse_weights("this program")
+tokenizer.padding_side = "right"  # a target behind padding would be predicted from it
+if tokenizer.pad_token is None:
+    tokenizer.pad_token = tokenizer.eos_token
 trainer = $trainer(
     model=AutoModelForCausalLM.from_pretrained($model, dtype="float32"),
     args=args,
-    # labels are -100 on everything that is no answer
-    train_dataset=[{"input_ids": row.input_ids, "labels": row.labels} for row in examples],
+    # labels are -100 on everything that is no answer, and on the first token, which nothing precedes
+    train_dataset=[{"input_ids": row.input_ids, "labels": [-100, *row.labels[1:]]} for row in examples],
     data_collator=DataCollatorForSeq2Seq(tokenizer),$more
 )
 trainer.train()

@@ -116,6 +116,11 @@ class Staged(Schedule):
         """Whether a stage has to be resolved before training."""
         return any(stage.objective.by_quantile for stage in self.stages)
 
+    @property
+    def by_forward(self) -> bool:
+        """Whether a stage selects among the rows of a forward."""
+        return any(stage.objective.by_forward for stage in self.stages)
+
     def stage_at(self, done: float) -> int:
         """Which stage is in force, from 0."""
         return sum(stage.start <= done for stage in self.stages) - 1

@@ -18,7 +18,6 @@ than half a million coordinates that many drawn at random stand for all.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from advisor.data.dataset import Example
-from advisor.model.forward import extend_forward
+from advisor.model.forward import copied, extend_forward
 from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from advisor.prior.deep import HALF
@@ -134,7 +133,7 @@ def twin(model: PreTrainedModel) -> PreTrainedModel:
     shared: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
     }
-    return copy.deepcopy(model, shared)
+    return copied(model, shared)
 
 
 def coherence(gram: Array) -> Estimate:

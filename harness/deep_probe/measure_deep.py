@@ -9,7 +9,6 @@ the two that `advisor confirm` tries for such a model. Coherence is in `harness.
 
 from __future__ import annotations
 
-import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from advisor.advice.learning_rates import learning_rate
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
-from advisor.model.forward import find_head
+from advisor.model.forward import copied, find_head
 from advisor.model.load import LoadedModel
 from advisor.objectives.table import get_objective
 from advisor.prior.deep import RECOVERED, Deep
@@ -296,7 +295,7 @@ def _after_run(
     """Probabilities of the held-out targets after the short run, in micro-batches that fit into memory."""
 
     def attempt(rows: int) -> list[Array]:
-        model = twin(loaded.model) if plan.adapter else copy.deepcopy(loaded.model).float()
+        model = twin(loaded.model) if plan.adapter else copied(loaded.model).float()
         student = replace(loaded, model=model)
         _fine_tune(student, train, plan, rows, stages("deep probe, short run"))
         return _probabilities(student, held, stages(READING))

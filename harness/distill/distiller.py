@@ -33,7 +33,7 @@ from harness.distill.teachers import (
 from harness.generate.decoding import prompt_of
 from harness.generate.in_context import prompts_in_context
 from harness.train.model_card import facts_of
-from harness.train.precision import as_loaded, float_masters
+from harness.train.precision import as_loaded, float_masters, to_train
 from harness.train.saving import carry_template, turn_end_of
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def build_distiller(
     masters = float_masters(student, peft_config)
     try:
         trainer = build(
-            model=student.model.requires_grad_(True).train(),
+            model=to_train(student.model),
             fire=fire,
             form=form,
             facts=facts_of(student, dataset),

@@ -22,6 +22,7 @@ from advisor.errors import InputError
 from advisor.model.in_memory import fingerprint_of
 from advisor.model.load import load_model
 from advisor.model.loaded import LoadedModel
+from advisor.model.model_checks import check_bare
 from harness.ladder import LADDER, resolve
 from harness.ladder.named_pair import Pair, pair_of
 
@@ -77,6 +78,7 @@ def loaded_of(model: ModelSource, loading: dict[str, Any]) -> LoadedModel:
             raise InputError(
                 f"the model is loaded already: give {', '.join(loading)} to load_model"
             )
+        check_bare(model.name, model.model)
         return model
     if isinstance(model, tuple):
         if len(model) != 2:

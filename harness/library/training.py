@@ -46,7 +46,7 @@ def train(
 
     Args:
         model: a path, hub id or `ladder:NAME`; or `(model, tokenizer)` in memory or what `load_model` gave,
-            which are then trained in place.
+            which are then trained in place; weights of it that are frozen stay so, unless all are.
         dataset: a path, hub id, datasets.Dataset, list of dictionaries or pandas DataFrame, or what
             `load_dataset` gave; a rung of the ladder brings its own.
         objective: name, `name(value)` or `name(parameter=value)`; or several in turn, `nll>neg_p(at=0.5)`.

@@ -21,7 +21,7 @@ from harness.generate.decoding import SPARE_TOKENS, overrule
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
-from harness.train.precision import float_masters
+from harness.train.precision import float_masters, to_train
 
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "entropy",
         "completions/mean_length", "completions/clipped_ratio", "num_tokens")  # fmt: skip
@@ -86,7 +86,7 @@ def reinforced(
     masters = float_masters(loaded, None)  # at 1e-6 a weight of 16 bits would not move
     try:
         trainer = VerifiedTrainer(
-            model=loaded.model.requires_grad_(True).train(),
+            model=to_train(loaded.model),
             reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_list(

@@ -19,7 +19,9 @@ _noted: ContextVar[dict[str, int] | None] = ContextVar("smaller batches", defaul
 logger = logging.getLogger(__name__)
 
 
-def largest_that_fits(function: Callable[[int], T], largest: int, what: str) -> T:
+def largest_that_fits(
+    function: Callable[[int], T], largest: int, what: str, *, least: int = 1
+) -> T:
     """`function(size)` with the largest divisor of `largest` that memory allows; a smaller one is said.
 
     Divisors, so that a whole number of such batches makes up the largest one. accelerate's
@@ -31,9 +33,10 @@ def largest_that_fits(function: Callable[[int], T], largest: int, what: str) -> 
         function: takes a size.
         largest: the size to begin with.
         what: of which there are so many, in the plural, for the line that is said.
+        least: the size below which none is tried.
 
     Raises:
-        RuntimeError: one at a time does not fit either.
+        RuntimeError: the least does not fit either.
     """
     for size in range(largest, 0, -1):
         if largest % size:
@@ -44,7 +47,7 @@ def largest_that_fits(function: Callable[[int], T], largest: int, what: str) -> 
         try:
             found = function(size)
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not is_out_of_memory(error):
+            if size == least or not is_out_of_memory(error):
                 raise
         else:
             if size < largest and (noted := _noted.get()) is not None:

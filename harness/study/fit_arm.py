@@ -18,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from advisor.errors import InputError
 from advisor.files import unwritten
 from advisor.model.load import LoadedModel, load_model
+from advisor.objectives.table import get_objective
 from advisor.prior.prior import measure_prior
 from harness.generate.decoding import stop_where_turns_end
 from harness.records.arm import BASE
@@ -76,7 +77,8 @@ def fit(
 ) -> tuple[LoadedModel, Fitted]:
     """The model of a run, fine-tuned in the largest micro-batches that fit into memory.
 
-    An optimiser step has the same rows in all of them, and every attempt begins with fresh weights.
+    An optimiser step has the same rows in all of them, and every attempt begins with fresh weights. Of an
+    objective that selects among the rows of a micro-batch no smaller one is tried.
 
     Args:
         spec: of the run.
@@ -114,7 +116,14 @@ def fit(
         again = begin if isinstance(begin, Piece) else None
         return loaded, _train(sized, problem, loaded, again, keep, look)
 
-    return largest_that_fits(attempt, whole, "rows")
+    return largest_that_fits(attempt, whole, "rows", least=_least(spec, whole))
+
+
+def _least(spec: RunSpec, whole: int) -> int:
+    """The smallest micro-batch with which a run is still what it says."""
+    method = read_method(spec.arm.method)
+    uncut = not method.source.own_loss and get_objective(method.objective).by_forward
+    return whole if uncut else 1
 
 
 def _name(spec: RunSpec) -> str:

@@ -6,7 +6,6 @@ same prompts and the same preferred answers as the other arms.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -18,9 +17,10 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import SFTDataset
 from advisor.data.labels import last_target
+from advisor.model.forward import copied
 from advisor.model.load import LoadedModel
 from harness.train.divergence import StopsWhenDiverged
-from harness.train.precision import float_masters
+from harness.train.precision import float_masters, to_train
 from harness.train.trl_settings import settings_for
 
 CHOSEN, REJECTED = "chosen", "rejected"
@@ -99,10 +99,10 @@ def build_pair_trainer(
     """
     settings = settings_for(DPOConfig, config, given)
     settings["max_length"] = None  # the rows are cut already
-    reference = None if peft_config else copy.deepcopy(loaded.model).requires_grad_(False).eval()
+    reference = None if peft_config else copied(loaded.model).requires_grad_(False).eval()
     masters = float_masters(loaded, peft_config)
     trainer = PairTrainer(
-        model=loaded.model.requires_grad_(True).train(),
+        model=to_train(loaded.model),
         ref_model=reference,
         args=DPOConfig(**settings, beta=beta),
         train_dataset=Dataset.from_list(list(rows)),

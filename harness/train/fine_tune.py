@@ -116,7 +116,7 @@ def plan(
         "--resample_share": options.resample_share,
         "--answer_regex": options.answer_regex,
         "--use_peft": peft_config is not None,
-        **training_settings(config, peft_config),
+        **training_settings(config, peft_config, by_forward=objective.by_forward),
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)

@@ -27,7 +27,9 @@ def mendable(trainer: Any) -> Iterator[None]:
     try:
         yield
     except LACKS as error:
-        if (line := _remedy(error, trainer.args)) is None:
+        objective = getattr(trainer, "objective", None)
+        uncut = objective is not None and objective.by_forward
+        if (line := _remedy(error, trainer.args, uncut=uncut)) is None:
             raise
         raise InputError(line) from error
 
@@ -43,12 +45,12 @@ def written() -> Iterator[None]:
         raise OSError(f"the checkpoint cannot be written ({reason})") from error
 
 
-def _remedy(error: BaseException, args: Any) -> str | None:
+def _remedy(error: BaseException, args: Any, *, uncut: bool) -> str | None:
     """What to say of an error; None where it is no such lack."""
     if (reason := unwritten(error)) is not None:
         return f"{args.output_dir}: a file cannot be written ({reason}): make room, then {GO_ON}"
     if is_out_of_memory(error):
-        return _less(args)
+        return _less(args, uncut=uncut)
     # A process that dies while it hands a batch over is first seen as a connection that ends.
     cut = isinstance(error, ConnectionError | EOFError) and args.dataloader_num_workers > 0
     if cut or "DataLoader worker" in str(error):
@@ -59,13 +61,16 @@ def _remedy(error: BaseException, args: Any) -> str | None:
     return None
 
 
-def _less(args: Any) -> str:
-    """How to train the same with less memory."""
+def _less(args: Any, *, uncut: bool) -> str:
+    """How to train the same with less memory; uncut: in forwards as large, among whose rows it selects."""
     rows, accumulated = args.per_device_train_batch_size, args.gradient_accumulation_steps
-    if rows == 1:
+    if rows == 1 or uncut:
         again = "" if args.gradient_checkpointing else "--gradient_checkpointing true, "
+        what = (
+            "a single row" if rows == 1 else f"the {rows} rows among which the objective selects,"
+        )
         return (
-            f"memory has no room for a single row at a time: give a lower --max_length, {again}--use_peft, "
+            f"memory has no room for {what} at a time: give a lower --max_length, {again}--use_peft, "
             "or --dtype bfloat16, in which small updates are lost"
         )
     half = next(size for size in range(rows // 2, 0, -1) if rows % size == 0)

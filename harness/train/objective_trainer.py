@@ -61,7 +61,8 @@ class ObjectiveCollator(DataCollatorForLanguageModeling):
         for name, padding in _EXTRA.items():
             if name not in examples[0]:
                 continue
-            rows = [torch.as_tensor(example[name]) for example in examples]
+            dtype = torch.float32 if isinstance(padding, float) else None  # a list may begin with 1
+            rows = [torch.as_tensor(example[name], dtype=dtype) for example in examples]
             table = torch.full(output["labels"].shape, padding, dtype=rows[0].dtype)
             if self.padding_free:
                 rows = [torch.cat(rows)]
@@ -91,6 +92,8 @@ class ObjectiveLoss(_Mixed):
 
     objective: Objective
     model: Any
+    _loss_alone = False
+    """Whether nobody reads the outputs of an evaluation."""
 
     def __init__(
         self,
@@ -108,7 +111,10 @@ class ObjectiveLoss(_Mixed):
             for mode, name in ((True, "train_dataset"), (False, "eval_dataset"))
         }
         extend_forward(model)
+        forward = model.forward
         super().__init__(*args, **{**kwargs, "model": model})
+        # Without TRL's fused head, which would have every copy of the model run on this one's weights
+        model.forward = forward
         self.objective = objective
         self._switches = Switches(self) if objective.scheduled else None
         if self._switches is not None:
@@ -167,8 +173,24 @@ class ObjectiveLoss(_Mixed):
         self._count(outputs, labels, mask, terminator)
         if not return_outputs:
             return loss
+        if self._loss_alone:
+            return loss, {}
         with torch.no_grad():
             return loss, model(**{k: v for k, v in inputs.items() if k != "labels"})
+
+    def prediction_step(
+        self,
+        model: Any,
+        inputs: Any,
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> Any:
+        """As Trainer's, which asks for logits also where it throws them away; then none are made."""
+        self._loss_alone = prediction_loss_only
+        try:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        finally:
+            self._loss_alone = False
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device

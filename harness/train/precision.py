@@ -1,4 +1,4 @@
-"""The precision that a model is trained in, and the one that it comes out in.
+"""How a model goes into a training and comes out of it: its precision, its forward, and what is frozen.
 
 A model that trains in 16 bits (`--bf16 true`, TRL's default on a GPU) is wrapped by accelerate, and the
 wrapper stays on its `forward` after the training: what is scored with it is computed under autocast, while
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
 from advisor.model.loaded import LoadedModel
 
@@ -31,6 +31,17 @@ _WRAPPED, _PREPARED = "_original_forward", "_is_accelerate_prepared"
 
 Dtypes = Mapping[str, torch.dtype]
 """Of parameters, by name."""
+
+
+def to_train(model: PreTrainedModel) -> PreTrainedModel:
+    """The model in training mode, all of it trained; what the user froze in a model in memory stays frozen.
+
+    One that was loaded here has no weight that is trained, and so has one whose adapter was taken out.
+    """
+    if not any(weight.requires_grad for weight in model.parameters()):
+        model.requires_grad_(True)
+    model.train()
+    return model
 
 
 def float_masters(loaded: LoadedModel, peft_config: Any) -> Dtypes:

@@ -6,7 +6,6 @@ training, a quantile of them, a frozen copy. The run itself is TRL's (see `train
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
+from advisor.model.forward import copied
 from advisor.model.load import LoadedModel
 from advisor.model.objective_step import at_quantiles
 from advisor.objectives.table import Objective
@@ -31,7 +31,7 @@ from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
 from harness.train.packed_attention import attend_within_documents
-from harness.train.precision import as_loaded, float_copies, float_masters
+from harness.train.precision import as_loaded, float_copies, float_masters, to_train
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
 from harness.train.saving import carry_template, turn_end_of
@@ -96,14 +96,14 @@ def build_trainer(
     if config.padding_free and not config.packing:
         config.max_length = None  # TRL would insist on cutting; the rows are cut already
     carry_template(loaded.tokenizer, dataset)
-    frozen = copy.deepcopy(loaded.model) if "anchor" in objective.needs else None
+    frozen = copied(loaded.model) if "anchor" in objective.needs else None
     masters = float_masters(loaded, peft_config)
     if config.packing or config.padding_free:
         attend_within_documents(loaded.model)
     try:
         trainer = build(
             objective=objective,
-            model=loaded.model.requires_grad_(True).train(),
+            model=to_train(loaded.model),
             reference_model=frozen,
             facts=facts_of(loaded, dataset, prior),
             turn_end=turn_end_of(dataset),
@@ -157,9 +157,7 @@ def check_settings(objective: Objective, config: SFTConfig, resampling: Resampli
     check_metric(objective.name, config)
     if config.max_steps > 0:
         check_steps(objective, config.max_steps)
-    stages = [stage.objective for stage in getattr(objective, "stages", ())] or [objective]
-    alone = any(stage.settings.get("whole") == 0 and "forward" in stage.needs for stage in stages)
-    if alone and config.train_batch_size * config.world_size == 1:
+    if objective.by_forward and config.train_batch_size * config.world_size == 1:
         raise InputError(
             f"objective {objective.label}: of one example in a forward none can be left out: give "
             "--per_device_train_batch_size 2 or more, or select over the whole step with whole=1"

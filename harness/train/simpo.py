@@ -20,7 +20,7 @@ from trl.trainer.sft_config import SFTConfig
 
 from advisor.model.load import LoadedModel
 from harness.train.dpo import Pair, PairTrainer
-from harness.train.precision import float_masters
+from harness.train.precision import float_masters, to_train
 from harness.train.trl_settings import settings_for
 
 
@@ -89,7 +89,7 @@ def build_simpo_trainer(
     settings["max_length"] = None  # the rows are cut already
     masters = float_masters(loaded, peft_config)
     trainer = SimPOTrainer(
-        model=loaded.model.requires_grad_(True).train(),
+        model=to_train(loaded.model),
         args=DPOConfig(**settings, beta=beta, precompute_ref_log_probs=True),
         gamma=gamma,
         train_dataset=Dataset.from_list(list(rows)),

@@ -138,7 +138,9 @@ class Switches(TrainerCallback, ExportableState):
         targets, likely, p_end, ends = map(sum, zip(*self.recent, strict=True))
         done = self._done(state.global_step + 1)
         end = p_end / ends if ends else None
-        if self.switch.due(done, likely=likely / max(targets, 1), end=end):
+        # The stage before it was in force in this step: of three, none is left out.
+        turn = waiting.stage_at(self._done(state.global_step)) == len(waiting.stages) - 2
+        if turn and self.switch.due(done, likely=likely / max(targets, 1), end=end):
             self.trainer.objective = waiting.begun(done)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

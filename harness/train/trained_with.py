@@ -20,7 +20,9 @@ from advisor.files import read_json
 Setting = str | int | float | bool | None
 
 ROWS = "an optimiser step of"
-"""Rows of it; how they are cut up into micro-batches and ranks changes nothing."""
+"""Rows of it; how they are cut up into micro-batches and ranks changes nothing, but for `FORWARD`."""
+FORWARD = "a forward of"
+"""Rows of it over all ranks, where the objective selects among them."""
 STEPS = ("--max_steps", "--num_train_epochs")
 _FREE = (
     "output_dir", "log", "save", "eval", "per_device", "gradient_", "activation_", "hub_", "push_to_hub",
@@ -46,12 +48,15 @@ _ADAPTER = {
 """Flag to field of PEFT's LoraConfig."""
 
 
-def training_settings(config: Any, peft_config: Any = None) -> dict[str, Setting]:
+def training_settings(
+    config: Any, peft_config: Any = None, *, by_forward: bool = False
+) -> dict[str, Setting]:
     """Flag to value of everything that shapes a training, its adapter included.
 
     Args:
         config: TRL's settings, as the user gave them.
         peft_config: of PEFT, where an adapter is trained.
+        by_forward: whether how a step is cut up shapes it too, as of `Objective`.
     """
     fields = config.to_dict()
     fields["accelerator_config"] = _of_rows(fields.get("accelerator_config"))
@@ -67,11 +72,12 @@ def training_settings(config: Any, peft_config: Any = None) -> dict[str, Setting
         "--max_steps": config.max_steps if by_steps else None,
         "--num_train_epochs": None if by_steps else float(config.num_train_epochs),
     }
-    rows = config.train_batch_size * config.gradient_accumulation_steps * config.world_size
+    forward = config.train_batch_size * config.world_size
     return {
         **length,
         **known,
-        ROWS: f"{rows} rows",
+        ROWS: f"{forward * config.gradient_accumulation_steps} rows",
+        **({FORWARD: f"{forward} rows"} if by_forward else {}),
         **_adapter(peft_config.to_dict() if peft_config else {}),
     }
 

@@ -39,6 +39,7 @@ NOT_YOURS = {
     "teacher_model_revision": "give a local folder with --teacher",
     "teacher_model_init_kwargs": "teachers are loaded as the student is",
     "attn_implementation": "the model's own is used",
+    "restore_callback_states_from_checkpoint": "the advisor's callbacks go on from a checkpoint without it",
     "load_in_8bit": QUANTISED,
     "load_in_4bit": QUANTISED,
     "bnb_4bit_quant_type": QUANTISED,

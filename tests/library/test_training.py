@@ -1,5 +1,6 @@
 """`advisor.train`: the weights that the command ends with, from whatever is at hand."""
 
+import copy
 import json
 import random
 import shutil
@@ -145,6 +146,49 @@ def test_what_was_trained_since_is_another_model(model_folder: Path, tmp_path: P
     assert [entry["step"] for entry in again.log if "nll" in entry] == [1, 2, 3]
     finished = zip(again.model.parameters(), loaded.model.parameters(), strict=True)
     assert all(torch.equal(one, other) for one, other in finished)
+
+
+@pytest.mark.parametrize("as_pair", [True, False])
+def test_a_second_adapter_on_the_same_model_is_refused(
+    model_folder: Path, tmp_path: Path, as_pair: bool
+) -> None:
+    """Breaks where the second one trains all weights of the base, which its folder then lacks."""
+    loaded = advisor.load_model(model_folder)
+    model: Any = (loaded.model, loaded.tokenizer) if as_pair else loaded
+    settings: dict[str, Any] = {"quiet": True, "use_peft": True, "lora_r": 4, **QUICK}
+    first = advisor.train(model, ROWS, output_dir=tmp_path / "a", **settings)
+    with pytest.raises(InputError, match=r"has an adapter in its layers .* load the model anew"):
+        advisor.train(model, ROWS, objective="dft", output_dir=tmp_path / "b", **settings)
+    first.model.unload()
+    again = advisor.train(model, ROWS, output_dir=tmp_path / "b", **settings)
+    trained = [name for name, w in again.model.named_parameters() if w.requires_grad]
+    assert trained and all("lora" in name for name in trained)
+
+
+def test_what_the_user_froze_stays_as_it_is(model_folder: Path, tmp_path: Path) -> None:
+    """Breaks where a training thaws weights of a model in memory; one with none trained is trained whole."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder)
+    before = {name: w.clone() for name, w in model.state_dict().items()}
+    model.model.embed_tokens.requires_grad_(False)
+    advisor.train((model, tiny_tokenizer()), ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    after = model.state_dict()
+    same = {name for name, w in before.items() if torch.equal(after[name], w)}
+    assert same == {"model.embed_tokens.weight"}
+
+
+def test_a_trained_model_can_be_copied(model_folder: Path, tmp_path: Path) -> None:
+    """Breaks where a training leaves a forward that a copy calls on the weights of the original.
+
+    Objectives that compare with a copy, and the deep probe, failed on a model that was trained before.
+    """
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(model_folder), tiny_tokenizer()
+    first = advisor.train((model, tokenizer), ROWS, output_dir=tmp_path, quiet=True, **QUICK)
+    ids = torch.tensor([[3, 4, 5]])
+    twin, before = copy.deepcopy(first.model), model(ids).logits
+    advisor.train(
+        (model, tokenizer), ROWS, objective="asft", output_dir=tmp_path, quiet=True, **QUICK
+    )
+    assert torch.equal(twin(ids).logits, before) and not torch.equal(model(ids).logits, before)
 
 
 def test_float16_is_not_trained_into_ruins(model_folder: Path, tmp_path: Path) -> None:

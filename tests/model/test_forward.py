@@ -19,8 +19,9 @@ from transformers import (
     Qwen3Config,
     RwkvConfig,
 )
+from trl.trainer.utils import add_fused_lm_head
 
-from advisor.model.forward import extend_forward, find_head, may_differ_by, score_batch
+from advisor.model.forward import copied, extend_forward, find_head, may_differ_by, score_batch
 from advisor.model.head import Head, token_stats
 from advisor.objectives.table import TokenStats, get_objective
 
@@ -172,6 +173,18 @@ def test_an_unknown_treatment_of_the_logits_is_found_out(monkeypatch: pytest.Mon
     row = sequences()[3]
     stats = score_batch(model, None, *padded([row], "right"))
     torch.testing.assert_close(as_rows(stats), reference(model, row), rtol=0, atol=1e-5)
+
+
+def test_a_copy_runs_on_its_own_weights_whatever_trainer_came_before() -> None:
+    """Breaks where a frozen reference is the model that is trained, by what TRL has left on its forward."""
+    model = Auto.from_config(CONFIGS["llama"]).eval()
+    ids = sequences()[3][None]
+    extend_forward(model)
+    add_fused_lm_head(model)
+    before, frozen = model(ids).logits, copied(model)
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    assert torch.equal(frozen(ids).logits, before) and not torch.equal(model(ids).logits, before)
 
 
 def test_a_model_with_dropout_is_trained_on_its_own_loss() -> None:

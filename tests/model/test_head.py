@@ -115,6 +115,34 @@ def test_given_weights_and_weights_of_zero() -> None:
     assert all(not g.any() for g in gradients(none.loss, head, hidden))
 
 
+@pytest.mark.parametrize("weight", [1.0, 100.0, 1e-8])
+@pytest.mark.parametrize("kind", ["bias", "all"])
+@pytest.mark.parametrize("coefficient", [None, 0.5])
+def test_float16_holds_weights_of_any_size_and_sums_over_many_rows(
+    kind: str, coefficient: float | None, weight: float
+) -> None:
+    """Breaks where gradients are infinite or 0 before a loss scale could save them: no step was ever made."""
+    head, _, _ = problem(kind, torch.float32)
+    tokens = 4096
+    hidden = torch.randn(tokens, HIDDEN)
+    hidden[:, 3] += 25  # as final norms have it
+    targets = torch.full((tokens,), 7)
+    targets[::2] = torch.randint(0, VOCABULARY, (tokens // 2,))
+    factor = weight * (0.5 + torch.rand(tokens))
+    anchor = None
+    if coefficient is not None:
+        anchor = Anchor(head=head, hidden=torch.randn(tokens, HIDDEN), coefficient=coefficient)
+    found = []
+    for half in (False, True):
+        states = hidden.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.float16, enabled=half):
+            result = weighted_nll(head, states, targets, ones, factor=factor, anchor=anchor)
+        loss = result.loss / factor.sum()
+        found.append([loss.detach(), *gradients(loss * 65536, head, states)])
+        torch.testing.assert_close(result.weights, factor)
+    assert_same(found[1], found[0], 1e-2)
+
+
 def test_upstream_gradient_scales() -> None:
     head, hidden, targets = problem("plain", torch.float64)
     one = gradients(weighted_nll(head, hidden, targets, p).loss, head, hidden)

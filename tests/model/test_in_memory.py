@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
@@ -90,6 +91,13 @@ def broken() -> Any:
     return model
 
 
+def adapted() -> Any:
+    """The user's own model after PEFT has wrapped it: the layers are exchanged in place."""
+    model = tiny_model()
+    get_peft_model(model, LoraConfig(target_modules=["q_proj"]))
+    return model
+
+
 class Adapter:
     merge_and_unload = None
 
@@ -106,6 +114,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda: T5ForConditionalGeneration(T5), "t5 is an encoder-decoder"),
     (broken, r"hold NaN or infinity \(first: lm_head.weight\)"),
     (lambda: tiny_model(vocab_size=9), "tokenizer has 16 entries and the model's head 9 rows"),
+    (adapted, r"an adapter in its layers \(first: model.layers.0.self_attn.q_proj\)"),
     (Adapter, "carries an adapter: give model.merge_and_unload"),
     (lambda: torch.nn.Linear(2, 2), "MODEL is of type Linear: give a folder, a hub id"),
     (lambda: None, "MODEL is of type NoneType"),

@@ -165,6 +165,25 @@ def test_a_step_of_the_program_for_transformers_is_a_step_of_ours(
     same_step(moved(ran["trainer"].model), steps_of_ours(objective, steps))
 
 
+@pytest.mark.parametrize("special", [{}, {"pad_token": "<pad>"}])
+def test_the_program_for_transformers_takes_any_tokenizer(
+    folder: Path, special: dict[str, str]
+) -> None:
+    """Breaks without a pad token, and where padding on the left is what a first token is predicted from."""
+    texts = [{"text": f"{row['prompt']} {row['completion']}"} for row in ROWS]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+    tokenizer = tiny_tokenizer(eos_token="<eos>", **special)
+    tokenizer.padding_side = "left"
+    tokenizer.save_pretrained("MODEL")
+    found = export_files("dft", "transformers", HERE)
+    put(found, folder)
+    arguments = json.loads((folder / "arguments.json").read_text()) | ONE_STEP
+    (folder / "arguments.json").write_text(json.dumps(arguments))
+    ran: dict[str, Any] = {}
+    exec(found.files["train.py"], ran)
+    same_step(moved(ran["trainer"].model), steps_of_ours("dft"))
+
+
 def test_the_row_names_of_settings_exist() -> None:
     for to, name in SETTINGS:
         assert to in NEIGHBOURS and name in OBJECTIVES

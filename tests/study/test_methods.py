@@ -96,6 +96,24 @@ def test_resampling_takes_its_share_at_each_of_three_times(
     assert found.of_targets["resampling"]["chosen"] == chosen
 
 
+@pytest.mark.parametrize("objective", ["tailsft", "tailsft(whole=1)"])
+def test_no_smaller_micro_batch_is_tried_where_the_objective_selects_within_it(
+    objective: str, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where a run that memory has no room for becomes one of another objective under its name."""
+    sizes = []
+
+    def lacks(trainer: Any, begin: Any) -> None:
+        sizes.append(trainer.args.per_device_train_batch_size)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("harness.study.fit_arm.train_from", lacks)
+    spec = spec_of(objective, per_device_train_batch_size=4, max_steps=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        fit(spec, problem_of(model_folder, read(PAIRS)))
+    assert sizes == ([4] if objective == "tailsft" else [4, 2, 1])
+
+
 @pytest.mark.parametrize("row", TARGET_SOURCES.values(), ids=lambda row: row.name)
 def test_every_source_of_targets_is_one_row_and_what_it_does(row: TargetSource) -> None:
     """Its name, its arm and its label lead back to it; what it needs is known, what it does is bound."""

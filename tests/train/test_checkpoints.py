@@ -106,6 +106,19 @@ def test_every_setting_is_compared(
     assert "to go on from there" in errors[0]
 
 
+def test_a_cut_is_compared_where_the_objective_selects_within_it(train: Any, out: Path) -> None:
+    """Breaks where `tailsft` is gone on with in other micro-batches, which makes it another objective."""
+    cuts = [["--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2"], []]
+    for objective, code in (("tailsft", 2), ("tailsft(whole=1)", 0)):
+        shutil.rmtree(out, ignore_errors=True)
+        flags = [*STEPS, "--objective", objective]
+        assert train(*flags, *cuts[1])[0] == 0
+        found, lines = train(*flags, *cuts[0], "--resume_from_checkpoint", out / "checkpoint-2")
+        assert found == code
+        says = "was made with a forward of 4 rows, not with a forward of 2 rows"
+        assert any(says in line for line in lines) == (code == 2), lines
+
+
 def test_what_changes_no_number_is_applied(train: Any, out: Path, tmp_path: Path) -> None:
     """Another cut of the step, another saving: the same weights as without a stop."""
     whole = load_file(tmp_path / "out" / "model.safetensors")
@@ -292,6 +305,10 @@ def test_a_checkpoint_of_another_trainer_is_compared_by_its_files(
         (["--use_peft", "false", "--lora_alpha=4"], "--lora_alpha is of an adapter"),
         (["--use_dora", "true"], "--use_dora is of an adapter"),
         (["--load_in_4bit", "true"], "--load_in_4bit cannot be set"),
+        (
+            ["--restore_callback_states_from_checkpoint", "true"],
+            "_from_checkpoint cannot be set: the advisor's callbacks go on from a checkpoint without it",
+        ),
         (["--attn_implementation", "eager"], "--attn_implementation cannot be set"),
         (
             ["--objective", "dft", "--metric_for_best_model", "loss", "--load_best_model_at_end", "true",

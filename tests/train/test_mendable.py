@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from advisor.errors import InputError
+from advisor.objectives.table import get_objective
 from harness.train.mendable import mendable, written
 
 
@@ -22,6 +23,10 @@ def trainer_of(rows: int = 8, accumulated: int = 3, workers: int = 1) -> Any:
         dataloader_num_workers=workers,
     )
     return SimpleNamespace(args=args)
+
+
+def selecting(objective: str) -> Any:
+    return SimpleNamespace(args=trainer_of().args, objective=get_objective(objective))
 
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -73,6 +78,20 @@ def test_a_single_row_is_not_halved() -> None:
         pytest.raises(InputError, match="for a single row at a time"),
         mendable(trainer_of(rows=1)),
     ):
+        raise MEMORY
+
+
+@pytest.mark.parametrize(
+    ("objective", "line"),
+    [
+        ("tailsft", "for the 8 rows among which the objective selects, at a time: give a lower --max_length"),
+        ("nll>tailsft", "for the 8 rows among which the objective selects"),
+        ("tailsft(whole=1)", "the same is trained with --per_device_train_batch_size 4"),
+        ("cadft", "the same is trained with --per_device_train_batch_size 4"),
+    ],
+)  # fmt: skip
+def test_a_smaller_cut_is_offered_only_where_it_trains_the_same(objective: str, line: str) -> None:
+    with pytest.raises(InputError, match=line), mendable(selecting(objective)):
         raise MEMORY
 
 

@@ -212,6 +212,27 @@ def test_plain_trainer_with_the_mixin(tmp_path: Path) -> None:
     )
 
 
+def test_evaluation_in_a_plain_trainer_makes_no_logits(tmp_path: Path) -> None:
+    """Breaks where all logits are made at every evaluation, which memory may have no room for."""
+
+    class MyTrainer(ObjectiveLoss, Trainer):
+        pass
+
+    data = Dataset.from_list([{k: row[k] for k in ("input_ids", "labels")} for row in rows(8)])
+    args = TrainingArguments(str(tmp_path), use_cpu=True, report_to="none", disable_tqdm=True)
+    model, widths = smooth_model(), []
+    mine = MyTrainer(
+        objective=get_objective("dft"), model=model, args=args, eval_dataset=data,
+        data_collator=ObjectiveCollator(pad_token_id=0),
+    )  # fmt: skip
+    model.lm_head.register_forward_hook(lambda _, inputs, made: widths.append(made.shape[-1]))
+    loss = mine.evaluate()["eval_loss"]
+    assert set(widths) == {1}
+    found = mine.predict(data)  # here they are asked for
+    assert found.predictions.shape[-1] == widths[-1] == model.config.vocab_size
+    assert found.metrics["test_loss"] == pytest.approx(loss)
+
+
 def test_own_loop_in_three_lines() -> None:
     model = smooth_model()
     row = rows(1)[0]
@@ -329,6 +350,15 @@ def test_evaluation_weighs_its_loss_and_no_statistic(tmp_path: Path) -> None:
     assert found["eval_loss"] == pytest.approx(weighed, rel=1e-5)
     assert found["eval_nll"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
     assert weighed != pytest.approx(found["eval_nll"], rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["loss_weights", "reference_logp"])
+def test_columns_that_begin_with_whole_numbers_keep_their_fractions(name: str) -> None:
+    """Breaks where a weight of 0.5 beside a row of weights 1 becomes 0."""
+    ids = {"input_ids": [3, 4, 5], "labels": [-100, 4, 5]}
+    collate = ObjectiveCollator(pad_token_id=0)
+    batch = collate([{**ids, name: [1, 1, 1]}, {**ids, name: [0.5, 0.5, 0.5]}])
+    assert batch[name].dtype == torch.float32 and batch[name].tolist() == [[1.0] * 3, [0.5] * 3]
 
 
 def test_a_trainer_that_would_drop_weights_refuses_them(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, MixtralConfig
+from transformers import AutoModelForCausalLM, GPT2Config, MixtralConfig
 from trl.trainer.sft_config import SFTConfig
 
 from advisor.data.dataset import load_dataset
@@ -190,6 +190,19 @@ def test_rows_without_padding_are_examples_by_their_positions() -> None:
         add_objective_head(tiny_model(), "asft").losses([flat])
 
 
+@pytest.mark.parametrize("counted", [True, False])
+def test_a_model_is_no_distance_from_itself_with_padding_on_the_left(counted: bool) -> None:
+    """Breaks where the model before training reads other positions than the one that is trained."""
+    torch.manual_seed(0)
+    sizes = GPT2Config(vocab_size=16, n_embd=16, n_layer=1, n_head=2, n_positions=16)
+    model = AutoModelForCausalLM.from_config(sizes).eval()
+    padded = {name: table.flip(1) for name, table in batch(9, 5).items()}
+    if counted:
+        padded["position_ids"] = (padded["attention_mask"].cumsum(-1) - 1).clamp(min=0)
+    found = [next(add_objective_head(model, name).losses([padded])) for name in ("asft(1)", "dft")]
+    assert found[0].item() == pytest.approx(found[1].item(), abs=1e-6)
+
+
 def test_what_a_micro_batch_gave_is_kept() -> None:
     model = tiny_model().train()
     head = add_objective_head(model, "dft")
@@ -278,6 +291,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("cadtf", {}, "did you mean cadft"),
     ("nll>threshold(10%)", {}, "quantile of p over the training set: give training_set"),
     ("nll>asft", {"reference": "batches"}, "whole distribution before training"),
+    ("nll>neg_p(at=auto)", {}, "at=auto is found by advisor's trainers alone: .* give .* at=0.5"),
+    ("nll>neg_p(at=0.4, rate=0.3)", {}, "leave rate out, and multiply .* from done=0.4 on"),
 ]
 
 

@@ -86,6 +86,17 @@ def test_a_stage_that_waits_for_what_cannot_be_learnt_never_begins(tmp_path: Pat
     assert trainer.objective.label == AUTO
 
 
+@pytest.mark.parametrize("at", [0.8, 0.81])
+def test_a_stage_that_waits_leaves_none_before_it_out(tmp_path: Path, at: float) -> None:
+    """Breaks where the targets are likely while the stage before it has yet to begin: the run died there."""
+    objective = f"nll>neg_p(at={at})>cadft(at=auto)"
+    trainer = build(tmp_path, objective, data=certain(), learning_rate=0.05)
+    trainer.train()
+    second = math.ceil(at * STEPS)
+    last = [3.0] * (STEPS - second - 1)
+    assert stages(trainer)[:STEPS] == [*[1.0] * second, 2.0, *last]
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 def test_accumulation_moves_no_switch(tmp_path: Path, rows: int) -> None:
     found = []
