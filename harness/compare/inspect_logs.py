@@ -231,8 +231,8 @@ def _value(path: Path, document: Any, score: Any) -> float:
     except (TypeError, ValueError):
         found = math.inf
     if abs(found) > LARGEST:
+        what = "not a finite number" if math.isinf(found) else f"more than {LARGEST:g}"
         raise InputError(
-            f"{path}, sample {document}: its score is {shown(value)}, not a number of {LARGEST:g} at most: "
-            "choose another with --metric"
+            f"{path}, sample {document}: its score is {shown(value)}, {what}: choose another with --metric"
         )
     return found

@@ -213,8 +213,10 @@ def _number(place: str, value: Any) -> float | None:
         found = float(value) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):
         found = math.nan
-    if not abs(found) <= LARGEST:
-        raise InputError(f"{place} is {shown(value)}, not a number of {LARGEST:g} at most")
+    if not math.isfinite(found):
+        raise InputError(f"{place} is {shown(value)}, not a finite number")
+    if abs(found) > LARGEST:
+        raise InputError(f"{place} is {shown(value)}: scores are {LARGEST:g} at most")
     return found
 
 

@@ -119,6 +119,14 @@ def test_what_is_no_table_is_refused_in_one_line(tmp_path: Path, capsys: Any, ca
     assert capsys.readouterr().err.startswith("advisor: error: ")
 
 
+def test_a_score_whose_square_is_no_float_is_refused(tmp_path: Path) -> None:
+    """Breaks where a standard error overflows, as a traceback or as `inf`."""
+    path = tmp_path / "scores.csv"
+    path.write_text("arm,document,score\nnll,1,1e308\nbase,1,0\n")
+    with pytest.raises(InputError, match=r"score is '1e308': scores are 1e\+100 at most"):
+        read_scores([path])
+
+
 def test_paths_that_hold_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text(CSV)
     with pytest.raises(InputError, match=r"no such file or folder; did you mean .*scores.csv"):
