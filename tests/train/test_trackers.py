@@ -74,7 +74,8 @@ def test_the_runs_of_a_plan_are_told_apart_by_their_records(
     [run] = [run for run in Results(results).runs() if run.spec.arm.method != "base"]
     [(name, logs)] = double.items()  # the timing of a few steps is no run
     assert (
-        name == f"p_anneal(0, 1, 0, 1) @ {run.spec.arm.learning_rate:g}, ladder:weak, seed 0, {run.spec.id}"
+        name
+        == f"p_anneal(0, 1, 0, 1) @ {run.spec.arm.learning_rate:g}, ladder:weak, seed 0, {run.spec.id}"
     )
     assert set(logs[0]) >= OURS
     assert not {"report_to", "project"} & set(run.spec.training)  # the same run without a tracker
