@@ -135,6 +135,11 @@ def test_time_is_that_of_the_probe() -> None:
     greedy, sampled = 100 + 2 * 100, 4 * 100 + 5 * 100
     assert minutes_of(prior, 2, 0.0) == pytest.approx(2 * 0.1 * (3 * 1000 + 4 * greedy) / 60)
     assert minutes_of(prior, 2, 0.7) == pytest.approx(2 * 0.1 * (3 * 1000 + 4 * sampled) / 60)
+    for model, factor in (({"parameters": 135e6}, 0.8), ({"parameters": 8e5}, 4)):
+        there = with_model(prior, device="cpu", **model)
+        assert minutes_of(there, 2, 0.7) == pytest.approx(
+            2 * 0.1 * (3 * 1000 + factor * sampled) / 60
+        )
 
 
 @pytest.mark.parametrize(
