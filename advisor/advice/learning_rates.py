@@ -1,7 +1,7 @@
 """The learning rates of a plan: a high one by the size of the model and what of it is trained, and a third.
 
-At the high rate objectives learn what is new to a model; at the low one those that lean on the prior, which
-lose less to it. Pure; standard library only.
+Most objectives learn what is new to a model at the high rate. Those that lean on the prior from the start
+(-p, CADFT, thresholds) lose less at the low one. Pure; standard library only.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ MEANINGS = {
     "nothing here, and a teacher may help.",
     "kind_unknown": "The published rule differs between base and instruct models, and the files do not say "
     "which this is: give --model_kind.",
-    "measured_small": "The regret that a plan promises was measured on models of 0.15M to 0.8M parameters "
-    "on made-up problems. That it holds for larger ones is not shown.",
+    "measured_small": "What a plan may lose with a model of this size was measured on models of 0.15M to "
+    "0.8M parameters on made-up problems. On other data it may be more.",
     "own_records": "The answer rests on runs of your own (--calibration), and holds for training and "
     "scoring done as these were.",
     "outside_evidence": "The model is smaller or larger than those whose mean p was published.",

@@ -145,7 +145,7 @@ def _row(name: str, cells: Sequence[CurveCell], policy: Policy) -> Row:
         cost=round(found.cost, 2),
         regret=round(found.mean, 2),
         standard_error=round(found.standard_error, 2),
-        over_5=round(found.over, 3),
+        over_5=round(found.over, 4),
         worst=round(max(found.regrets), 1),
         promised=round(float(np.mean(found.promised)), 2) if found.promised else None,
         fresh_cost=None if apart is None else round(apart.cost, 2),

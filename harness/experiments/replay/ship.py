@@ -54,7 +54,7 @@ COMMON: tuple[RunKey, ...] = (
     *((name, "low") for name in ("neg_p", CADFT, THRESHOLD)),
     *((name, "high") for name in (SMOOTH, MIDDLE)),
 )
-"""Those that the study of races has as well; what is promised rests on the cells of both."""
+"""Those that the study of races has as well; what is promised for small models rests on the cells of both."""
 _TWO: tuple[RunKey, ...] = ((SMOOTH, "high"), (CADFT, "low"))
 _MORE: tuple[RunKey, ...] = ((NLL, "high"), (MIDDLE, "high"), (NLL, "low"), ("neg_p", "low"))
 PLANS: dict[str, Plan] = {
