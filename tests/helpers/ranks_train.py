@@ -1,6 +1,7 @@
 """Run by torchrun: trains on several CPU ranks and saves what rank 0 ends with."""
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,9 @@ if __name__ == "__main__":
         found = {"weights": weights(trainer), "nll": curve(trainer, "nll")}
         if trainer.is_world_process_zero():
             torch.save({**found, "grad_norm": curve(trainer, "grad_norm")}, folder / f"{name}.pt")
-    if names[-1] == names[-1].removeprefix(
-        SHARDED
-    ):  # a mesh of ranks keeps the group and its threads
+    if names[-1] == names[-1].removeprefix(SHARDED):
         leave_without_threads(trainer)
+    else:  # a mesh keeps the group and its threads, and a process that ends with them is sometimes aborted
+        torch.distributed.barrier()
+        sys.stdout.flush()
+        os._exit(0)
