@@ -49,7 +49,6 @@ class Kept:
     """That measured it; likewise."""
     words: str
     """MODEL DATASET with the flags that say how they are read, as the answer's next command has them."""
-
     reading: Mapping[str, str] | None
     """Of those flags the dataset's, by name; None: the file does not tell how it was read."""
 
