@@ -14,11 +14,10 @@ import numpy as np
 from advisor.advice.belief import POINTS, Belief
 from advisor.advice.learnt_belief import Learnt
 from advisor.advice.mixture import Mixture
-from advisor.advice.replayed import MUCH
 from harness.experiments.race.curves import RACERS, STAGES, CurveCell
 from harness.experiments.race.fit_belief import Scored, fit_belief
 from harness.experiments.replay.cells import Scores
-from harness.experiments.replay.policies import Plan
+from harness.experiments.replay.policies import Plan, share_over
 from harness.study.race import Costs, stands
 
 LOOK = 0.05
@@ -145,7 +144,7 @@ class Spent:
     @property
     def over(self) -> float:
         """Share of cells that lose more than five points."""
-        return float(np.mean(np.round(self.regrets, 6) > MUCH))
+        return share_over(self.regrets)
 
     @property
     def standard_error(self) -> float:

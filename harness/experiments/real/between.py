@@ -68,7 +68,7 @@ def weighed(cells: Sequence[FoundCell], results: Path, size: int) -> list[Weighe
 
 
 def _losses(cell: Scores, plans: Sequence[tuple[RunKey, ...]]) -> list[float]:
-    return [cell.best() - cell.test[cell.kept(plan)] for plan in plans]
+    return [cell.regret(cell.kept(plan)) for plan in plans]
 
 
 def _judged(

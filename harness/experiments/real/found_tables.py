@@ -162,7 +162,7 @@ def _regret(cells: Sequence[FoundCell]) -> Rows:
 def _lost(plan: Plan, one: FoundCell, heat: float) -> float:
     """What a plan loses on a cell."""
     scores = one.scores(heat)
-    return scores.best() - scores.test[plan.kept(scores)[0]]
+    return scores.regret(plan.kept(scores)[0])
 
 
 def _higher(cells: Sequence[FoundCell]) -> Rows:

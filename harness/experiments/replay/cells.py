@@ -48,6 +48,10 @@ class Scores:
         """Test points of the best run."""
         return max(self.test.values())
 
+    def regret(self, run: RunKey) -> float:
+        """Test points that keeping a run loses."""
+        return self.best() - self.test[run]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed(Scores):

@@ -72,8 +72,7 @@ class Lost:
     @property
     def over(self) -> float:
         """Share of the cells that lose more than five points."""
-        # Shares of 300 problems: 15 of them are 5 points, but for the last bit.
-        return float(np.mean(np.round(self.regrets, 6) > MUCH))
+        return share_over(self.regrets)
 
     @property
     def worst(self) -> float:
@@ -81,12 +80,18 @@ class Lost:
         return max(self.regrets)
 
 
+def share_over(regrets: Sequence[float]) -> float:
+    """Share of the regrets, points, that are above five."""
+    # Shares of 300 problems: 15 of them are 5 points, but for the last bit.
+    return float(np.mean(np.round(regrets, 6) > MUCH))
+
+
 def lost(cells: Sequence[Replayed], policy: Policy) -> Lost:
     """What a policy loses."""
     regrets, runs = [], 0
     for cell in cells:
         kept, made = policy(cell)
-        regrets.append(cell.best() - cell.test[kept])
+        regrets.append(cell.regret(kept))
         runs += made
     return Lost(regrets=tuple(regrets), runs=runs / len(cells))
 

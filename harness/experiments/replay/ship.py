@@ -119,13 +119,12 @@ def _planned(plan: Plan) -> tuple[PlannedRun, ...]:
 
 
 def _cell(name: str, models: str, how: Decoding, cell: Scores) -> ReplayedCell:
-    best = cell.best()
     made = {plan: policy.kept(cell) for plan, policy in PLANS.items()}
     return ReplayedCell(
         name=name,
         models=models,
         decoding=how,
-        regrets={plan: round(best - cell.test[kept], 2) for plan, (kept, _) in made.items()},
+        regrets={plan: round(cell.regret(kept), 2) for plan, (kept, _) in made.items()},
         runs={plan: runs for plan, (_, runs) in made.items()},
     )
 
@@ -138,7 +137,7 @@ def alone_of(*kinds: Sequence[Scores]) -> RunKey:
 
 def _mean(cells: Sequence[Scores], run: RunKey) -> float:
     """Points that a run loses by itself."""
-    return round(fmean(cell.best() - cell.test[run] for cell in cells), 2)
+    return round(fmean(cell.regret(run) for cell in cells), 2)
 
 
 def cooler(sampled: Sequence[Replayed], greedy: Sequence[Replayed]) -> float:
