@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advisor.advice.replayed import MUCH
 from harness.experiments.calibration.findings import kind_of, mean
 from harness.experiments.calibration.grid import RATES, Cell
 from harness.experiments.calibration.judge import Interval
 from harness.experiments.calibration.ledger import RunLine
+from harness.experiments.replay.policies import share_over
 from harness.experiments.staged.plan import ADDED, EACH, HIGH, LOW, OLD, STAGED, VARIANTS
 from harness.records.arm import NLL
 
@@ -83,7 +83,7 @@ class Loss:
     all: Interval
     """Mean regret against the best of all runs."""
     often: float
-    """Share of the cells in which `all` is above `MUCH`."""
+    """Share of the cells in which `all` is above five."""
     often_old: float
     """Likewise of `old`."""
     worst: float
@@ -129,7 +129,7 @@ def loss(found: Sequence[Scored], runs: Sequence[RunKey]) -> Loss:
     return Loss(
         old=mean(old.tolist()),
         all=mean(every.tolist()),
-        often=float((every > MUCH).mean()),
-        often_old=float((old > MUCH).mean()),
+        often=share_over(every.tolist()),
+        often_old=share_over(old.tolist()),
         worst=float(every.max()),
     )
