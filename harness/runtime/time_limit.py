@@ -58,6 +58,7 @@ def at_most(seconds: float | None, work: str) -> Iterator[None]:
         return
     number, thread = getattr(signal, NAME), threading.get_ident()
     over, ended, limit = False, threading.Event(), span(seconds)
+    sending = threading.Lock()  # no signal is sent once the block is over: its handler is gone then
 
     def end(number: int, frame: FrameType | None) -> None:
         if not over:
@@ -66,16 +67,23 @@ def at_most(seconds: float | None, work: str) -> Iterator[None]:
     def wait() -> None:
         if ended.wait(seconds):
             return
-        signal.pthread_kill(thread, number)
+        with sending:
+            if over:
+                return
+            signal.pthread_kill(thread, number)
         if not ended.wait(GRACE):
             _leave(
                 f"{work} hangs: it took more than {limit}, and does not answer; start again to go on"
             )
 
     before = signal.signal(number, end)
-    threading.Thread(target=wait, daemon=True).start()
     try:
-        yield
+        try:
+            threading.Thread(target=wait, daemon=True).start()
+            yield
+        finally:
+            with sending:  # here the signal may still raise: hence the outer `finally`
+                over = True
     finally:
         over = True
         ended.set()

@@ -53,6 +53,31 @@ def test_what_is_quick_enough_is_left_alone() -> None:
         time.sleep(0.1)
 
 
+ON_TIME = """
+import signal, time
+from harness.runtime.time_limit import TookTooLong, at_most
+before, late = signal.getsignal(signal.SIGUSR2), 0
+for turn in range(2000):
+    end = time.monotonic() + 0.001 + (turn % 40 - 20) * 5e-6
+    try:
+        with at_most(0.001, "a run"):
+            while time.monotonic() < end:
+                pass
+    except TookTooLong:
+        late += 1
+    assert signal.getsignal(signal.SIGUSR2) is before, turn
+print("late", late)
+"""
+
+
+def test_what_ends_at_the_limit_is_never_ended_by_a_signal_that_nobody_awaits() -> None:
+    """Breaks where the signal may come after its handler is gone: then the system ends the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TIME], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0 and done.stdout.startswith("late"), (done.returncode, done.stderr)
+
+
 def test_what_does_not_answer_ends_the_process_in_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-c", DEAF], capture_output=True, text=True, timeout=120, check=False
