@@ -13,7 +13,7 @@ from harness.experiments.real import __main__ as command
 from harness.experiments.real import found
 from harness.experiments.real.found import found_cells, moved, spearman
 from harness.experiments.real.found_tables import real_tables
-from harness.experiments.real.real_plan import higher_rate, planned_runs
+from harness.experiments.real.real_plan import higher_rate, longer, planned_runs
 from harness.experiments.real.tidy import COLUMNS
 from harness.experiments.staged.plan import write_plan
 
@@ -73,6 +73,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             append(folder / "real" / "ledger.jsonl", line(cell.name, run, points, at / 2))
     higher = next(run for of, run in higher_rate() if of == CELLS[1])
     append(folder / "real" / "ledger.jsonl", line(CELLS[1].name, higher, 97, 0))
+    for points, (_, run) in zip((90, 70, 95, 97), longer(), strict=False):
+        append(folder / "real" / "ledger.jsonl", line(CELLS[1].name, run, points, 0))
+    for (of, run), points in zip(((CELLS[0], ARMS[0]), (CELLS[1], ARMS[0])), (70, 76), strict=True):
+        first = next(
+            one for at, one in PLANNED if at == of and (one.objective, one.learning_rate) == run
+        )
+        again = dataclasses.replace(line(of.name, first, points, 0), seed=1)
+        append(folder / "real" / "ledger.jsonl", again)
     return folder
 
 
@@ -81,6 +89,24 @@ def test_the_higher_rate_takes_the_place_of_the_low_one_where_it_was_run(results
     _, rows = real_tables(results)["higher"]
     assert [row[0] for row in rows] == [f"`{CELLS[1].name}`", "mean of 1"]
     assert rows[0][1:] == ["90.0", "97.0", "80.0"] * 2 + ["90.0", "97.0"] * 2 == rows[1][1:]
+
+
+def test_four_epochs_stand_beside_one_with_what_the_default_plan_loses_at_each(
+    results: Path,
+) -> None:
+    """Breaks where the plan chooses by the other training, or its regret counts runs that both have not."""
+    _, rows = real_tables(results)["longer"]
+    assert [row[:2] for row in rows] == [
+        [name, how] for how in ("sampled", "greedy") for name in (f"`{CELLS[1].name}`", "mean of 1")
+    ]
+    shown = ["80.0 → 90.0", "20.0 → 70.0", "90.0 → 95.0", "60.0 → 97.0", "0.0 → 2.0"]
+    assert all(row[2:] == shown for row in rows)
+
+
+def test_second_seeds_are_held_to_the_first_of_the_same_cell(results: Path) -> None:
+    _, rows = real_tables(results)["seeds"]
+    each = ["80.0", "73.0", "7.0", "10.0"] * 2
+    assert rows == [["`nll` at 0.0001", "2", *each], ["all", "2", *each]]
 
 
 def test_regret_is_of_what_the_development_problems_choose(results: Path) -> None:
@@ -144,6 +170,8 @@ def test_the_records_are_one_tidy_table(
     caplog.set_level("INFO")
     command.main()
     rows = pd.read_parquet(results / "real" / "runs.parquet")
-    assert tuple(rows.columns) == COLUMNS and len(rows) == 28 * 6
+    assert tuple(rows.columns) == COLUMNS and len(rows) == 34 * 6
     nll = rows[(rows.objective == "nll") & (rows.learning_rate == 1e-4) & (rows.part == "test")]
+    assert set(nll.points[nll.seed == 1]) == {70, 76}
+    nll = nll[nll.seed == 0]
     assert set(nll.points) == {80} and set(nll.documents) == {200} and set(nll.trained) == {1}

@@ -16,7 +16,15 @@ from harness.experiments.calibration.ledger import CellLine, RunLine, read
 from harness.experiments.calibration.run import Wanted
 from harness.experiments.real.cells import RealCell
 from harness.experiments.real.guards import QUESTIONS
-from harness.experiments.real.real_plan import ARMS, CELLS, HIGHER, NOTES, PARAMETERS
+from harness.experiments.real.real_plan import (
+    ARMS,
+    CELLS,
+    HIGHER,
+    LONGER,
+    LONGER_ARMS,
+    NOTES,
+    PARAMETERS,
+)
 from harness.experiments.replay.cells import RunKey, Scores
 from harness.experiments.staged.plan import read_plan
 from harness.records.arm import BASE, NLL
@@ -33,7 +41,7 @@ Place = tuple[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class FoundCell:
-    """A cell and its runs of the first seed."""
+    """A cell and its runs."""
 
     cell: RealCell
     """Which one."""
@@ -42,13 +50,17 @@ class FoundCell:
     measured: CellLine | None
     """None: nothing of it has been done."""
     runs: Mapping[Place, RunLine]
-    """Whole fine-tunes without a note."""
+    """Whole fine-tunes of the plan without a note, first seed."""
     base: RunLine | None
     """The untouched model."""
     adapters: tuple[RunLine, ...]
     """Runs with a note."""
     higher: RunLine | None
     """That of `real_plan.HIGHER`."""
+    longer: Mapping[RunKey, RunLine]
+    """Those of `real_plan.LONGER_ARMS`, trained four times as long."""
+    again: Mapping[Place, RunLine]
+    """Second seeds of `runs`."""
     done: int
     """Runs of the plan that have been made."""
 
@@ -69,23 +81,13 @@ class FoundCell:
 
     def scores(self, heat: float) -> Scores:
         """Of every run of a whole cell."""
-        found = {
-            part: {arm: self.points(_place_of(arm), heat, part) for arm in ARMS}
-            for part in ("development", "test")
-        }
-        return Scores(development=found["development"], test=found["test"])
+        return scores_of({arm: self.runs[place_of(arm)] for arm in ARMS}, heat)
 
     def scores_with_higher(self, heat: float) -> Scores:
         """The same, and of `higher`, which has been made."""
         assert self.higher is not None
-        found, run = self.scores(heat), self.higher
-        development, test = (
-            POINTS * float(run.right(part, heat).mean()) for part in ("development", "test")
-        )
-        return Scores(
-            development={**found.development, HIGHER: development},
-            test={**found.test, HIGHER: test},
-        )
+        runs = {arm: self.runs[place_of(arm)] for arm in ARMS}
+        return scores_of({**runs, HIGHER: self.higher}, heat)
 
     def spread(self, heat: float) -> float:
         """Points between the best and the worst run."""
@@ -117,7 +119,16 @@ class FoundCell:
         return tuple(made)
 
 
-def _place_of(run: RunKey) -> Place:
+def scores_of(runs: Mapping[RunKey, RunLine], heat: float) -> Scores:
+    """What some runs of a cell score."""
+    development, test = (
+        {arm: POINTS * float(run.right(part, heat).mean()) for arm, run in runs.items()}
+        for part in ("development", "test")
+    )
+    return Scores(development=development, test=test)
+
+
+def place_of(run: RunKey) -> Place:
     """Where a run stands among those of a cell."""
     return run[0], learning_rate(PARAMETERS, run[1], "full")
 
@@ -153,7 +164,21 @@ def found_cells(results: Path) -> list[FoundCell]:
                 base=next((line for run, line in lines if run.objective == BASE), None),
                 adapters=tuple(line for run, line in lines if run.note),
                 done=len(lines),
-                higher=by_key.get((cell.name, HIGHER[0], _place_of(HIGHER)[1], 0, 1.0)),
+                higher=by_key.get((cell.name, HIGHER[0], place_of(HIGHER)[1], 0, 1.0)),
+                longer={
+                    arm: line
+                    for arm in LONGER_ARMS
+                    if (
+                        line := by_key.get(
+                            (cell.name, f"{arm[0]}, {LONGER}", place_of(arm)[1], 0, 1.0)
+                        )
+                    )
+                },
+                again={
+                    place_of(arm): line
+                    for arm in ARMS
+                    if (line := by_key.get((cell.name, *place_of(arm), 1, 1.0)))
+                },
             )
         )
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,9 +21,11 @@ from harness.experiments.real.found import (
     found_cells,
     guard_points,
     moved,
+    place_of,
+    scores_of,
     spearman,
 )
-from harness.experiments.real.real_plan import HIGHER
+from harness.experiments.real.real_plan import ARMS, HIGHER, LONGER_ARMS
 from harness.experiments.real.signs import signs
 from harness.experiments.replay.cells import RunKey
 from harness.experiments.replay.policies import Plan
@@ -54,6 +56,8 @@ def real_tables(results: Path) -> dict[str, Rows]:
         "scores": _scores(cells),
         "regret": _regret(cells),
         "higher": _higher(cells),
+        "longer": _longer(cells),
+        "seeds": _seeds(cells),
         "between": _between(cells, results),
         "frozen": _frozen(cells),
         "signs": _signs(cells, results),
@@ -182,6 +186,61 @@ def _higher(cells: Sequence[FoundCell]) -> Rows:
     ]).reshape(len(made), len(head) - 1)  # fmt: skip
     rows = [[f"`{one.cell.name}`", *_shown(row)] for one, row in zip(made, points, strict=True)]
     return head, [*rows, [f"mean of {len(made)}", *_shown(points.mean(axis=0))]] if made else rows
+
+
+def _longer(cells: Sequence[FoundCell]) -> Rows:
+    """One epoch beside four: what runs score, and what the default plan loses against the best of them."""
+    made = [one for one in cells if len(one.longer) == len(LONGER_ARMS)]
+    named = [f"`{name}` {word}" for name, word in LONGER_ARMS]
+    head = ["cell", "decoding", *named, "the default plan loses"]
+    rows = []
+    for how, heat in HEATS.items():
+        points = {
+            f"`{one.cell.name}`": [
+                _with_regret(runs, heat)
+                for runs in ({arm: one.runs[place_of(arm)] for arm in LONGER_ARMS}, one.longer)
+            ]
+            for one in made
+        }
+        if made:
+            points[f"mean of {len(made)}"] = np.mean(list(points.values()), axis=0).tolist()
+        rows += [
+            [name, how, *(f"{one:.1f} → {four:.1f}" for one, four in zip(*pair, strict=True))]
+            for name, pair in points.items()
+        ]
+    return head, rows
+
+
+def _with_regret(runs: Mapping[RunKey, RunLine], heat: float) -> list[float]:
+    """Test points of each run, then what the default plan loses against the best of them."""
+    scores = scores_of(runs, heat)
+    return [*scores.test.values(), scores.regret(PLANS[DEFAULT].kept(scores)[0])]
+
+
+def _seeds(cells: Sequence[FoundCell]) -> Rows:
+    """By run: what it scores with either seed, where it has two, and how far apart they are."""
+    head = ["run", "cells with two seeds"]
+    head += [f"{how}: {what}" for how in HEATS for what in ("first", "second", "apart", "at most")]
+    pairs = {
+        place: np.array([
+            [[POINTS * run.right("test", heat).mean() for run in (one.runs[place], one.again[place])]
+             for heat in HEATS.values()]
+            for one in cells if place in one.again
+        ]).reshape(-1, len(HEATS), 2)
+        for place in map(place_of, ARMS)
+    }  # fmt: skip
+    named = {f"`{name}` at {rate:g}": found for (name, rate), found in pairs.items() if len(found)}
+    if named:
+        named["all"] = np.concatenate(list(named.values()))
+    rows = []
+    for name, found in named.items():
+        apart = np.abs(found[..., 0] - found[..., 1])
+        each = [
+            [*found[:, heat].mean(0), apart[:, heat].mean(), apart[:, heat].max()]
+            for heat in range(len(HEATS))
+        ]
+        rows.append([name, str(len(found)), *(f"{value:.1f}" for row in each for value in row)])
+    return head, rows
 
 
 def _shown(points: Array) -> list[str]:
