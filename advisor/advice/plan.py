@@ -118,7 +118,7 @@ class Plan:
     elsewhere: Elsewhere | None
     """What it takes on the machine that was asked for; None where none was."""
     cooler: float
-    """Share of these cells in which NLL decoded greedily does as well as the best run sampled.
+    """Share of these cells in which NLL at the high rate does as well greedily as the best run at temperature 1.
 
     As well: at most 2 points worse.
     """

@@ -83,7 +83,7 @@ def _decode(temperature: float, cooler: float) -> str:
         return "greedily (temperature 0)"
     return (
         f"at temperature {temperature:g}. If you may decode greedily, do: in {cooler:.0%} of the measured "
-        "pairs plain nll, decoded greedily, scored at most 2 points less than the best run sampled."
+        "pairs nll, decoded greedily, scored at most 2 points less than the best run at temperature 1."
     )
 
 
