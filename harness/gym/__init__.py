@@ -33,7 +33,9 @@ GENERATORS = {
     "letter_counting": Generator(),
     "number_sorting": Generator(),
     "spell_backward": Generator(),
-    "syllogism": Generator(),
     "word_sorting": Generator(),
 }
-"""By reasoning-gym's names, which are also the tasks' after `gym_`."""
+"""By reasoning-gym's names, which are also the tasks' after `gym_`.
+
+Without `syllogism`: a tenth of its references is wrong (docs/defects.md).
+"""
