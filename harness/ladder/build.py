@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from harness.ladder import Rung, demonstrations_file, model_folder
 from harness.ladder.card import card_table, read_card, update_card
+from harness.ladder.ladder_tasks import task_rows
 from harness.ladder.letters import build_tokenizer
 from harness.ladder.pretrain import Recipe, pretrain
 from harness.ladder.score import demonstration_prior, greedy_accuracy
@@ -30,6 +31,8 @@ from harness.ladder.skills import SKILLS, demonstration
 logger = logging.getLogger(__name__)
 
 PROBLEMS = 200
+SHIPPED_SEED = 0
+"""Of the ladder that is installed with the package."""
 
 
 def build(
@@ -74,8 +77,12 @@ def draw_demonstrations(
 
 
 def write_demonstrations(path: Path, rung: Rung, seed: int) -> None:
-    """Writes a rung's demonstrations as JSON lines."""
-    write_rows(path, draw_demonstrations(rung, seed))
+    """Writes a rung's demonstrations as JSON lines.
+
+    The tasks leave out those of `SHIPPED_SEED`; those of other seeds leave out the problems of the tasks.
+    """
+    scored = () if seed == SHIPPED_SEED else (row["prompt"] for row in task_rows(rung.skill))
+    write_rows(path, draw_demonstrations(rung, seed, avoid=frozenset(scored)))
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

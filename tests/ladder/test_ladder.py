@@ -23,7 +23,7 @@ from harness.ladder.__main__ import MINIATURE
 from harness.ladder.__main__ import main as ladder_main
 from harness.ladder.build import build, write_demonstrations
 from harness.ladder.card import card_table, read_card
-from harness.ladder.ladder_tasks import problem_sets
+from harness.ladder.ladder_tasks import problem_sets, task_rows
 from harness.ladder.letters import ALPHABET, build_tokenizer
 from harness.ladder.score import demonstration_prior, greedy_accuracy, greedy_answers
 
@@ -482,6 +482,14 @@ def test_shipped_demonstrations_are_those_of_the_table(name, tmp_path):
     write_demonstrations(rebuilt, RUNGS[name], CARD[name]["seed"])
     assert rebuilt.read_bytes() == resolve(name)[1].read_bytes()
     assert sha256(rebuilt) == CARD[name]["demonstrations_sha256"]
+
+
+@pytest.mark.parametrize("name", RUNGS)
+def test_demonstrations_of_another_seed_hold_no_problem_of_the_task(name, tmp_path):
+    write_demonstrations(tmp_path / "rows.jsonl", RUNGS[name], 1)
+    lines = (tmp_path / "rows.jsonl").read_text(encoding="utf-8").splitlines()
+    scored = {row["prompt"] for row in task_rows(RUNGS[name].skill)}
+    assert len(scored) == 400 and not scored & {json.loads(line)["prompt"] for line in lines}
 
 
 @pytest.mark.slow
