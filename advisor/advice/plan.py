@@ -34,6 +34,8 @@ HELD_OUT, AT_MOST = 0.2, 400
 """Share of the rows that `confirm` keeps back where no `--tasks` are given, and at most so many."""
 ENOUGH = 100
 """Documents that choose, beyond which more of them change few choices."""
+FEWEST = 2
+"""Documents without which nothing is chosen: one says nothing of noise."""
 DRAWS, CURVE = 4, 5
 """Answers to a document that chooses where they are sampled; temperatures at which the others are scored."""
 BACKWARD = 3.0
@@ -118,7 +120,7 @@ class Plan:
     elsewhere: Elsewhere | None
     """What it takes on the machine that was asked for; None where none was."""
     cooler: float
-    """Share of these cells in which NLL at the high rate does as well greedily as the best run at temperature 1.
+    """Share of these cells in which NLL at the high rate does as well greedily as the best run sampled.
 
     As well: at most 2 points worse.
     """
@@ -207,6 +209,8 @@ def make_plan(
 
 
 def _choice(prior: Prior) -> str:
+    if cannot_choose(prior):
+        return "score every run on a task of yours (the rows are too few to keep some back), keep the best"
     choose, report = documents_of(prior)
     return f"score every run on {choose} documents, keep the best, and score that one on {report} others"
 
@@ -218,6 +222,11 @@ def documents_of(prior: Prior) -> tuple[int, int]:
         return LADDER_DOCUMENTS
     kept = min(AT_MOST, int(HELD_OUT * prior.usable_rows))
     return choosing(kept), kept - choosing(kept)
+
+
+def cannot_choose(prior: Prior) -> bool:
+    """Whether the rows that are kept back are too few to choose by, so that `--tasks` have to be given."""
+    return documents_of(prior)[0] < FEWEST
 
 
 def choosing(documents: int) -> int:

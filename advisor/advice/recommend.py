@@ -16,7 +16,7 @@ from advisor.advice.calibration import Calibration, Cell, Domain, Pair, decoding
 from advisor.advice.features import features
 from advisor.advice.forecast import BOUND, NLL, Forecast
 from advisor.advice.machines import Machine
-from advisor.advice.plan import Plan, make_plan
+from advisor.advice.plan import Plan, cannot_choose, make_plan
 from advisor.advice.plan_words import facts
 from advisor.advice.published_rule import (
     WHY,
@@ -101,7 +101,8 @@ class Recommendation:
 
     def next_command(self, pair: str) -> str:
         """The command that carries the plan out; `pair` is MODEL DATASET [flags]."""
-        return f"advisor confirm {pair} --temperature {self.temperature:g} --plan {self.plan.name}"
+        tasks = " --tasks TASK" if cannot_choose(self.prior) else ""
+        return f"advisor confirm {pair} --temperature {self.temperature:g} --plan {self.plan.name}{tasks}"
 
     def __str__(self) -> str:
         """The plan, what is expected of it and what may make it wrong, a line each."""

@@ -86,7 +86,7 @@ class Evidence:
     arms: int
     """Runs that were tried on each cell."""
     cooler: float
-    """Share of the cells in which NLL at the high rate, greedily, is within 2 points of the best run sampled."""
+    """Share of the cells in which NLL at the high rate is as good greedily as the best run sampled."""
     alone_regret: Mapping[Decoding, float]
     """Points that `Replay.alone` loses on average."""
 

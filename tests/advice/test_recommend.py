@@ -265,3 +265,12 @@ def test_deciding_needs_no_torch() -> None:
     modules = "advisor.advice.recommend, advisor.prior.prior"
     code = f"import sys; import {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("rows", "few"), [(1, True), (19, True), (20, False)])
+def test_rows_too_few_to_choose_by_ask_for_a_task(rows: int, few: bool) -> None:
+    """`confirm` would keep back fewer than two documents that choose, and refuse."""
+    prior = prior_of(0.5)
+    found = recommend(replace(prior, dataset={**prior.dataset, "rows": rows}), temperature=0.0)
+    assert found.next_command("m d").endswith("--tasks TASK") == few
+    assert ("a task of yours" in found.plan.choose_by) == few
