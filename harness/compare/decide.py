@@ -63,7 +63,10 @@ class Part:
     standings: tuple[Standing, ...]
     """Best first."""
     rows: tuple[Row, ...]
-    """The best of those that choose, against the second, NLL at its best and the base at its best."""
+    """The best of those that choose, against the second, NLL at its best and the base at its best.
+
+    Where the best is the base, against the best fine-tune too.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +158,7 @@ def decide(
     board, sizes, notes = board_of(name, choosing, texts)
     arms = best_first(board)
     best, race = arms[0], Race(margin=margin)
-    rivals = (*arms[1:2], _first(arms, NLL, best), _first(arms, BASE, best))
-    against = [arm for arm in dict.fromkeys(rivals) if arm is not None]
+    against = _rivals(arms)
     rows = {other: contrasts(board, arms, other, race) for other in against}
     part = _part(name, board, sizes, arms, [_of(rows[other], best) for other in against])
     test, more = _tested(testing, best, against, texts, race) if testing else (None, [])
@@ -183,9 +185,19 @@ def decide(
     return _acted(decision, edge, len(planned))
 
 
-def _first(arms: Sequence[Arm], method: str, best: Arm) -> Arm | None:
-    """The best arm of a method beside the best of all: at its best rate, decoded as suits it."""
-    return next((arm for arm in arms if arm.method == method and arm != best), None)
+def _rivals(arms: Sequence[Arm]) -> list[Arm]:
+    """What the best is held against: the second, NLL and the base at their best.
+
+    The base is held against the best fine-tune before NLL: its own second temperature settles nothing.
+    """
+    best, *others = arms
+    tuned = next((arm for arm in others if arm.objective != BASE), None)
+    found = (
+        *others[:1],
+        tuned if best.objective == BASE else None,
+        *(next((arm for arm in others if arm.method == name), None) for name in (NLL, BASE)),
+    )
+    return [arm for arm in dict.fromkeys(found) if arm is not None]
 
 
 def _of(rows: Sequence[Row], arm: Arm) -> Row:
@@ -334,7 +346,9 @@ def _stay(found: Decision, where: str) -> tuple[Action, Arm | None, str]:
     """The untouched model leads: for good where that is told apart, else for now."""
     rows = [row for row in found.chosen_on.rows if row.baseline.objective != BASE]
     near = f" ({_said(rows[0], found.labels)})" if rows else ""
-    if rows and rows[0].verdict in OPEN:
+    if not rows:
+        text = f"Keep {UNTOUCHED} for now: no fine-tune has scores {where}."
+    elif rows[0].verdict in OPEN:
         text = f"Keep {UNTOUCHED} for now: none does better {where}{near}, within noise."
     else:
         text = f"Do not fine-tune: none is better than the base {where}{near}."

@@ -123,6 +123,26 @@ def test_where_the_base_is_best_nothing_is_fine_tuned(tmp_path: Path) -> None:
     )
 
 
+def test_the_base_is_held_against_the_best_fine_tune_whatever_comes_second(tmp_path: Path) -> None:
+    """Breaks where the base at another temperature, or an NLL far behind, settles it for all fine-tunes."""
+    bases = [
+        rows("base", right(share, 50, seed=i), temperature=heat)
+        for i, (share, heat) in enumerate([(0.52, 0.0), (0.5, 1.0)])
+    ]
+    tuned = rows("cadft(1)", right(0.5, 50, seed=2), temperature=0.0)
+    poor = rows("nll", right(0.1, 50, seed=3), temperature=0.0)
+    for arms in ((*bases, tuned), (*bases, tuned, poor)):
+        found = decided(tmp_path, *arms)
+        assert found.labels[found.best] == "base at temperature 0" and found.action == "stay"
+        assert found.text.startswith(
+            "Keep the untouched model for now: none does better on 50 documents (+2.0 against cadft(1)"
+        )
+    alone = decided(tmp_path, *bases)
+    assert (
+        alone.text == "Keep the untouched model for now: no fine-tune has scores on 50 documents."
+    )
+
+
 def test_where_test_documents_have_a_run_ahead_of_the_base_it_is_not_decided(
     tmp_path: Path,
 ) -> None:
