@@ -59,7 +59,7 @@ class Board:
     temperature: float | None
     """At which arms are decoded; 0 is greedy, None where nothing is generated."""
     runs: Mapping[Arm, Mapping[int, Sheet]]
-    """By arm and seed; the base has one run, which is held against every seed."""
+    """By arm and seed; a single run of the base is held against every seed."""
     higher_is_better: bool = True
     """Direction of the metric."""
     scale: float = 100.0
@@ -227,10 +227,8 @@ def paired(board: Board, arm: Arm, baseline: Arm) -> tuple[Array, Array, int]:
             raise InputError(
                 f"{board.name}: {one.label} has no run of this study: its records disagree on the plan"
             )
-    pairs = _pairs(
-        board.runs[arm], board.runs[baseline], base=BASE in (arm.objective, baseline.objective)
-    )
-    sheets = [sheet for pair in pairs for sheet in pair]
+    pairs = _pairs(board, arm, baseline)
+    sheets = [sheet for pair in pairs for side in pair for sheet in side]
     shared = set.intersection(*(set(sheet.documents) for sheet in sheets))
     if len(shared) < 2:
         raise InputError(
@@ -238,20 +236,29 @@ def paired(board: Board, arm: Arm, baseline: Arm) -> tuple[Array, Array, int]:
             "evaluate them on the same data"
         )
     ids = [document for document in sheets[0].documents if document in shared]
-    first, second = ([_values(sheet, ids) for sheet in side] for side in zip(*pairs, strict=True))
+    first, second = (
+        [np.mean([_values(sheet, ids) for sheet in side], axis=0) for side in sides]
+        for sides in zip(*pairs, strict=True)
+    )
     return np.array(first), np.array(second), max(len(sheet.documents) for sheet in sheets)
 
 
-def _pairs(
-    first: Mapping[int, Sheet], second: Mapping[int, Sheet], *, base: bool
-) -> list[tuple[Sheet, Sheet]]:
-    """Runs that are held against each other: of one seed; the base, which has none, against all."""
-    if base and 1 in (len(first), len(second)):
-        return [(a, b) for a in first.values() for b in second.values()]
+def _pairs(board: Board, arm: Arm, baseline: Arm) -> list[tuple[list[Sheet], list[Sheet]]]:
+    """Runs that are held against each other, each side the runs whose mean counts.
+
+    Runs of one seed are a pair. The base has no seed: one run of it goes with every run of the other arm.
+    Several are one pair with a single run: one checkpoint stays one, however often the base is scored.
+    """
+    first, second = board.runs[arm], board.runs[baseline]
+    if BASE in (arm.objective, baseline.objective) and 1 in (len(first), len(second)):
+        tuned = [board.runs[one] for one in (arm, baseline) if one.objective != BASE]
+        if any(len(runs) == 1 for runs in tuned):
+            return [(list(first.values()), list(second.values()))]
+        return [([a], [b]) for a in first.values() for b in second.values()]
     common = sorted(first.keys() & second.keys())
     if common:
-        return [(first[seed], second[seed]) for seed in common]
-    return list(zip(first.values(), second.values(), strict=False))
+        return [([first[seed]], [second[seed]]) for seed in common]
+    return [([a], [b]) for a, b in zip(first.values(), second.values(), strict=False)]
 
 
 def _values(sheet: Sheet, documents: Sequence[str]) -> Array:
