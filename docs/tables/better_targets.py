@@ -142,17 +142,24 @@ def pairs(folder: str) -> Iterator[tuple[str, dict[float, Difference]]]:
         where = f", {name}" if len(studies) > 1 else ""
         yield (
             f"`{pair[0]}` less `{pair[1]}`{where}",
-            _differences(*(_scores(evidence, label) for label in pair)),
+            _differences(*(_scores(evidence, label) for label in pair), _sizes(evidence)),
         )
     for one, other, label in ACROSS.get(folder, ()):
         yield (
             f"`{label}` {one} less {other}",
-            _differences(*(_scores(studies[name], label) for name in (one, other))),
+            _differences(
+                *(_scores(studies[name], label) for name in (one, other)), _sizes(studies[one])
+            ),
         )
 
 
-def _differences(ours: Scores, theirs: Scores) -> dict[float, Difference]:
-    return {heat: paired_difference(ours[heat], theirs[heat]) for heat in HEATS}
+def _differences(ours: Scores, theirs: Scores, sizes: Sequence[int]) -> dict[float, Difference]:
+    return {heat: paired_difference(ours[heat], theirs[heat], sizes=sizes) for heat in HEATS}
+
+
+def _sizes(evidence: Evidence) -> list[int]:
+    """Test documents of each task."""
+    return [len(x) for x in part_values(evidence.study, evidence.runs[0], "test").values()]
 
 
 def _scores(evidence: Evidence, label: str) -> Scores:

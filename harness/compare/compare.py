@@ -21,7 +21,7 @@ from harness.compare.logs import fits, joined, logged, logs_for
 from harness.compare.measured import Measured, refuse_differing
 from harness.records.arm import BASE, LOGGED, NLL, Arm, labels
 from harness.records.runs import Run, read_run
-from harness.statistics.power import documents_needed, spread
+from harness.statistics.power import documents_needed
 from harness.study.contrasts import Board, Race, Row, contrasts, paired
 from harness.study.from_records import Evidence, evidence_of, settings_of
 from harness.study.study import board_unit
@@ -383,16 +383,16 @@ def _remarks(
     board: Board, row: Row, texts: Mapping[Arm, str], rows: Sequence[Row], asked: float | None
 ) -> Iterable[str]:
     """What was left out of a comparison, and what it would take to resolve it down to the margin."""
-    first, second, whole = paired(board, row.arm, row.baseline)
+    pair = paired(board, row.arm, row.baseline)
     names = f"{texts[row.arm]} and {texts[row.baseline]}"
-    if row.difference.documents < whole:
-        yield f"{row.task}: {names} share {row.difference.documents} of {whole} documents"
+    if row.difference.documents < pair.most:
+        yield f"{row.task}: {names} share {row.difference.documents} of {pair.most} documents"
     margin = board.margin(asked)
     if row.verdict != "not resolved" or margin is None:
         return
     family = sum(other.baseline == row.baseline for other in rows)
     wanted = margin / board.scale
-    needed = documents_needed(wanted, len(first), spread(first, second), alpha=0.05 / family)
+    needed = documents_needed(wanted, len(pair.first), pair.spread(), alpha=0.05 / family)
     what = "more seeds" if needed is None else f"about {needed:,} documents"
     yield (
         f"{row.task}, temperature {heat(row.temperature)}: {names} are not told apart; a difference of "

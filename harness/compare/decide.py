@@ -23,7 +23,7 @@ from harness.records.arm import BASE, NLL, Arm
 from harness.records.metrics import in_unit
 from harness.statistics.across_tasks import RESAMPLES
 from harness.statistics.paired import paired_difference
-from harness.statistics.power import documents_needed, spread
+from harness.statistics.power import documents_needed
 from harness.study.contrasts import Board, Race, Row, contrasts, paired
 from harness.study.forgetting import UNTOUCHED
 from harness.study.verdict import at_the_edge
@@ -210,14 +210,14 @@ def _part(
     return Part(
         name=name,
         documents=sum(sizes),
-        standings=tuple(_standing(board, arm) for arm in arms),
+        standings=tuple(_standing(board, sizes, arm) for arm in arms),
         rows=tuple(rows),
     )
 
 
-def _standing(board: Board, arm: Arm) -> Standing:
+def _standing(board: Board, sizes: Sequence[int], arm: Arm) -> Standing:
     values = values_of(board, arm)
-    error = paired_difference(values, np.zeros((1, values.shape[1]))).standard_error
+    error = paired_difference(values, np.zeros(values.shape[1]), sizes=sizes).standard_error
     seeds = tuple(board.runs[arm])
     return Standing(
         arm=arm,
@@ -276,9 +276,9 @@ def _settled_by(
         return f"{names}: they differ by less than matters"
     if wanted == 0:
         return names
-    first, second, _ = paired(board, row.arm, row.baseline)
+    pair = paired(board, row.arm, row.baseline)
     alpha = 0.05 / max(1, arms - 1)
-    needed = documents_needed(wanted, len(first), spread(first, second), alpha=alpha)
+    needed = documents_needed(wanted, len(pair.first), pair.spread(), alpha=alpha)
     what = "more seeds" if needed is None else f"about {needed:,} documents"
     return f"{names}; a difference of {wanted * board.scale:.2g} {board.unit} takes {what}"
 

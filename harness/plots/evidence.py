@@ -57,10 +57,13 @@ class Estimate:
     """Per run."""
 
     @classmethod
-    def of(cls, scores: ArrayLike, *, scale: float = 100.0) -> Estimate:
+    def of(cls, scores: ArrayLike, *, sizes: Sequence[int] = (), scale: float = 100.0) -> Estimate:
         """The mean of [seeds, documents] scores, its interval over both (documents alone with one seed).
 
-        The interval is cut to [0, 1] where all scores lie there; None for a single document.
+        Args:
+            scores: of several tasks times `task_weights`.
+            sizes: documents of each task, in order; empty where there is one.
+            scale: 100 for shares, whose interval is cut to [0, 1]. A single document has none.
 
         Raises:
             InputError: scores that are not finite.
@@ -69,8 +72,8 @@ class Estimate:
         seeds, documents = values.shape
         value, interval = scale * float(values.mean()), None
         if documents > 1:
-            low, high = paired_difference(values, np.zeros_like(values)).interval
-            if values.min() >= 0 and values.max() <= 1:
+            low, high = paired_difference(values, np.zeros(documents), sizes=sizes).interval
+            if scale == 100.0:
                 low, high = max(low, 0.0), min(high, 1.0)
             interval = (scale * low, scale * high)
         return cls(value=value, interval=interval, seeds=seeds, documents=documents)

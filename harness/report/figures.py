@@ -338,7 +338,8 @@ def _estimate(
 ) -> Estimate:
     """Mean test score of an arm, in its unit."""
     board = evidence.board([arm], task=task, temperature=temperature)
-    return Estimate.of([sheet.values for sheet in board.runs[arm].values()], scale=board.scale)
+    sheets = list(board.runs[arm].values())
+    return Estimate.of([sheet.values for sheet in sheets], sizes=sheets[0].sizes, scale=board.scale)
 
 
 def task_ranks(evidence: Evidence) -> dict[str, Aggregate]:
@@ -380,7 +381,8 @@ def rate_curves(evidence: Evidence) -> dict[str, dict[float, Estimate]]:
         if run is not None and rate is not None:
             scores = part_scores(study, run, "development")
             if scores:
-                own[rate] = Estimate.of(sheet_of(list(scores.values())).values, scale=scale)
+                sheet = sheet_of(list(scores.values()))
+                own[rate] = Estimate.of(sheet.values, sizes=sheet.sizes, scale=scale)
     return {method: dict(sorted(curve.items())) for method, curve in curves.items()}
 
 

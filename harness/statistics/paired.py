@@ -3,7 +3,8 @@
 Two arms are compared on the same documents with [seeds, documents] arrays of scores; everything keeps
 the unit of the scores. The difference of one document under one seed is
 d[s,i] = a[s,i] - b[s,i] = mean + document_i + seed_s + residual_si.
-Planning is in `harness.statistics.power`, several tasks together in `harness.statistics.across_tasks`.
+A mean over tasks is that of scores times `task_weights`; its error is of documents within their tasks.
+Planning is in `harness.statistics.power`, ranks over tasks in `harness.statistics.across_tasks`.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class MeanSquares:
     count: int
     """Number of documents."""
     runs: int
+    freedom: float
+    """Degrees of freedom of the documents' part: of one task count - 1."""
 
     @property
     def of_documents(self) -> float:
@@ -99,7 +102,7 @@ class MeanSquares:
 
     def two_sided(self, t: float) -> float:
         """P(|T| > |t|) under no difference."""
-        tail = float(stdtr(self.count - 1, -abs(t)))
+        tail = float(stdtr(self.freedom, -abs(t)))
         if self.seed_weight > 0:
             tail += self.seed_weight * (float(stdtr(self.runs - 1, -abs(t))) - tail)
         return 2 * tail
@@ -119,12 +122,21 @@ class MeanSquares:
         return min(max(float(stdtridf(0.975, self.critical(0.05))), few), many)
 
     @property
-    def _freedom(self) -> tuple[int, int]:
-        of_documents = self.count - 1
-        return of_documents, self.runs - 1 if self.seed_weight > 0 else of_documents
+    def _freedom(self) -> tuple[float, float]:
+        return self.freedom, self.runs - 1 if self.seed_weight > 0 else self.freedom
 
 
-def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
+def task_weights(sizes: Sequence[int]) -> Array:
+    """[documents of all tasks] factors that make the mean over documents the mean over tasks.
+
+    Args:
+        sizes: documents of each task, in order.
+    """
+    each = sum(sizes) / len(sizes)
+    return np.repeat([each / size for size in sizes], sizes)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike, *, sizes: Sequence[int] = ()) -> Difference:
     """The mean of a - b with an interval over seeds and documents.
 
     Var(mean) = (MS_document + MS_seed - MS_residual) / (seeds x documents), the mean squares of the
@@ -141,15 +153,20 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     least 1), give SE = sqrt(2) range / (n + 2) (after Bonett and Price, 2012): no sample shows a
     variance of zero.
 
+    Of several tasks, which are the ones that are asked about and no sample, documents vary about the means
+    of their own task: with one seed Var(mean) = sum over tasks of s_t^2 / n_t, over tasks^2, with
+    Satterthwaite's degrees of freedom. Tasks of one document, which show no spread, are taken together.
+
     Args:
-        a: scores [seeds, documents], or [documents] for one seed.
+        a: scores [seeds, documents], or [documents] for one seed; of several tasks times `task_weights`.
         b: the same documents in the same order; one row is held against every seed of the other arm.
+        sizes: documents of each task, in order; empty where there is one.
 
     Raises:
         InputError: shapes that do not pair, values that are not finite, fewer than two documents.
     """
     first, second = paired_scores(a, b)
-    squares = varying_squares(first, second)
+    squares = varying_squares(first, second, sizes)
     estimate, error = float((first - second).mean()), squares.variance**0.5
     half, half_90 = squares.critical(0.05) * error, squares.critical(0.10) * error
     return Difference(
@@ -166,15 +183,52 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Difference:
     )
 
 
-def varying_squares(first: Array, second: Array) -> MeanSquares:
+def varying_squares(first: Array, second: Array, sizes: Sequence[int] = ()) -> MeanSquares:
+    """Mean squares of paired scores, of documents about the means of their tasks, see `paired_difference`."""
+    d = first - second
+    whole = mean_squares(d)
+    if len(sizes) < 2:
+        return _varying(whole, first, second)
+    weights, found = task_weights(sizes), []
+    for own in _strata(sizes):
+        alone = replace(mean_squares(d[:, own]), seeds=0.0)  # seeds count by the mean over tasks
+        found.append(
+            _varying(alone, first[:, own], second[:, own], least=float(weights[own].max()))
+        )
+    shares = [(one.count / whole.count) ** 2 for one in found]
+    each = [share * one.of_documents for share, one in zip(shares, found, strict=True)]
+    terms = (part**2 / one.freedom for part, one in zip(each, found, strict=True))
+    return replace(
+        whole,
+        documents=sum(share * one.documents for share, one in zip(shares, found, strict=True)),
+        residual=sum(share * one.residual for share, one in zip(shares, found, strict=True)),
+        freedom=sum(each) ** 2 / sum(terms),
+    )
+
+
+def _strata(sizes: Sequence[int]) -> list[NDArray[np.intp]]:
+    """Places of the documents of each task; a task of one document shows no spread, so these are together.
+
+    A single one of them is put to the smallest other task.
+    """
+    places = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    alone = [own for own in places if len(own) == 1]
+    others = sorted((own for own in places if len(own) > 1), key=len)
+    if len(alone) == 1:
+        alone.append(others.pop(0))
+    return [*others, np.concatenate(alone)] if alone else others
+
+
+def _varying(
+    squares: MeanSquares, first: Array, second: Array, *, least: float = 1.0
+) -> MeanSquares:
     """Mean squares of paired scores; of two imagined documents where nothing varies.
 
-    See `paired_difference`: no sample shows a variance of zero.
+    See `paired_difference`: no sample shows a variance of zero. `least` is the smallest range of the scores.
     """
-    squares = mean_squares(first - second)
     if squares.variance**0.5 > 1e-12 * max(1.0, abs(float((first - second).mean()))):
         return squares
-    reach = max(1.0, float(np.ptp(np.vstack([first, second]))))  # what varies is rounding
+    reach = max(least, float(np.ptp(np.vstack([first, second]))))  # what varies is rounding
     error = 2**0.5 * reach / (squares.count + 2)
     return replace(squares, documents=error**2, seeds=0.0, residual=0.0)
 
@@ -206,7 +260,9 @@ def mean_squares(d: Array) -> MeanSquares:
     scale = count / (count - 1) / count**2
     by_document = float(scale * ((document_means - mean) ** 2).sum())
     if runs == 1:
-        return MeanSquares(documents=by_document, seeds=0.0, residual=0.0, count=count, runs=1)
+        return MeanSquares(
+            documents=by_document, seeds=0.0, residual=0.0, count=count, runs=1, freedom=count - 1
+        )
     rest = d - document_means - (seed_means - mean)[:, None]
     return MeanSquares(
         documents=by_document,
@@ -214,6 +270,7 @@ def mean_squares(d: Array) -> MeanSquares:
         residual=float(scale * (rest**2).sum() / (runs * (runs - 1))),
         count=count,
         runs=runs,
+        freedom=count - 1,
     )
 
 
@@ -309,7 +366,7 @@ def still_in_the_race(
     if seed_sd is not None:
         assumed = np.hypot(difference.document_error, seed_sd / difference.seeds**0.5)
         error = max(difference.standard_error, float(assumed))
-        p = float(stdtr(difference.documents - 1, difference.estimate / error))
+        p = float(stdtr(difference.squares.freedom, difference.estimate / error))
     return p > RACE_ALPHA / (looks * rivals)
 
 
@@ -320,6 +377,7 @@ def survivors(
     rivals: int,
     keep: Collection[Name] = (),
     seed_sd: float | None = None,
+    sizes: Sequence[int] = (),
 ) -> tuple[Name, ...]:
     """Names of the arms that get more seeds: `still_in_the_race` against the arm with the highest mean.
 
@@ -329,6 +387,7 @@ def survivors(
         rivals: arms at the start of the race, less one.
         keep: arms that are never dropped: what the final tests compare with.
         seed_sd: see `still_in_the_race`.
+        sizes: see `paired_difference`.
     """
     leader = max(scores, key=lambda arm: float(np.mean(np.asarray(scores[arm], dtype=np.float64))))
     return tuple(
@@ -337,7 +396,7 @@ def survivors(
         if arm in keep
         or arm == leader
         or still_in_the_race(
-            paired_difference(scores[arm], scores[leader]),
+            paired_difference(scores[arm], scores[leader], sizes=sizes),
             looks=looks,
             rivals=rivals,
             seed_sd=seed_sd,

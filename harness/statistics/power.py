@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
@@ -31,16 +32,17 @@ class Spread:
     """Of one document under one seed, beyond the two above."""
 
 
-def spread(a: ArrayLike, b: ArrayLike) -> Spread:
+def spread(a: ArrayLike, b: ArrayLike, *, sizes: Sequence[int] = ()) -> Spread:
     """Standard deviations from the mean squares of a pilot, [seeds, documents] as in `paired_difference`.
 
     document^2 = (MS_document - MS_residual) / seeds, seed^2 = (MS_seed - MS_residual) / documents,
     residual^2 = MS_residual, none below zero. One seed cannot tell them apart: all is the documents',
     and the seeds' is 0. Where nothing varies, the spread is that of two imagined documents, as in
-    `paired_difference`.
+    `paired_difference`. Of several tasks (`sizes`, as there) it is that of a document on average, so that
+    planning with it takes more documents of each in proportion.
     """
     first, second = paired_scores(a, b)
-    squares = varying_squares(first, second)
+    squares = varying_squares(first, second, sizes)
     return Spread(
         document=(squares.count * max(squares.documents - squares.residual, 0.0)) ** 0.5,
         seed=(squares.runs * squares.of_seeds) ** 0.5,
@@ -94,6 +96,7 @@ def _expected(documents: int, seeds: int, spread: Spread) -> MeanSquares:
         residual=residual if several else 0.0,
         count=documents,
         runs=seeds,
+        freedom=documents - 1,
     )
 
 

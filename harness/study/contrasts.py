@@ -8,8 +8,9 @@ interval at Bonferroni's level, so that among all arms a false one is said in at
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from harness.statistics.paired import (
     still_in_the_race,
     verdict,
 )
+from harness.statistics.power import Spread, spread
 
 ALPHA = 0.05
 SEED_SD = 0.15
@@ -45,7 +47,9 @@ class Sheet:
     documents: tuple[str, ...]
     """Stable ids, distinct."""
     values: Array
-    """[documents], means over repeats, in the metric's own unit."""
+    """[documents], means over repeats, in the metric's own unit; of several tasks times `task_weights`."""
+    sizes: tuple[int, ...] = ()
+    """Documents of each task, in order; empty where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +152,24 @@ class Race:
     """Of the race, see `harness.statistics.paired.still_in_the_race`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Scores of two arms on the documents that all of their runs have."""
+
+    first: Array
+    """[seeds, documents]."""
+    second: Array
+    """[seeds, documents]."""
+    sizes: tuple[int, ...]
+    """Documents of each task, in order; empty where there is one."""
+    most: int
+    """Documents of the largest run."""
+
+    def spread(self) -> Spread:
+        """Standard deviations of the difference."""
+        return spread(self.first, self.second, sizes=self.sizes)
+
+
 FIGURES: dict[str, Callable[[Row], str]] = {
     "p (Holm)": lambda row: "dropped" if row.dropped else probability(row.adjusted_p),
 }
@@ -169,7 +191,9 @@ def contrasts(board: Board, arms: Iterable[Arm], baseline: Arm, race: Race) -> l
     chosen = [arm for arm in arms if arm != baseline]
     sign = 1.0 if board.higher_is_better else -1.0
     pairs = [paired(board, arm, baseline) for arm in chosen]
-    found = [paired_difference(sign * ours, sign * theirs) for ours, theirs, _ in pairs]
+    found = [
+        paired_difference(sign * pair.first, sign * pair.second, sizes=pair.sizes) for pair in pairs
+    ]
     raw = [1.0 if arm in race.dropped else d.p_value for arm, d in zip(chosen, found, strict=True)]
     wide = board.margin(race.margin)
     alone = 2 * ALPHA / max(1, len(chosen))  # two one-sided tests, Bonferroni's share of each
@@ -189,8 +213,8 @@ def contrasts(board: Board, arms: Iterable[Arm], baseline: Arm, race: Race) -> l
                 baseline=baseline,
                 task=board.name,
                 temperature=board.temperature,
-                score=board.scale * float(pair[0].mean()),
-                baseline_score=board.scale * float(pair[1].mean()),
+                score=board.scale * float(pair.first.mean()),
+                baseline_score=board.scale * float(pair.second.mean()),
                 difference=_scaled(shown, sign * board.scale, possible=board.scale == 100.0),
                 adjusted_p=p,
                 verdict=says,
@@ -216,8 +240,8 @@ def _of_dropped(
     return "not resolved" if racing else "worse"
 
 
-def paired(board: Board, arm: Arm, baseline: Arm) -> tuple[Array, Array, int]:
-    """Two [seeds, documents] arrays on the documents that all have, and how many the largest run has.
+def paired(board: Board, arm: Arm, baseline: Arm) -> Paired:
+    """Scores of two arms of a board, run by run and document by document.
 
     Raises:
         InputError: an arm has no runs, or fewer than two documents are in common.
@@ -240,7 +264,12 @@ def paired(board: Board, arm: Arm, baseline: Arm) -> tuple[Array, Array, int]:
         [np.mean([_values(sheet, ids) for sheet in side], axis=0) for side in sides]
         for sides in zip(*pairs, strict=True)
     )
-    return np.array(first), np.array(second), max(len(sheet.documents) for sheet in sheets)
+    return Paired(
+        first=np.array(first),
+        second=np.array(second),
+        sizes=_sizes(sheets[0], shared),
+        most=max(len(sheet.documents) for sheet in sheets),
+    )
 
 
 def _pairs(board: Board, arm: Arm, baseline: Arm) -> list[tuple[list[Sheet], list[Sheet]]]:
@@ -259,6 +288,13 @@ def _pairs(board: Board, arm: Arm, baseline: Arm) -> list[tuple[list[Sheet], lis
     if common:
         return [([first[seed]], [second[seed]]) for seed in common]
     return [([a], [b]) for a, b in zip(first.values(), second.values(), strict=False)]
+
+
+def _sizes(sheet: Sheet, shared: Collection[str]) -> tuple[int, ...]:
+    """Documents of each task that are among some."""
+    among = np.array([document in shared for document in sheet.documents])
+    ends = list(itertools.accumulate(sheet.sizes))
+    return tuple(int(own.sum()) for own in np.split(among, ends[:-1]) if own.any())
 
 
 def _values(sheet: Sheet, documents: Sequence[str]) -> Array:

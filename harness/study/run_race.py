@@ -23,6 +23,7 @@ from advisor.advice.learnt_belief import shipped
 from advisor.advice.mixture import Mixture
 from advisor.files import publish, read_json
 from harness.records.runs import Results, Run, RunSpec, Score
+from harness.statistics.paired import task_weights
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
 from harness.study.failures import Failure, is_out
@@ -233,24 +234,25 @@ def _right(
         if run is None:
             continue
         for look in run.curve:
-            found[arm, shares.index(look.share)] = _values(study, look.scores)
+            found[arm, shares.index(look.share)] = values_within(study, look.scores)
         if spec.id in done:
             own = part_scores(study, run, "development").values()
-            found[arm, len(shares) - 1] = _values(study, list(own))
+            found[arm, len(shares) - 1] = values_within(study, list(own))
     return found
 
 
-def _values(study: Study, scores: Sequence[Score]) -> Array:
-    """[documents of all tasks] in a fixed order, scaled so that their mean is the mean over tasks."""
+def values_within(study: Study, scores: Sequence[Score]) -> Array:
+    """[documents of all tasks] in a fixed order, times `task_weights`, about the mean over tasks.
+
+    So their variance is of documents within their tasks: that tasks differ is no error of counting.
+    """
     found = {score.task: score for score in scores}
-    total = sum(len(found[task].documents) for task in study.tasks)
-    parts = []
-    for task in study.tasks:
-        score = found[task]
-        order = np.argsort(score.documents)
-        scale = total / (len(study.tasks) * len(score.documents))
-        parts.append(scale * np.array(score.oriented)[order])
-    return np.concatenate(parts)
+    parts = [
+        np.array(found[task].oriented)[np.argsort(found[task].documents)] for task in study.tasks
+    ]
+    within: Array = np.concatenate([own - own.mean() for own in parts])
+    weights = task_weights([len(own) for own in parts])
+    return weights * within + float(np.mean([own.mean() for own in parts]))
 
 
 @dataclass(frozen=True, kw_only=True)

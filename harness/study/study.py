@@ -29,7 +29,7 @@ from advisor.objectives.schedules import THEN
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of, needs_teacher
 from harness.records.metrics import SHARE
 from harness.records.runs import Run, RunSpec, Score
-from harness.statistics.paired import paired_difference, survivors
+from harness.statistics.paired import paired_difference, survivors, task_weights
 from harness.statistics.telling import Ending, at_floor, ending
 from harness.study.contrasts import Sheet
 from harness.study.study_options import RACE
@@ -346,10 +346,12 @@ def open_rates(study: Study, runs: Sequence[Run]) -> dict[Arm, tuple[float, ...]
         best = scores.pop(arm, None)
         if best is None or arm.learning_rate is None:
             continue
+        sizes = _sizes(study, done[study.spec(arm, study.seeds[0]).id], "development")
         alike = [
             other.learning_rate
             for other, own in scores.items()
-            if other.learning_rate is not None and paired_difference(best, own).interval[0] <= 0
+            if other.learning_rate is not None
+            and paired_difference(best, own, sizes=sizes).interval[0] <= 0
         ]
         if alike:
             found[arm] = (arm.learning_rate, *alike)
@@ -396,19 +398,17 @@ def part_scores(
 
 
 def sheet_of(scores: Sequence[Score]) -> Sheet:
-    """A run's scores in their own direction; of several tasks scaled as in `arm_scores`."""
-    each = sum(len(score.documents) for score in scores) / len(scores)
+    """A run's scores in their own direction; of several tasks times `task_weights`."""
     several = len(scores) > 1
-    values = (
-        np.array(s.per_document) * (each / len(s.documents) if several else 1.0) for s in scores
-    )
+    sizes = [len(score.documents) for score in scores]
     return Sheet(
         documents=tuple(
             f"{s.task}/{document}" if several else document
             for s in scores
             for document in s.documents
         ),
-        values=np.concatenate(list(values)),
+        values=np.concatenate([score.per_document for score in scores]) * task_weights(sizes),
+        sizes=tuple(sizes) if several else (),
     )
 
 
@@ -443,10 +443,7 @@ def arm_scores(
     seeds: Sequence[int],
     temperature: float | None = None,
 ) -> NDArray[np.float64]:
-    """[seeds, documents of all tasks] test scores; the base, which has no seed, is repeated.
-
-    Scores of tasks of different sizes are scaled so that their mean is the mean over tasks.
-    """
+    """[seeds, documents of all tasks] test scores times `task_weights`; those of the base are repeated."""
     used = [study.seeds[0]] * len(seeds) if arm.objective == BASE else seeds
     found = (done[study.spec(arm, seed).id] for seed in used)
     return np.array([_of_all_tasks(study, run, temperature=temperature) for run in found])
@@ -456,8 +453,12 @@ def _of_all_tasks(
     study: Study, run: Run, *, part: str = "test", temperature: float | None = None
 ) -> NDArray[np.float64]:
     values = list(part_values(study, run, part, temperature).values())
-    each = sum(map(len, values)) / len(values)
-    return np.concatenate([task * (each / len(task)) for task in values])
+    return np.concatenate(values) * task_weights([len(task) for task in values])
+
+
+def _sizes(study: Study, run: Run, part: str) -> list[int]:
+    """Documents of each task on one part of them."""
+    return [len(values) for values in part_values(study, run, part).values()]
 
 
 def same_documents(study: Study, runs: Sequence[Run]) -> None:
@@ -498,6 +499,7 @@ def in_the_race(
     racing = [arm for arm in arms if _has(study, arm, done, seeds)]
     scores = [score for run in done.values() for score in run.scores if score.task in study.tasks]
     shares = board_unit(scores)["scale"] == 100.0
+    sizes = _sizes(study, done[study.spec(racing[0], seeds[0]).id], "test")
     return list(
         survivors(
             {arm: arm_scores(study, arm, done, seeds) for arm in racing},
@@ -505,6 +507,7 @@ def in_the_race(
             seed_sd=SEED_SD if shares else None,
             rivals=len(arms) - 1,
             keep=[arm for arm in racing if arm.method == NLL],
+            sizes=sizes,
         )
     )
 

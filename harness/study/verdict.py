@@ -22,10 +22,10 @@ from typing import Any
 from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, Arm, labels
 from harness.records.runs import Run
-from harness.statistics.power import Spread, sizes_that_settle, spread
+from harness.statistics.power import Spread, sizes_that_settle
 from harness.statistics.telling import EDGE
 from harness.study.afterwards import Afterwards
-from harness.study.contrasts import Array, Board, Race, Row, contrasts, paired
+from harness.study.contrasts import Board, Paired, Race, Row, contrasts, paired
 from harness.study.forgetting import UNTOUCHED, guard_rows, said_of
 from harness.study.from_records import Evidence
 from harness.study.study import Study, in_the_race, open_rates, part_mean, same_documents
@@ -382,20 +382,20 @@ def _needed(found: _Findings, row: Row) -> str:
     """How much would settle a gain of the size that was seen, or of the smallest that matters."""
     if len(found.board.runs[row.arm]) == 1 and row.unit != "points":
         return "more seeds would settle."  # how far they differ in this unit is not known
-    pair = paired(found.board, row.arm, row.baseline)[:2]
+    pair = paired(found.board, row.arm, row.baseline)
     wanted = max(abs(row.gain), found.margin or 0.0) / found.board.scale
     size = sizes_that_settle(
-        wanted, row.difference.seeds, _seen(pair[0], pair[1]), alpha=0.05 / len(found.against_base)
+        wanted, row.difference.seeds, _seen(pair), alpha=0.05 / len(found.against_base)
     )
     if size is None:
         return "no number of documents and seeds within reach would settle."
     return f"about {size[0]:,} documents x {size[1]} seeds would settle."
 
 
-def _seen(first: Array, second: Array) -> Spread:
+def _seen(pair: Paired) -> Spread:
     """The spread of a pair; with one seed the seeds' part is assumed, since it cannot be seen."""
-    found = spread(first, second)
-    return replace(found, seed=ASSUMED_SEED_SD) if len(first) == 1 else found
+    found = pair.spread()
+    return replace(found, seed=ASSUMED_SEED_SD) if len(pair.first) == 1 else found
 
 
 def _measured(row: Row) -> str:

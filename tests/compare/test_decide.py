@@ -224,6 +224,11 @@ def test_tasks_count_alike_whatever_their_size(tmp_path: Path) -> None:
     assert found.labels[found.best] == "neg_p"
     assert found.chosen_on.standings[0].mean == pytest.approx((45 + 90) / 2)
     assert found.chosen_on.documents == 320
+    textbook = 50 * np.hypot(sem(right(0.45, 300)), sem(right(0.9, 20)))
+    assert found.chosen_on.standings[0].standard_error == pytest.approx(textbook)
+    apart = np.subtract(right(0.45, 300), big), np.subtract(right(0.9, 20), small)
+    difference = against(found, "nll").difference
+    assert difference.standard_error == pytest.approx(50 * np.hypot(*map(sem, apart)))
 
 
 def test_several_seeds_are_an_objectives_and_the_best_is_the_checkpoint(tmp_path: Path) -> None:

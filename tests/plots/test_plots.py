@@ -23,7 +23,7 @@ from harness.plots.style import BLUE, VERMILLION, objective_of
 from harness.records.arm import Arm, arm_of
 from harness.records.arm import labels as distinct
 from harness.statistics.across_tasks import Aggregate
-from harness.statistics.paired import Difference, MeanSquares
+from harness.statistics.paired import Difference, MeanSquares, task_weights
 from harness.study.contrasts import Row
 
 HOSTILE = r"$\frac{</svg><script>alert(1)</script>"
@@ -123,6 +123,19 @@ def test_an_estimate_is_the_mean_with_an_interval_over_documents() -> None:
     assert (found.seeds, found.documents) == (1, 8)
     assert Estimate.of([[1.0], [0.0]]).interval is None
     assert Estimate.of([[3.0, 5.0, 7.0]], scale=1).value == 5
+
+
+def test_an_estimate_over_tasks_takes_no_difference_between_tasks_for_an_error() -> None:
+    """Breaks where tasks of other levels or sizes widen it, or where it leaves what is possible."""
+    tasks = [np.arange(100) < 90.0, np.arange(100) < 10.0]
+    found = Estimate.of(np.concatenate(tasks), sizes=(100, 100))
+    error = math.sqrt(2 * 0.9 * 0.1 / 99) / 2
+    assert found.interval is not None and found.value == 50
+    assert found.interval[1] - 50 == pytest.approx(100 * error * 1.972, rel=1e-3)  # t(198)
+    sizes = (60, 4)
+    small = np.concatenate([np.arange(60) < 59, np.arange(4) < 3]) * task_weights(sizes)
+    cut = Estimate.of(small, sizes=sizes)
+    assert cut.interval is not None and cut.interval[1] == 100
 
 
 def test_benchmarks_show_scores_intervals_and_the_base_as_a_line() -> None:
@@ -238,7 +251,7 @@ def row(
     found = Difference(
         estimate=value, interval=interval, interval_90=interval, standard_error=1, document_error=1,
         p_value=0.5, degrees_of_freedom=9, seeds=seeds, documents=documents,
-        squares=MeanSquares(documents=1, seeds=0, residual=0, count=documents, runs=seeds),
+        squares=MeanSquares(documents=1, seeds=0, residual=0, count=documents, runs=seeds, freedom=9),
     )  # fmt: skip
     settings: dict[str, Any] = {
         "task": "sums", "temperature": 1.0, "score": 50, "baseline_score": 40, "adjusted_p": 0.01,

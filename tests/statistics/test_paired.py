@@ -12,6 +12,7 @@ from harness.statistics.paired import (
     holm_levels,
     paired_difference,
     survivors,
+    task_weights,
     verdict,
 )
 from tests.helpers.simulated import binary, continuous, covered, differences, studies
@@ -83,6 +84,50 @@ def test_one_seed_is_the_paired_t_test() -> None:
     assert (found.degrees_of_freedom, found.document_error) == pytest.approx(
         (49, found.standard_error)
     )
+
+
+def test_a_mean_over_two_tasks_is_welchs_test() -> None:
+    """Breaks where tasks that differ, or small ones that count as much as large ones, are taken for error."""
+    rng = np.random.default_rng(0)
+    large, small = rng.normal(0.3, 0.4, 400), rng.normal(-0.1, 0.5, 20)
+    weighted = np.concatenate([large, small]) * task_weights((400, 20))
+    found = paired_difference(weighted, np.zeros(420), sizes=(400, 20))
+    expected = stats.ttest_ind(large, -small, equal_var=False)  # twice the mean over both tasks
+    assert found.estimate == pytest.approx((large.mean() + small.mean()) / 2)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert found.degrees_of_freedom == pytest.approx(expected.df)
+    low, high = expected.confidence_interval(0.95)
+    assert found.interval == pytest.approx((low / 2, high / 2))
+    shifted = weighted + np.repeat([5.0, 0.0], (400, 20))
+    moved = paired_difference(shifted, np.zeros(420), sizes=(400, 20))
+    assert moved.standard_error == pytest.approx(found.standard_error)
+
+
+@pytest.mark.parametrize(("seeds", "seed_sd"), [(1, 0.0), (3, 0.0), (3, 0.3)])
+def test_intervals_of_a_mean_over_tasks_cover(seeds: int, seed_sd: float) -> None:
+    rng, sizes = np.random.default_rng(1), (150, 15, 30)
+    levels = np.repeat([0.9, -0.5, 0.2], sizes)
+    pairs = continuous(rng, 1500, seeds, 195, seed_sd)
+    found = [
+        paired_difference((a + levels) * task_weights(sizes), b, sizes=sizes) for a, b in pairs
+    ]
+    assert covered(found, 0.2) >= 0.95 - 0.014
+    if seeds == 1:
+        assert covered(found, 0.2) <= 0.95 + 0.014
+
+
+def test_tasks_that_show_no_spread_of_their_own() -> None:
+    """Tasks of one document are one task; where no document varies each task has its imagined two."""
+    values, nothing = np.random.default_rng(0).normal(size=9), np.zeros(9)
+    alone = paired_difference(values, nothing, sizes=(1,) * 9)
+    assert alone == paired_difference(values, nothing)
+    assert paired_difference(values, nothing, sizes=(1, 8)) == alone
+    sizes = (50, 4)
+    alike = paired_difference(task_weights(sizes), np.zeros(54), sizes=sizes)
+    assert alike.estimate == pytest.approx(1.0)
+    assert alike.standard_error == pytest.approx(np.hypot(2**0.5 / 52, 2**0.5 / 6) / 2)
+    turned = np.repeat([[1.0, 0.0], [0.0, 1.0]], (27, 27), axis=1)  # seeds differ, documents do not
+    assert paired_difference(turned, np.zeros(54), sizes=(27, 27)).standard_error > 0
 
 
 def test_one_base_run_is_held_against_every_seed() -> None:
@@ -203,6 +248,15 @@ def test_a_race_drops_what_is_clearly_behind() -> None:
         )
         > 0.9
     )
+
+
+def test_a_race_over_tasks_counts_no_difference_between_tasks_as_noise() -> None:
+    sizes = (400, 40)  # the arm is ahead on one, and further behind on the other
+    apart = np.random.default_rng(0).normal(0, 0.1, 440) + np.repeat([0.25, -0.35], sizes)
+    behind = apart * task_weights(sizes)
+    scores = {"leader": np.zeros(440), "behind": behind}
+    assert survivors(scores, looks=2, rivals=1, seed_sd=0.0, sizes=sizes) == ("leader",)
+    assert len(survivors(scores, looks=2, rivals=1, seed_sd=0.0)) == 2
 
 
 @pytest.mark.parametrize(("seeds", "seed_sd"), [(3, 0.0), (5, 0.0), (3, 0.5)])

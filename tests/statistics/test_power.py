@@ -85,5 +85,8 @@ def test_spread_finds_what_was_simulated() -> None:
     assert np.sqrt(np.mean([s.document**2 for s in found])) == pytest.approx(0.5, rel=0.05)
     assert np.sqrt(np.mean([s.residual**2 for s in found])) == pytest.approx(0.4, rel=0.05)
     assert np.sqrt(np.mean([s.seed**2 for s in found])) == pytest.approx(0.1, rel=0.25)
+    tasks = rng.normal(0, 0.5, 400) + np.repeat([0.9, 0.1], 200)
+    within = spread(tasks, np.zeros(400), sizes=(200, 200))
+    assert within.document == pytest.approx(0.5, rel=0.1)
     a, b = rng.normal(size=(2, 40))
     assert spread(a, b) == Spread(document=pytest.approx((a - b).std(ddof=1)))  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import sem, ttest_rel
 
 from harness.records.arm import BASE, NLL, Arm
 from harness.study.contrasts import Board, Race, Sheet, contrasts
@@ -42,3 +42,18 @@ def test_a_single_run_of_the_base_is_held_against_every_seed() -> None:
         board([sheet(0.4)], [sheet(0.8) for _ in range(3)]), [TUNED], UNTOUCHED, Race()
     )
     assert row.difference.seeds == 3 and row.verdict == "better"
+
+
+def test_errors_over_tasks_are_of_the_documents_that_both_arms_have() -> None:
+    """Breaks where tasks of other sizes or levels count as an error, or a task keeps documents it has not."""
+    sizes = (40, 10)
+    whole = Sheet(
+        documents=tuple(f"d{i}" for i in range(50)),
+        values=RNG.normal(size=50) + np.repeat([0.0, 5.0], sizes),
+        sizes=sizes,
+    )
+    zeros = Sheet(documents=whole.documents[5:48], values=np.zeros(43), sizes=(35, 8))
+    [row] = contrasts(board([zeros], [whole]), [TUNED], UNTOUCHED, Race())
+    parts = whole.values[5:40], whole.values[40:48]
+    errors = [len(part) / 43 * sem(part) for part in parts]
+    assert row.difference.standard_error == pytest.approx(100 * np.hypot(*errors))

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import Trainer, TrainerCallback
@@ -20,7 +21,7 @@ from advisor.options import DataOptions, ModelOptions
 from harness.cli.inputs import measure, read_pair
 from harness.evaluate.scoring_options import ScoringOptions
 from harness.ladder.named_pair import pair_of
-from harness.records.runs import Look, Results, Run, RunSpec
+from harness.records.runs import Look, Results, Run, RunSpec, Score
 from harness.report.figures import plan_figures
 from harness.report.plan_view import carried_out
 from harness.study import run_race
@@ -28,7 +29,7 @@ from harness.study.fit_arm import fit
 from harness.study.from_records import evidence_of
 from harness.study.plan_study import Request, plan_study
 from harness.study.race_log import Told
-from harness.study.run_race import COSTS, lease, piece_of, race
+from harness.study.run_race import COSTS, lease, piece_of, race, values_within
 from harness.study.run_study import Silent, run_study
 from harness.study.study import Step, Study, ending_of
 from harness.study.study_options import StudyOptions
@@ -178,6 +179,21 @@ def test_runs_that_score_alike_do_not_end_a_race(
     alike = [replace(base, spec=study.run_of(step)) for step in study.steps[:2]]
     assert ending_of(replace(study, plan="six"), [base, *alike]) == "noise"
     assert ending_of(study, [base, *alike]) is None
+
+
+def test_that_tasks_differ_is_no_error_of_counting() -> None:
+    """Breaks where a race takes an easy task beside a hard one for noise, and buys more than it needs."""
+    study = racing(tasks=("t", "u"))
+    easy, hard = np.arange(60) % 10 != 0, np.arange(20) % 10 == 0
+    scores = [
+        Score(task=task, metric="exact_match", temperature=1.0, part="development",
+              documents=tuple(f"{i:02}" for i in range(len(right))), values=tuple((float(x),) for x in right))
+        for task, right in (("u", hard), ("t", easy))
+    ]  # fmt: skip
+    values = values_within(study, scores)
+    assert values.shape == (80,) and values.mean() == pytest.approx((0.9 + 0.1) / 2)
+    error = (0.09 / 60 + 0.09 / 20) ** 0.5 / 2
+    assert values.std() / 80**0.5 == pytest.approx(error)
 
 
 def test_the_parts_are_timed_once_for_every_model(
