@@ -22,21 +22,29 @@ class Traded:
     gain_interval: Interval | None
     """95 %; None where it is not drawn."""
     kept: float
-    """On the guard: below zero where it forgets."""
+    """On the guard, larger is better: below zero where it forgets."""
     kept_interval: Interval | None
     """95 %; None where it is not drawn."""
     documents: int
     """Of the guard."""
 
 
-def trade(axes: Axes, points: Sequence[Traded], *, guard: str, unit: str = "points") -> Axes:
-    """Gain on the task, upwards, against the change on a guard: up and to the right is better.
+def trade(
+    axes: Axes,
+    points: Sequence[Traded],
+    *,
+    guard: str,
+    unit: str = "points",
+    guard_unit: str = "points",
+) -> Axes:
+    """Gain on the task, upwards, against what is kept on a guard: up and to the right is better.
 
     Args:
         axes: to draw on.
         points: one or more; the untouched model is the cross of the two lines.
         guard: its name.
-        unit: of both.
+        unit: of the gain.
+        guard_unit: of what is kept.
     """
     for line in (axes.axhline, axes.axvline):
         line(0, color=INK, lw=0.8, zorder=1)
@@ -53,8 +61,12 @@ def trade(axes: Axes, points: Sequence[Traded], *, guard: str, unit: str = "poin
             [one.kept], [one.gain], color=style.colour, ls="", marker=style.marker, ms=6, mfc=style.face,
             zorder=3,
         )  # fmt: skip
-    axes.set(xlabel=f"change on {shorten(guard, 24)}, {unit}", ylabel=f"gain on the task, {unit}")
+    axes.set(
+        xlabel=f"kept on {shorten(guard, 24)}, {guard_unit}",
+        ylabel=f"gain on the task, {unit}",
+    )
     legend(axes, [arm_handle(arm) for arm in dict.fromkeys(one.arm for one in points)])
     sizes = count((one.documents for one in points), "document")
     bars = BARS if any(one.gain_interval for one in points) else ""
-    return dress(axes, "Gain against forgetting", f"{sizes} of the guard", bars)
+    notes = (f"{sizes} of the guard", "up and right is better", bars)
+    return dress(axes, "Gain against forgetting", *notes)

@@ -134,6 +134,7 @@ def trade_figures(evidence: Evidence, margin: float | None) -> list[Figure]:
     texts = labels([one.gain.arm for one in found])
     figures = []
     for guard in evidence.study.guards:
+        own = [one for one in found if one.guard.task == guard]
         points = [
             plots.Traded(
                 arm=texts[one.gain.arm],
@@ -143,14 +144,13 @@ def trade_figures(evidence: Evidence, margin: float | None) -> list[Figure]:
                 kept_interval=one.guard.gain_interval,
                 documents=one.guard.difference.documents,
             )
-            for one in found
-            if one.guard.task == guard
+            for one in own
         ]
-        if points:
-            unit = next(one.guard.unit for one in found if one.guard.task == guard)
+        if own:
+            unit, guard_unit = own[0].gain.unit, own[0].guard.unit
             figures.append(
                 Figure(
-                    svg=_draw(plots.trade, points, guard=guard, unit=unit),
+                    svg=_draw(plots.trade, points, guard=guard, unit=unit, guard_unit=guard_unit),
                     caption="Both against the untouched model, which is where the lines cross. Left of the "
                     "upright line an arm has forgotten; nothing was trained for the guard.",
                 )

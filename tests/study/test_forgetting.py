@@ -109,3 +109,22 @@ def test_a_record_keeps_guards_and_the_page_shows_them(study: Evidence, tmp_path
     assert figure.svg.startswith("<svg")
     plain = Evidence(study=study_of(), runs=tuple(play(study_of(), lambda *_: flat(0.5))))
     assert trade_figures(plain, None) == []
+
+
+def test_a_guard_of_which_less_is_better_has_its_own_unit_and_direction() -> None:
+    """Breaks where both axes have one unit, or an arm that lost is shown as one that changed upwards."""
+
+    def losing(run: Run) -> Run:
+        loss = 1.0 if run.spec.arm.objective == "base" else 1.3
+        score = Score(task="wiki", metric="word_perplexity", temperature=None, part="guard",
+                      documents=DOCUMENTS, values=tuple((loss + i / 4000,) for i in range(400)),
+                      unit="nats per word", higher_is_better=False)  # fmt: skip
+        return dataclasses.replace(run, guards=(score,))
+
+    guards = {**GUARDED, "guards": ["wiki"]}
+    runs = tuple(map(losing, play(study_of(evaluation=guards), prior_leaning_wins)))
+    evidence = Evidence(study=study_of(evaluation=guards), runs=runs)
+    assert {round(one.guard.gain, 3) for one in trades(evidence)} == {-0.3}
+    [figure] = trade_figures(evidence, None)
+    assert "kept on wiki, nats per word" in figure.svg and "up and right is better" in figure.svg
+    assert "gain on the task, points" in figure.svg
