@@ -21,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--seed_sd", type=number(float, 0.0), default=3.0,
-        help="points that seeds differ by (default: 3)",
+        help="standard deviation, in points, of one arm's score over seeds (default: 3)",
     )  # fmt: skip
     parser.add_argument(
         "--arms", type=number(int, 1), default=1, help="compared with the baseline (default: 1)"
@@ -31,12 +31,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compute and print."""
-    from dataclasses import replace
-
     from harness.statistics.power import minimum_detectable, spread_of_accuracy
 
-    seed = args.seed_sd / 100 if args.seeds > 1 else 0.0
-    spread = replace(spread_of_accuracy(args.accuracy), seed=seed)
+    seed_sd = args.seed_sd / 100 if args.seeds > 1 else 0.0
+    spread = spread_of_accuracy(args.accuracy, seed_sd=seed_sd)
     found = 100 * minimum_detectable(args.documents, args.seeds, spread, alpha=0.05 / args.arms)
     if args.json:
         print(json.dumps({"documents": args.documents, "seeds": args.seeds, "points": found}))

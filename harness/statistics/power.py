@@ -50,12 +50,17 @@ def spread(a: ArrayLike, b: ArrayLike, *, sizes: Sequence[int] = ()) -> Spread:
     )
 
 
-def spread_of_accuracy(accuracy: float) -> Spread:
+def spread_of_accuracy(accuracy: float, *, seed_sd: float = 0.0) -> Spread:
     """Spread of two arms' 0/1 scores before any run, p = `accuracy` being expected of both.
 
-    document^2 = 2 p (1 - p) (1 - correlation), with a correlation over documents of 1/2.
+    document^2 = 2 p (1 - p) (1 - correlation), with a correlation over documents of 1/2, and
+    seed^2 = 2 seed_sd^2: the seeds of two arms do not vary together.
+
+    Args:
+        accuracy: share of right answers.
+        seed_sd: standard deviation of one arm's share over its seeds.
     """
-    return Spread(document=(accuracy * (1 - accuracy)) ** 0.5)
+    return Spread(document=(accuracy * (1 - accuracy)) ** 0.5, seed=2**0.5 * seed_sd)
 
 
 def minimum_detectable(documents: int, seeds: int, spread: Spread, *, alpha: float = 0.05) -> float:

@@ -41,8 +41,8 @@ class Plan:
     documents: int
     """Test documents over all tasks."""
     detectable: float | None
-    """Smallest difference found with 80 % power, points, if arms score 50 % and seeds differ by 3; None
-    where scores are no shares, whose spread is not known before."""
+    """Smallest difference found with 80 % power, points, if arms score 50 % and the seeds of each differ by
+    3 (standard deviation); None where scores are no shares, whose spread is not known before."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ def _of_seeds(study: Study) -> int:
 
 
 def _detectable(study: Study, documents: int) -> float:
-    """Before any run: accuracies of 50 %, seeds that differ by 3 points, Holm's first step over the arms."""
-    several = len(study.seeds) > 1
-    spread = replace(spread_of_accuracy(0.5), seed=0.03 if several else 0.0)
+    """Before any run: accuracies of 50 %, seeds of an arm 3 points apart, Holm's first step over the arms."""
+    spread = spread_of_accuracy(0.5, seed_sd=0.03 if len(study.seeds) > 1 else 0.0)
     contrasts = len(study.objectives)
     return minimum_detectable(documents, len(study.seeds), spread, alpha=0.05 / contrasts)
 

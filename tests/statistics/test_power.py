@@ -1,10 +1,14 @@
 """The power formulas against simulated detection and against Miller's formula."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from advisor.errors import InputError
+from harness.cli.main import main
+from harness.statistics.paired import paired_difference
 from harness.statistics.power import (
     Spread,
     documents_needed,
@@ -27,6 +31,17 @@ def test_the_detectable_difference_is_detected(seeds: int, seed_sd: float) -> No
     smallest = minimum_detectable(200, seeds, assumed)
     found = differences(continuous(rng, 2000, seeds, 200, seed_sd, mean=smallest))
     assert np.mean([d.p_value <= 0.05 for d in found]) == pytest.approx(0.8, abs=0.035)
+
+
+def test_the_seeds_of_both_arms_vary(capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks where the standard deviation of one arm is taken for that of the difference of two."""
+    assert main(["power", "--documents", "300", "--seeds", "3", "--seed_sd", "3", "--json"]) == 0
+    smallest = json.loads(capsys.readouterr().out)["points"] / 100
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0, 0.03, (2, 2000, 3, 1))
+    apart = smallest + seeds[0] - seeds[1] + rng.normal(0, 0.5, (2000, 1, 300))
+    found = [paired_difference(d, np.zeros(300)).p_value <= 0.05 for d in apart]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.035)
 
 
 def test_power_of_one_seed_is_millers_formula() -> None:
