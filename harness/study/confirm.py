@@ -95,7 +95,8 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
     base = score_base(study, problem, results)
     before = {run.spec.id: run for run in finished_runs(study, results)}
     study = without(study, known(study, results, before).values())
-    documents = sum(len(values) for values in part_values(study, base, "test").values())
+    sizes = [len(values) for values in part_values(study, base, "test").values()]
+    documents = sum(sizes)
     guards = sum(len(score.documents) for score in base.guards)
     runs = 1 + len(study.grid()) + (len(study.needed()) if study.steps else _of_seeds(study))
     done = list(before.values())
@@ -105,7 +106,7 @@ def make_plan(study: Study, problem: Problem, results: Results) -> Plan:
         finished=len(done),
         seconds=left * _seconds_of_a_run(study, problem, documents, guards, done) if left else 0.0,
         documents=documents,
-        detectable=100 * _detectable(study, documents) if in_points(base) else None,
+        detectable=100 * _detectable(study, sizes) if in_points(base) else None,
     )
 
 
@@ -114,8 +115,12 @@ def _of_seeds(study: Study) -> int:
     return len(study.objectives) * (len(study.seeds) - 1) + len(study.seeds)
 
 
-def _detectable(study: Study, documents: int) -> float:
-    """Before any run: accuracies of 50 %, seeds of an arm 3 points apart, Holm's first step over the arms."""
+def _detectable(study: Study, sizes: Sequence[int]) -> float:
+    """Before any run: accuracies of 50 %, seeds of an arm 3 points apart, Holm's first step over the arms.
+
+    A mean over tasks errs as one over as many documents as their harmonic mean, times the tasks.
+    """
+    documents = max(2, round(len(sizes) ** 2 / sum(1 / size for size in sizes)))
     spread = spread_of_accuracy(0.5, seed_sd=0.03 if len(study.seeds) > 1 else 0.0)
     contrasts = len(study.objectives)
     return minimum_detectable(documents, len(study.seeds), spread, alpha=0.05 / contrasts)

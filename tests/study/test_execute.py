@@ -14,6 +14,7 @@ from advisor.errors import InputError
 from harness.records.arm import arm_of
 from harness.records.runs import Results
 from harness.runtime.memory import largest_that_fits
+from harness.statistics.power import Spread, minimum_detectable
 from harness.study import confirm as confirming
 from harness.study import execute as executing
 from harness.study.confirm import make_plan
@@ -70,6 +71,23 @@ def test_started_again_nothing_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(confirming, "trial", lambda *rest: pytest.fail("it is timed again"))
     plan = make_plan(study, PROBLEM, results)
     assert plan.finished == 3 and plan.seconds == 50.0 * (plan.runs - 3)
+
+
+def test_a_small_task_hides_as_much_as_it_counts(tmp_path: Path) -> None:
+    """Breaks where 20 documents that are half of the mean are planned with as 20 of 320."""
+    study, results = study_of(tasks=("t", "u")), Results(tmp_path)
+    for spec in (study.base(), study.spec(arm_of("nll", learning_rate=1e-3), 0)):
+        run = result_of(spec)
+        small = [
+            replace(s, task="u", documents=s.documents[:20], values=s.values[:20])
+            for s in run.scores
+        ]
+        results.write(replace(run, scores=(*run.scores, *small)))
+    plan = make_plan(study, PROBLEM, results)
+    assert plan.documents == 320 and plan.detectable is not None
+    alike = Spread(document=0.5 * (1 / 300 + 1 / 20) ** 0.5 / 2 * 300**0.5, seed=0.03 * 2**0.5)
+    expected = 100 * minimum_detectable(300, 3, alike, alpha=0.05 / 3)
+    assert plan.detectable == pytest.approx(expected, rel=0.02)
 
 
 def test_a_record_says_which_batches_were_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
