@@ -20,6 +20,7 @@ from rich.text import Text
 
 from advisor.errors import printable
 from harness.records.arm import BASE, NLL, TENTH, Arm, arm_of
+from harness.records.metrics import POINTS, in_unit
 from harness.records.runs import Run, RunSpec
 from harness.study.confirm import Event
 from harness.study.execute import name_of
@@ -40,6 +41,8 @@ class Line:
     """Finished."""
     scores: list[float] = field(default_factory=list)
     """Of the finished seeds, points or the metric's own unit."""
+    unit: str = POINTS
+    """Of the scores."""
     seconds: float = 0.0
     """Of the finished seeds, together."""
     running: list[int] = field(default_factory=list)
@@ -63,12 +66,12 @@ class Line:
         return f"at {self.reached:.3g} of its steps" if self.reached else "waiting"
 
 
-def score_of(run: Run) -> float:
-    """Mean test score of a run at the temperature of use, points or the metric's own unit."""
+def score_of(run: Run) -> tuple[float, str]:
+    """Mean test score of a run at the temperature of use, and its unit."""
     of_use = run.spec.evaluation["temperature"]
     decisive = [s for s in run.scores if s.part == "test" and s.temperature in (of_use, None)]
-    scale: float = board_unit(decisive)["scale"]
-    return scale * fmean(score.mean for score in decisive)
+    units = board_unit(decisive)
+    return units["scale"] * fmean(score.mean for score in decisive), units["unit"]
 
 
 class Board:
@@ -108,7 +111,8 @@ class Board:
     def _add(self, run: Run) -> None:
         line = self._line(run.spec)
         line.seeds.append(run.spec.seed)
-        line.scores.append(score_of(run))
+        score, line.unit = score_of(run)
+        line.scores.append(score)
         line.seconds = run.seconds if line.reached else line.seconds + run.seconds
 
     def _line(self, spec: RunSpec) -> Line:
@@ -123,7 +127,7 @@ class Board:
             words = name in ("arm", "state")
             table.add_column(name, justify="left" if words else "right", overflow="fold")
         for arm, line in self.lines.items():
-            score = f"{fmean(line.scores):.1f}" if line.scores else ""
+            score = in_unit(fmean(line.scores), line.unit) if line.scores else ""
             seeds = ", ".join(map(str, sorted(line.seeds))) if arm.objective != BASE else ""
             table.add_row(
                 Text(printable(arm.label)),
@@ -185,7 +189,7 @@ class Reporter:
             return  # a piece: `stand` says what came of it
         elif self.lines:
             text = (
-                f"{event.done}/{event.at_most} {name_of(spec)}: {score_of(event.run):.1f} "
+                f"{event.done}/{event.at_most} {name_of(spec)}: {in_unit(*score_of(event.run))} "
                 f"({event.run.seconds:.0f} s; at most {event.seconds_left / 60:.0f} min left)"
             )
         else:

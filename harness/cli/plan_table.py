@@ -13,6 +13,7 @@ from harness.cli.display import arm_width, err, out
 from harness.cli.verdict_table import guard_table, show_plan
 from harness.compare.plan_decision import PlanDecision
 from harness.records.arm import labels
+from harness.records.metrics import in_unit
 from harness.study.confirm import Plan
 from harness.study.study import Study
 from harness.study.study_options import RACE
@@ -59,13 +60,13 @@ def show(found: PlanDecision) -> None:
 def _curves(found: PlanDecision) -> Table:
     """Test scores at every temperature."""
     heats = sorted({heat for curve in found.curve.values() for heat in curve})
-    texts = {arm: found.decision.labels[arm] for arm in found.curve}
+    texts, unit = {arm: found.decision.labels[arm] for arm in found.curve}, found.decision.unit
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     least = arm_width(texts.values())
     table.add_column("test score at temperature", overflow="fold", min_width=least)
     for heat in heats:
         table.add_column(f"{heat:g}", justify="right")
     for arm, curve in found.curve.items():
-        cells = (f"{curve[heat]:.1f}" if heat in curve else "" for heat in heats)
+        cells = (in_unit(curve[heat], unit) if heat in curve else "" for heat in heats)
         table.add_row(Text(printable(texts[arm])), *cells)
     return table

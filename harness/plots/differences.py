@@ -43,7 +43,7 @@ def forest(
             [0, 0], [y - 0.5, y + 0.5], color=INK, lw=0.8, zorder=1
         )  # not through the headers
         mark(axes, found.estimate, y, arm, found.interval)
-        said = f"{found.estimate:+.1f} {row.verdict}" + (", dropped" if row.dropped else "")
+        said = f"{row.shown[0]} {row.verdict}" + (", dropped" if row.dropped else "")
         _write(axes, 1.01, y, said.replace("-", "\N{MINUS SIGN}", 1))
         ticks[y] = shorten(arm, 24)
     axes.set(xlabel=f"difference, {unit}", ylim=(y + 0.6, -0.6))

@@ -94,8 +94,9 @@ def plan_curve(found: PlanDecision) -> tuple[Table, ...]:
     heats = sorted({heat for curve in found.curve.values() for heat in curve})
     if len(heats) < 2:
         return ()
+    labels, unit = found.decision.labels, found.decision.unit
     rows = tuple(
-        (found.decision.labels[arm], *(f"{curve[t]:.1f}" if t in curve else "" for t in heats))
+        (labels[arm], *(in_unit(curve[t], unit) if t in curve else "" for t in heats))
         for arm, curve in found.curve.items()
     )
     return (

@@ -9,6 +9,7 @@ from harness.compare.compare import Comparison
 from harness.compare.plan_decision import PlanDecision
 from harness.plots import Gain
 from harness.records.arm import BASE, NLL
+from harness.records.metrics import in_unit
 from harness.records.runs import Run
 from harness.report import facts
 from harness.report.afterwards_view import afterwards_tables
@@ -60,7 +61,7 @@ class Section:
     headline: str
     """One sentence, its answer before the first colon."""
     scores: tuple[tuple[str, str, bool], ...] = ()
-    """(name, points, whether it is the winner) of the few arms that matter most."""
+    """(name, score, whether it is the winner) of the few arms that matter most."""
     notes: tuple[str, ...] = ()
     """What is missing, and what to keep in mind."""
     tables: tuple[Table, ...] = ()
@@ -196,8 +197,9 @@ def _scores(verdict: Verdict) -> tuple[tuple[str, str, bool], ...]:
     rival = max(others, key=lambda row: row.gain).arm if others and verdict.winner == nll else None
     cooler = next((arm for arm in means if arm.decoding is not None), None)
     shown = dict.fromkeys(arm for arm in (verdict.winner, nll, rival, cooler, base) if arm)
+    unit = verdict.rows[0].unit
     return tuple(
-        (UNTOUCHED if arm == base else texts[arm], f"{means[arm]:.1f}", arm == verdict.winner)
+        (UNTOUCHED if arm == base else texts[arm], in_unit(means[arm], unit), arm == verdict.winner)
         for arm in shown
     )
 

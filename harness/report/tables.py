@@ -14,7 +14,7 @@ from harness.records.runs import Run
 from harness.report import facts
 from harness.report.figures import rate_curves, task_ranks, task_scores
 from harness.statistics.across_tasks import Aggregate
-from harness.study.contrasts import FIGURES, Row
+from harness.study.contrasts import FIGURES, Board, Row
 from harness.study.forgetting import UNTOUCHED, guard_rows
 from harness.study.from_records import Evidence
 from harness.study.verdict import Verdict
@@ -123,48 +123,50 @@ def comparison_table(comparison: Comparison) -> Table:
 def numbers(evidence: Evidence, verdict: Verdict) -> list[Table]:
     """The figures as tables."""
     temperatures = sorted({t for curve in verdict.curve.values() for t in curve})
+    unit = verdict.rows[0].unit
     tables = [
         Table(
             columns=("arm", *(f"{t:g}" for t in temperatures)),
             groups=(("", tuple(
-                (verdict.labels[arm], *(f"{curve[t]:.1f}" for t in temperatures))
+                (verdict.labels[arm], *(in_unit(curve[t], unit) for t in temperatures))
                 for arm, curve in verdict.curve.items()
             )),),
             caption="Score on test documents by decoding temperature.",
         ),
-        _estimates("task", task_scores(evidence), "Score on test documents by task, with 95 % intervals."),
+        _estimates(task_scores(evidence), unit, "Score on test documents by task, with 95 % intervals."),
         _rate_table(evidence),
     ]  # fmt: skip
     if len(evidence.study.tasks) > 1:
-        tables.append(_rank_table(task_ranks(evidence)))
+        tables.append(_rank_table(task_ranks(evidence), evidence.board([])))
     return tables
 
 
-def _estimates(what: str, scores: Mapping[str, Mapping[str, Estimate]], caption: str) -> Table:
+def _estimates(scores: Mapping[str, Mapping[str, Estimate]], unit: str, caption: str) -> Table:
     arms = list(dict.fromkeys(arm for row in scores.values() for arm in row))
     rows = tuple(
-        (arm, *(_estimate(row[arm]) if arm in row else "" for row in scores.values()))
+        (arm, *(_estimate(row[arm], unit) if arm in row else "" for row in scores.values()))
         for arm in arms
     )
     return Table(columns=("arm", *scores), groups=(("", rows),), caption=caption)
 
 
-def _estimate(estimate: Estimate) -> str:
+def _estimate(estimate: Estimate, unit: str) -> str:
+    score = in_unit(estimate.value, unit)
     if estimate.interval is None:
-        return f"{estimate.value:.1f}"
-    low, high = estimate.interval
-    return f"{estimate.value:.1f} ({low:.1f} to {high:.1f})"
+        return score
+    low, high = (in_unit(end, unit) for end in estimate.interval)
+    return f"{score} ({low} to {high})"
 
 
 def _rate_table(evidence: Evidence) -> Table:
-    curves = rate_curves(evidence)
+    curves, unit = rate_curves(evidence), evidence.board([]).unit
     rates = sorted({rate for curve in curves.values() for rate in curve})
     chosen = {arm.method: arm.learning_rate for arm in evidence.arms() if not arm.control}
     rows = tuple(
         (
             name,
             *(
-                f"{curve[rate].value:.1f}{' (kept)' if chosen.get(name) == rate else ''}"
+                f"{in_unit(curve[rate].value, unit)}{' (kept)' if chosen.get(name) == rate else ''}"
                 if rate in curve
                 else ""
                 for rate in rates
@@ -179,12 +181,13 @@ def _rate_table(evidence: Evidence) -> Table:
     )
 
 
-def _rank_table(ranks: Mapping[str, Aggregate]) -> Table:
+def _rank_table(ranks: Mapping[str, Aggregate], board: Board) -> Table:
+    factor = board.scale if board.higher_is_better else -board.scale
     rows = tuple(
         (
             arm,
             f"{found.mean_rank:.2f}",
-            f"{100 * found.iqm:.1f}",
+            in_unit(factor * found.iqm, board.unit),
             f"{found.improvement:.2f}",
             str(found.runs),
         )
@@ -199,14 +202,14 @@ def _rank_table(ranks: Mapping[str, Aggregate]) -> Table:
 
 def run_table(evidence: Evidence) -> Table:
     """A line per run."""
-    of_use, scale = evidence.study.temperature, evidence.board([]).scale
+    of_use, board = evidence.study.temperature, evidence.board([])
     rows = tuple(
         (
             run.spec.arm.method,
             "" if run.spec.arm.learning_rate is None else f"{run.spec.arm.learning_rate:g}",
             str(run.spec.seed),
-            _mean(run, "development", of_use, scale),
-            _mean(run, "test", of_use, scale),
+            _mean(run, "development", of_use, board),
+            _mean(run, "test", of_use, board),
             facts.duration(run.seconds),
             f"{run.tokens:,}",
             facts.size(run.peak_memory_bytes),
@@ -227,13 +230,13 @@ def run_table(evidence: Evidence) -> Table:
             "run",
         ),
         groups=(("", rows),),
-        caption=f"Scores are {evidence.board([]).unit} at the temperature of use.",
+        caption=f"Scores are {board.unit} at the temperature of use.",
     )
 
 
-def _mean(run: Run, part: str, temperature: float, scale: float) -> str:
+def _mean(run: Run, part: str, temperature: float, board: Board) -> str:
     means = [s.mean for s in run.scores if s.part == part and s.temperature in (temperature, None)]
-    return f"{scale * fmean(means):.1f}" if means else ""
+    return in_unit(board.scale * fmean(means), board.unit) if means else ""
 
 
 def in_order(runs: Iterable[Run]) -> list[Run]:

@@ -74,8 +74,8 @@ def said_of(arm: Arm, rows: Sequence[Row]) -> str:
 
 
 def _measured(row: Row) -> str:
-    low, high = row.difference.interval
-    return f"{row.difference.estimate:+.1f} {row.unit} (95 % interval {low:+.1f} to {high:+.1f})"
+    gain, low, high = row.shown
+    return f"{gain} {row.unit} (95 % interval {low} to {high})"
 
 
 def _board(evidence: Evidence, guard: str, arms: Sequence[Arm]) -> Board | None:

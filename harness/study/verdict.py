@@ -21,6 +21,7 @@ from typing import Any
 
 from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, Arm, labels
+from harness.records.metrics import in_unit
 from harness.records.runs import Run
 from harness.statistics.power import Spread, sizes_that_settle
 from harness.statistics.telling import EDGE
@@ -69,14 +70,18 @@ class Verdict:
 
     def __str__(self) -> str:
         """The headline, every comparison, and what it leaves open, a line each."""
-        rows = (
-            f"{self.labels[row.arm]} {row.score:.1f}, {self.labels[row.baseline]} {row.baseline_score:.1f}"
-            f"{f' on the guard {row.task}' if row in self.guards else ''}: "
-            f"{row.difference.estimate:+.1f} ({row.difference.interval[0]:+.1f} to "
-            f"{row.difference.interval[1]:+.1f}), {row.verdict}"
-            for row in (*self.rows, *self.guards)
-        )
+        rows = map(self._line, (*self.rows, *self.guards))
         return "\n".join(filter(None, (self.headline, *rows, self.remark, *self.out)))
+
+    def _line(self, row: Row) -> str:
+        """A comparison in a line."""
+        score, baseline = (in_unit(x, row.unit) for x in (row.score, row.baseline_score))
+        gain, low, high = row.shown
+        where = f" on the guard {row.task}" if row in self.guards else ""
+        return (
+            f"{self.labels[row.arm]} {score}, {self.labels[row.baseline]} {baseline}{where}: "
+            f"{gain} ({low} to {high}), {row.verdict}"
+        )
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What a notebook shows."""
@@ -250,7 +255,7 @@ def _goodness(row: Row) -> float:
 def _use(found: _Findings, over_base: Row) -> _Conclusion:
     """The winner with what it gains."""
     arm, unit = over_base.arm, over_base.unit
-    gain = f"{over_base.difference.estimate:+.1f} {unit} over {UNTOUCHED}"
+    gain = f"{over_base.shown[0]} {unit} over {UNTOUCHED}"
     if arm == found.nll:
         return _Conclusion(text=f"Use nll: {_rest(found)} ({gain}).", winner=arm, fine_tune=True)
     row = next(row for row in found.against_nll if row.arm == arm)
@@ -259,11 +264,8 @@ def _use(found: _Findings, over_base: Row) -> _Conclusion:
             f"Use {arm.label}: {gain}; that it is better than nll is not shown ({_measured(row)})."
         )
         return _Conclusion(text=text, winner=arm, fine_tune=True)
-    low, high = row.difference.interval
-    text = (
-        f"Use {arm.label}: {row.difference.estimate:+.1f} {unit} over nll "
-        f"(95 % interval {low:+.1f} to {high:+.1f}; {gain})."
-    )
+    over_nll, low, high = row.shown
+    text = f"Use {arm.label}: {over_nll} {unit} over nll (95 % interval {low} to {high}; {gain})."
     closes = [row for row in found.control if row.arm == arm]
     sharpening = any(row.verdict in CLOSED for row in closes)
     for row in closes:
@@ -309,10 +311,10 @@ def _keep(found: _Findings) -> _Conclusion:
         if kept == found.base
         else f"the checkpoint of {best.label}:"
     )
-    low, high = row.difference.interval
+    gain, low, high = row.shown
     text = (
-        f"Keep {what} {row.difference.estimate:+.1f} {row.unit} against {UNTOUCHED} on the test documents "
-        f"(95 % interval {low:+.1f} to {high:+.1f})"
+        f"Keep {what} {gain} {row.unit} against {UNTOUCHED} on the test documents "
+        f"(95 % interval {low} to {high})"
     )
     if row.verdict == "not resolved":
         text += f", which {_needed(found, row)}"
@@ -330,13 +332,13 @@ def _stay(found: _Findings) -> _Conclusion:
     if not still and found.margin is not None:
         text = (
             f"Do not fine-tune: no arm gains as much as {_amount(found.margin, most.unit)} over {UNTOUCHED} "
-            f"(at most {most.gain_interval[1]:+.1f}, {most.arm.label})."
+            f"(at most {in_unit(most.gain_interval[1], most.unit, sign=True)}, {most.arm.label})."
         )
         return _Conclusion(text=_below(found, text), winner=found.base, fine_tune=False)
     top = max(still or found.against_base, key=lambda row: row.gain_interval[1])
-    low, high = top.gain_interval
+    low, high = (in_unit(end, top.unit, sign=True) for end in top.gain_interval)
     text = (
-        f"Not resolved: the gain of {top.arm.label} over {UNTOUCHED} lies in [{low:+.1f}, {high:+.1f}] "
+        f"Not resolved: the gain of {top.arm.label} over {UNTOUCHED} lies in [{low}, {high}] "
         f"{top.unit}, which {_needed(found, top)} Until then keep {UNTOUCHED}."
     )
     return _Conclusion(text=_below(found, text), winner=found.base, fine_tune=None)
@@ -371,10 +373,11 @@ def _below(found: _Findings, text: str) -> str:
         return text
     best = max(found.against_base, key=lambda row: row.gain)
     where = "below" if best.higher_is_better else "above"
+    least = f"{in_unit(-best.gain, best.unit)} {best.unit}"
     return (
-        f"Every arm scores {where} {UNTOUCHED} (the best, {best.arm.label}, by {-best.gain:.1f} "
-        f"{best.unit}). {text} Try a lower learning rate or fewer steps, and see with `advisor validate` "
-        "that the data are read in the form that the task asks for."
+        f"Every arm scores {where} {UNTOUCHED} (the best, {best.arm.label}, by {least}). {text} "
+        "Try a lower learning rate or fewer steps, and see with `advisor validate` that the data are read in "
+        "the form that the task asks for."
     )
 
 
@@ -399,8 +402,8 @@ def _seen(pair: Paired) -> Spread:
 
 
 def _measured(row: Row) -> str:
-    low, high = row.difference.interval
-    return f"{row.difference.estimate:+.1f} {row.unit}, 95 % interval {low:+.1f} to {high:+.1f}"
+    gain, low, high = row.shown
+    return f"{gain} {row.unit}, 95 % interval {low} to {high}"
 
 
 def _sharpened(study: Study, nll: Arm, curve: Mapping[float, float], board: Board) -> Arm | None:

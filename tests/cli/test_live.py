@@ -7,7 +7,7 @@ from rich.console import Console
 
 from harness.cli.live import Board, Reporter
 from harness.study.confirm import Event
-from tests.helpers.studies import flat, run_of, study_of
+from tests.helpers.studies import flat, in_bits, run_of, study_of
 
 
 def test_how_the_targets_of_a_cascade_came_about_is_said() -> None:
@@ -22,3 +22,14 @@ def test_how_the_targets_of_a_cascade_came_about_is_said() -> None:
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert said.count("3 rows the model's own answers, 2 answered with the demonstration") == 2
     assert "7 demonstrations as they were" in said
+
+
+def test_a_score_that_is_no_share_keeps_its_digits() -> None:
+    study = study_of(evaluation={"temperature": 1.0, "temperatures": [1.0]})
+    console = Console(file=io.StringIO(), width=200)
+    board, spec = Board(study, []), study.grid()[0]
+    run = in_bits(run_of(spec, flat(0.32)))
+    Reporter(board, console, lines=True).report(Event(run, 1, 4, 0.0, None, True))
+    console.print(board)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert said.count(f"{1.053 - 0.1 * 96 / 300:.4g}") == 2

@@ -320,7 +320,7 @@ def test_where_lower_is_better_the_lower_arm_is(tmp_path: Path) -> None:
     found = compare([tmp_path])
     assert row(found, "dft", "nll").difference.estimate == pytest.approx(-2.0, abs=1e-4)
     assert verdicts(found)["dft", "nll"] == "better" and verdicts(found)["neg_p", "nll"] == "worse"
-    assert "Use dft: -2.0 nats per word over nll" in found.headlines[0]
+    assert "Use dft: -2 nats per word over nll" in found.headlines[0]
 
 
 def grid(folder: Path, *, development: bool = True) -> None:

@@ -313,6 +313,9 @@ def test_a_forest_in_another_unit_says_so_and_shades_no_margin() -> None:
     rows = [row("neg_p", "nll", -0.5, (-0.8, -0.2), unit="nats per word", higher_is_better=False)]
     plots.forest(axes, rows, texts(rows), margin=None, unit="nats per word")
     assert axes.get_xlabel() == "difference, nats per word"
+    close = [replace(rows[0], difference=replace(rows[0].difference, estimate=-0.0321))]
+    plots.forest(axes, close, texts(close), margin=None, unit="nats per word")
+    assert [text.get_text() for text in axes.texts][-1] == "\N{MINUS SIGN}0.0321 better"
     assert not axes.patches and "does not matter" not in title(axes)
 
 

@@ -16,19 +16,29 @@ from harness.compare.compare import compare
 from harness.records.runs import Results, Run
 from harness.report import facts, write_report
 from harness.report.figures import gains
-from harness.report.section import titles_of
+from harness.report.section import study_section, titles_of
 from harness.study.from_records import Evidence, evidence_of, studies_of
 from harness.study.study import Study, next_runs
 from harness.study.verdict import Verdict, settle
 from tests.helpers.lm_eval_logs import bits, log
 from tests.helpers.pages import HOSTILE, INERT, SHOWN, Page
-from tests.helpers.studies import flat, play, prior_leaning_wins, row_of, study_of
+from tests.helpers.studies import (
+    flat,
+    in_bits,
+    play,
+    prior_leaning_wins,
+    row_of,
+    run_of,
+    study_of,
+)
 
 PRIOR = {
     "histogram": [0] * 19 + [40], "target_tokens": 40, "examples": 4, "mean_p": 0.8,
     "mean_p_interval": [0.75, 0.85], "model": {"parameters": 12345}, "dataset": {"rows": 77},
 }  # fmt: skip
 STEPS = ({"step": 1, "nll": 2.0, "mean_p": 0.5}, {"step": 2, "nll": 1.0, "mean_p": 0.75})
+NO_SCORES = ("p (Holm)", "mean rank", "P(better than nll)", "time", "memory", "learning rate")
+"""Columns of tables that hold other numbers."""
 ADDRESSES = ("src", "srcset", "href", "xlink:href", "action", "formaction", "data", "poster")
 
 
@@ -54,6 +64,17 @@ def renamed(runs: list[Run], **names: Any) -> list[Run]:
         )
         for run in runs
     ]
+
+
+def twice(study: Study, truth: Any) -> list[Run]:
+    """A study of two tasks that are scored alike."""
+    runs: list[Run] = []
+    while specs := next_runs(study, runs):
+        for spec in specs:
+            run = run_of(spec, truth(spec.arm.method, spec.arm.learning_rate))
+            more = tuple(replace(score, task="u") for score in run.scores)
+            runs.append(replace(run, scores=(*run.scores, *more)))
+    return runs
 
 
 def signed(number: float) -> str:
@@ -85,6 +106,26 @@ def verdict(study: Study, runs: list[Run]) -> Verdict:
 def page(runs: list[Run], tmp_path_factory: pytest.TempPathFactory) -> Page:
     """The page of one whole study."""
     return page_of(write_report(fill(tmp_path_factory.mktemp("whole"), runs)).path)
+
+
+def test_scores_that_are_no_shares_keep_the_digits_that_tell_them_apart(quick: None) -> None:
+    """Breaks where 1.053 and 1.021 bits per byte are both 1.0, and a resolved difference is -0.0."""
+    study = study_of(tasks=("t", "u"), objectives=("nll", "neg_p"))
+    runs = [in_bits(run) for run in twice(study, prior_leaning_wins)]
+    evidence, verdict = Evidence(study=study, runs=tuple(runs)), settle(study, runs)
+    section = study_section(evidence, verdict, None, [], None, title="", margin=None)
+    assert section.overview is not None
+    tables = {
+        table.caption: table for table in (*section.numbers, *section.tables, section.overview)
+    }
+    shown = [score for _, score, _ in section.scores] + [section.headline, str(verdict)]
+    for table in tables.values():
+        of_scores = [i for i, name in enumerate(table.columns) if name not in NO_SCORES]
+        shown += [row[i] for _, rows in table.groups for row in rows for i in of_scores]
+    text = " ".join(shown)
+    assert len(tables) == 6 and not re.search(r"(?<![\d.])\d+\.\d(?!\d)", text)
+    ranked = tables["All tasks together."].groups[0][1]
+    assert all(0.953 <= float(row[2]) <= 1.053 for row in ranked)
 
 
 def test_a_study_comes_back_from_its_records(study: Study, runs: list[Run]) -> None:

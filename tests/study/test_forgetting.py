@@ -125,6 +125,8 @@ def test_a_guard_of_which_less_is_better_has_its_own_unit_and_direction() -> Non
     runs = tuple(map(losing, play(study_of(evaluation=guards), prior_leaning_wins)))
     evidence = Evidence(study=study_of(evaluation=guards), runs=runs)
     assert {round(one.guard.gain, 3) for one in trades(evidence)} == {-0.3}
+    said = said_of(trades(evidence)[0].gain.arm, guard_rows(evidence))
+    assert "+0.3 nats per word (95 % interval +0.291 to +0.309) on wiki" in said
     [figure] = trade_figures(evidence, None)
     assert "kept on wiki, nats per word" in figure.svg and "up and right is better" in figure.svg
     assert "gain on the task, points" in figure.svg
