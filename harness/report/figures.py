@@ -265,18 +265,20 @@ def continuum(points: Sequence[Gain]) -> Figure:
 
 def advice_figures(found: Recommendation) -> list[Figure]:
     """Where a pair stands among measured and published ones, and its prior under the plan's objectives."""
-    prior, cells = found.prior, (*found.published, *found.nearest)
-    points = {
-        cell.name: Gain(
+    prior = found.prior
+    # Told apart as a whole: measured pairs may share a name.
+    near = [cell for cell in found.nearest if cell not in found.published]
+    points = [
+        Gain(
             arm=ARM_OF_CELLS, mean_p=cell.mean_p, gain=cell.gains[ARM_OF_CELLS], domain=cell.domain
         )
-        for cell in cells
+        for cell in (*found.published, *near)
         if cell.mean_p is not None and ARM_OF_CELLS in cell.gains
-    }
+    ]
     here = (prior.mean_p, prior.mean_p_interval)
     figures = [
         Figure(
-            svg=_draw(plots.continuum, list(points.values()), here=here),
+            svg=_draw(plots.continuum, points, here=here),
             caption="The upright line is this pair, with its 95 % interval. The points are pairs on which "
             "-p, the objective that leans on the prior, was compared with nll: published ones, and measured "
             "ones that are like this pair.",

@@ -1,14 +1,18 @@
 """The page of a recommendation: the plan first, the numbers of the answer, and nothing run or fetched."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from advisor.advice.recommend import Recommendation, recommend
 from advisor.errors import InputError
+from harness import plots
 from harness.report import facts
 from harness.report.advice_page import Asked, advice_page, write_advice
+from harness.report.figures import advice_figures
 from tests.helpers.pages import HOSTILE, INERT, SHOWN, Page
 from tests.helpers.priors import prior_of
 
@@ -67,6 +71,23 @@ def test_the_numbers_are_those_of_the_answer(page: Page, found: Recommendation) 
         f"{plan.regret:.1f}points it may lose on average, measured on SmolLM2-135M-Instruct"
         in page.text
     )
+
+
+def test_measured_pairs_of_one_name_are_all_drawn(
+    found: Recommendation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where points are told by the names of their pairs: those of the ladder share them."""
+    drawn: list[Any] = []
+
+    def spy(axes: Any, points: Any, **more: Any) -> Any:
+        drawn.extend(point.mean_p for point in points)
+        return axes
+
+    monkeypatch.setattr(plots, "continuum", spy)
+    first, second, *_ = found.published
+    alike = [replace(first, features={"mean_p": logit}) for logit in (-0.4, -0.3)]
+    advice_figures(replace(found, published=[first, second], nearest=[second, *alike]))
+    assert drawn == [cell.mean_p for cell in (first, second, *alike)]
 
 
 def test_it_tells_the_days_and_what_was_measured(page: Page) -> None:
