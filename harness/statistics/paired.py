@@ -39,7 +39,8 @@ class Difference:
     interval: Interval
     """95 % confidence interval."""
     interval_90: Interval
-    """90 % confidence interval, the one that two one-sided tests at 5 % read."""
+    """90 % confidence interval, the one that two one-sided tests at 5 % read; of m comparisons that share
+    the 5 % `contrasts` puts the one of 1 - 0.1 / m here."""
     standard_error: float
     """Of the estimate, from documents and seeds (from documents alone with one seed)."""
     document_error: float
@@ -315,9 +316,9 @@ def verdict(
 ) -> Verdict:
     """What a difference says, given a margin declared beforehand as too small to matter.
 
-    "equivalent": the 90 % interval lies inside +/- margin (Schuirmann's two one-sided tests at 5 %,
-    1987), also where the difference is significant; else "better" or "worse": adjusted p at most alpha;
-    else "not resolved". Without a margin nothing is equivalent.
+    "equivalent": `interval_90` lies inside +/- margin (Schuirmann's two one-sided tests, 1987, at 5 % or a
+    share of it), also where the difference is significant; else "better" or "worse": adjusted p at most
+    alpha; else "not resolved". Without a margin nothing is equivalent.
 
     One seed shows two checkpoints, not two objectives: another seed may turn the difference round. So the
     words are "ahead" and "behind", of these checkpoints on documents of this kind, or "not resolved".

@@ -4,7 +4,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -17,6 +17,7 @@ from harness.records.runs import Results, Run
 from harness.report import facts, write_report
 from harness.report.figures import gains
 from harness.report.section import study_section, titles_of
+from harness.statistics.paired import Verdict as Words
 from harness.study.from_records import Evidence, evidence_of, studies_of
 from harness.study.study import Study, next_runs
 from harness.study.verdict import Verdict, settle
@@ -126,6 +127,20 @@ def test_scores_that_are_no_shares_keep_the_digits_that_tell_them_apart(quick: N
     assert len(tables) == 6 and not re.search(r"(?<![\d.])\d+\.\d(?!\d)", text)
     ranked = tables["All tasks together."].groups[0][1]
     assert all(0.953 <= float(row[2]) <= 1.053 for row in ranked)
+
+
+def test_every_word_of_a_verdict_has_a_mark_of_its_own(page: Page) -> None:
+    """Breaks where ahead, p < 0.001, bears the question mark of what is not resolved."""
+    marks = {
+        word: re.findall(rf"\.{word.replace(' ', '-')}::before \{{ content: \"(.)\"", page.source)
+        for word in get_args(Words)
+    }
+    assert marks.pop("not resolved") == [] and all(len(found) == 1 for found in marks.values())
+    assert len({*map(tuple, marks.values()), ("?",)}) == len(marks) + 1
+
+
+def test_what_is_called_equivalent_is_said_as_it_is_tested(page: Page) -> None:
+    assert "of one arm the 90 % interval lies there, of five the 98 % interval" in page.text
 
 
 def test_a_study_comes_back_from_its_records(study: Study, runs: list[Run]) -> None:

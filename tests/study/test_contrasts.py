@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import sem, ttest_rel
 
 from harness.records.arm import BASE, NLL, Arm
+from harness.statistics.paired import paired_difference
 from harness.study.contrasts import Board, Race, Sheet, contrasts
 
 RNG = np.random.default_rng(0)
@@ -57,3 +58,19 @@ def test_errors_over_tasks_are_of_the_documents_that_both_arms_have() -> None:
     parts = whole.values[5:40], whole.values[40:48]
     errors = [len(part) / 43 * sem(part) for part in parts]
     assert row.difference.standard_error == pytest.approx(100 * np.hypot(*errors))
+
+
+def test_equivalence_takes_an_interval_at_the_level_that_the_arms_share() -> None:
+    """Breaks where each of five arms has the 90 % interval of one, which the page does not say."""
+    names = tuple(map(str, range(60)))
+    arms = [Arm(objective=name) for name in ("nll", "a", "b", "c", "d", "e")]
+    scores = {arm: RNG.random((3, 60)) for arm in arms}
+    runs = {
+        arm: {seed: Sheet(documents=names, values=own) for seed, own in enumerate(of_arm)}
+        for arm, of_arm in scores.items()
+    }
+    for several, level in ((arms, 0.98), (arms[:2], 0.9)):
+        board = Board(task="t", temperature=1.0, runs=runs)
+        for row in contrasts(board, several, arms[0], Race()):
+            alone = paired_difference(scores[row.arm], scores[arms[0]]).interval_at(1 - level)
+            assert row.difference.interval_90 == pytest.approx([100 * end for end in alone])
