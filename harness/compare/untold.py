@@ -8,7 +8,7 @@ from harness.records.runs import Run
 from harness.statistics.power import minimum_detectable, spread
 from harness.statistics.telling import Ending
 from harness.study.forgetting import UNTOUCHED
-from harness.study.study import Study, all_values, ending_of
+from harness.study.study import Study, all_sizes, all_values, ending_of
 
 CANNOT = "The task cannot tell runs apart"
 REMEDIES: dict[Ending, str] = {
@@ -41,7 +41,9 @@ def _reason(why: Ending, study: Study, runs: Sequence[Run]) -> str:
         for spec in study.of_steps()
         if spec.id in done
     }
-    where = f"on {base.size:,} documents"
+    sizes = all_sizes(study, done[study.base().id])
+    alike = f" of {len(sizes)} tasks that count alike" if len(sizes) > 1 else ""
+    where = f"on {base.size:,} documents{alike}"
     own = f"{UNTOUCHED} scores {100 * base.mean():.1f} of 100 points {where}"
     if why == "ceiling":
         return f"{own}, so that at most {100 * (1 - base.mean()):.1f} are to be gained"
@@ -53,7 +55,8 @@ def _reason(why: Ending, study: Study, runs: Sequence[Run]) -> str:
     if why == "floor":
         return f"{both} score {max(means):.1f} of 100 points at most"
     hidden = max(
-        minimum_detectable(base.size, 1, spread(values, base)) for values in tuned.values()
+        minimum_detectable(base.size, 1, spread(values, base, sizes=sizes))
+        for values in tuned.values()
     )
     return (
         f"{both} score between {min(means):.1f} and {max(means):.1f} points, which is within noise; "

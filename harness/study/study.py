@@ -251,6 +251,7 @@ def ending_of(study: Study, runs: Sequence[Run]) -> Ending | None:
     return ending(
         values[0],
         values[1:],
+        sizes=all_sizes(study, done[study.base().id]),
         generated=any(s.temperature is not None for s in done[study.base().id].scores),
         learnt=not any(s.arm.method == NLL and s.id not in done for s in study.of_steps()),
     )
@@ -272,11 +273,24 @@ def _values_so_far(study: Study, done: Mapping[str, Run]) -> list[NDArray[np.flo
 
 
 def all_values(study: Study, run: Run) -> NDArray[np.float64]:
-    """[development and test documents of all tasks] scores at the temperature of use; larger is better."""
+    """[development and test documents of all tasks] scores at the temperature of use; larger is better.
+
+    Times `task_weights`, so that their mean is the one that decides.
+    """
+    found = _of_both_parts(study, run)
+    return np.concatenate(found) * task_weights([len(values) for values in found])
+
+
+def all_sizes(study: Study, run: Run) -> list[int]:
+    """Development and test documents of each task."""
+    return [len(values) for values in _of_both_parts(study, run)]
+
+
+def _of_both_parts(study: Study, run: Run) -> list[NDArray[np.float64]]:
+    """Of each task [development and test documents]."""
     parts = [part_scores(study, run, part) for part in ("development", "test")]
-    return np.concatenate(
-        [np.array(found[task].oriented) for found in parts for task in study.tasks if task in found]
-    )
+    found = ([part[task].oriented for part in parts if task in part] for task in study.tasks)
+    return [np.concatenate(scores) for scores in found if scores]
 
 
 def _in_order(specs: list[RunSpec]) -> list[RunSpec]:

@@ -70,6 +70,31 @@ def test_a_model_that_knows_all_is_not_trained(tmp_path: Path) -> None:
     assert answer.place == "no fine-tune was made"
 
 
+def test_a_small_task_counts_as_much_as_a_large_one(tmp_path: Path) -> None:
+    """Breaks where a plan ends at the floor of its documents, though the mean over tasks has left it."""
+    study = plan_of(tasks=("t", "u"), evaluation=plan_of().evaluation)
+
+    def run(spec: RunSpec) -> Run:
+        large = scored(spec, 0.0)
+        right = 0.8 if spec.arm.method == "nll" else 0.0
+        small = (
+            replace(score, task="u", documents=score.documents[:20],
+                    values=tuple((float(i < 20 * right),) for i in range(20)))
+            for score in large.scores
+        )  # fmt: skip
+        return replace(large, scores=(*large.scores, *small))
+
+    runs = list[Run]()
+    while specs := next_runs(study, runs):
+        runs.append(run(specs[0]))
+    assert "nll" in {run.spec.arm.method for run in runs} and untold(study, runs) is None
+    answer = decision_of(Confirmed(verdict=None, study=study, runs=tuple(runs)), tmp_path)
+    assert answer is not None and answer.decision.action == "keep"
+    poor = untold(study, [run for run in runs if run.spec.arm.method != "nll"] + [
+        replace(run, spec=study.of_steps()[-1]) for run in runs[:1]])  # fmt: skip
+    assert poor is not None and "on 640 documents of 2 tasks that count alike" in poor
+
+
 def test_what_training_lifts_from_nothing_is_not_given_up(tmp_path: Path) -> None:
     """Breaks where a base at zero ends a plan: ladder:weak goes from 0 to 99."""
     for lifted in ("p_pow(0.5)", "nll"):

@@ -1,8 +1,11 @@
 """Whether a task can tell the runs of a plan apart: made-up scores of which the answer is known."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from harness.statistics.paired import task_weights
 from harness.statistics.telling import ending
 
 
@@ -38,6 +41,21 @@ def test_a_plan_ends_where_no_further_run_would_be_told_apart(
     base: np.ndarray, tuned: list[np.ndarray], learnt: bool, expected: str | None
 ) -> None:
     assert ending(base, tuned, generated=True, learnt=learnt) == expected
+
+
+def test_the_mean_over_tasks_decides_whether_anything_is_right() -> None:
+    """Breaks where 1,000 documents at nothing hide a task of 20 that a run has learnt: 40 points of 100."""
+    sizes = (1000, 20)
+    weights, nothing = task_weights(sizes), np.zeros(1020)
+    learnt = np.concatenate([np.zeros(1000), shares(16, 20)])
+    said = partial(ending, sizes=sizes, generated=True, learnt=True)
+    assert said(nothing, [weights * learnt]) is None
+    assert said(nothing, [nothing]) == "floor"
+    assert ending(nothing, [learnt], generated=True, learnt=True) == "floor"  # of one task
+    known = np.concatenate([np.ones(1000), shares(16, 20)])
+    assert (
+        said(weights * known, []) is None
+    )  # 90 on average, though 99.6 % of the documents are right
 
 
 def test_of_choices_one_run_within_noise_is_enough() -> None:
