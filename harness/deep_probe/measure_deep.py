@@ -266,17 +266,25 @@ def _answers(
 def pass_rates(table: Array) -> PassRates:
     """What [prompts, answers], 1 where an answer is right, come to."""
     each = table.mean(axis=1)
-    error = float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else 1.0
-    mean, some = float(each.mean()), table.max(axis=1)
+    some = table.max(axis=1)
     return PassRates(
         prompts=len(each),
         samples=table.shape[1],
-        pass_at_1=mean,
-        pass_at_1_interval=(max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)),
+        pass_at_1=float(each.mean()),
+        pass_at_1_interval=_mean_interval(each),
         pass_at_k=float(some.mean()),
         pass_at_k_interval=_wilson(some),
         between=share_between(table),
     )
+
+
+def _mean_interval(rates: Array) -> Interval:
+    """95 % interval of the mean of shares; of prompts that are all alike Wilson's, as of one answer each."""
+    if len(rates) > 1 and np.ptp(rates) == 0:
+        return _wilson(rates)
+    mean = float(rates.mean())
+    error = float(rates.std(ddof=1) / np.sqrt(len(rates))) if len(rates) > 1 else 1.0
+    return max(0.0, mean - 1.96 * error), min(1.0, mean + 1.96 * error)
 
 
 def _wilson(right: Array) -> Interval:

@@ -322,6 +322,13 @@ def test_several_answers_come_to_pass_rates() -> None:
     assert found.pass_at_1_interval == pytest.approx((0.0, 25 / 64 + half))  # never below 0
 
 
+@pytest.mark.parametrize(("rate", "ends"), [(0.0, (0.0, 0.0566)), (1.0, (0.9434, 1.0))])
+def test_prompts_that_are_all_alike_are_no_certainty(rate: float, ends: tuple[float, ...]) -> None:
+    """Breaks where no right answer to 64 prompts is sure: Wilson's interval goes to z^2 / (64 + z^2)."""
+    found = deep.pass_rates(np.full((64, 16), rate))
+    assert found.pass_at_1_interval == pytest.approx(ends, abs=1e-4)
+
+
 @pytest.mark.slow
 def test_on_the_ladder_with_a_short_run(capsys: Any) -> None:
     """Protects the command with the deep probe, from its flags to its answer."""
