@@ -26,7 +26,7 @@ RESOLVED = ("split", "max_length", "weight_field")
 """Flags whose value the prior itself holds, typed or not."""
 _BESIDE = ("model", "dataset", "kind", "date", "command", "next")
 """What an answer says beside its prior that is read here."""
-_NEXT = re.compile(r"advisor confirm (.+) --temperature \S+ --plan \S+")
+_NEXT = re.compile(r"advisor confirm (.+) --temperature \S+ --plan \S+(?: --tasks TASK)?")
 
 
 @dataclass(frozen=True, kw_only=True)
