@@ -35,7 +35,7 @@ from harness.distill.fire import (
     tempered,
 )
 from harness.distill.fire_settings import PLAIN, Fire
-from harness.generate.decoding import overrule
+from harness.generate.decoding import as_it_is
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.model_card import UNKNOWN, Facts, write_card
 from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
@@ -83,7 +83,6 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         super().__init__(*args, **{**kwargs, "teacher_model": None})
         self.fire, self.form, self.vocabulary = fire, form, vocabulary
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
-        overrule(self.generation_config, self.model.generation_config)
         if vocabulary is not None:
             if sharded or self.use_vllm:
                 raise ValueError(
@@ -150,7 +149,8 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         return hidden[:, :-1][:, -logits_to_keep:]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        with quiet():  # else a remark on lengths at every step
+        # Without `quiet` there would be a remark on lengths at every step
+        with quiet(), as_it_is(self.model):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         numbers = [row["teacher"] for row in inputs]
         output["teacher"] = torch.tensor(numbers, device=self.accelerator.device)

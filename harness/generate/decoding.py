@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,37 +17,34 @@ PROMPTS_AT_A_TIME = 64
 SPARE_TOKENS = 16
 """Of an answer, beyond the longest reference."""
 
-UNCHANGED: dict[str, Any] = {
-    "num_beams": 1,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_p": None,
-    "typical_p": 1.0,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
-    "min_length": 0,
-    "min_new_tokens": None,
-    "bad_words_ids": None,
-    "suppress_tokens": None,
-    "sequence_bias": None,
-}
-"""Overrules what a model's generation config does to its distribution, for its users and not for us."""
+KEPT = {
+    "bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "use_cache",
+    "cache_implementation", "cache_config", "max_cache_len", "compile_config", "disable_compile",
+    "prefill_chunk_size", "transformers_version",
+}  # fmt: skip
+"""Of a generation config: its tokens, and how `generate` computes. All else shapes answers."""
 
 
-def overrule(own: GenerationConfig, inherited: GenerationConfig) -> None:
-    """Have a trainer's answers be drawn from the model's distribution as it is.
+@contextmanager
+def as_it_is(model: Any) -> Iterator[None]:
+    """Within the block `generate` does what it is told and nothing else that the model's config asks for.
 
-    `generate` takes from the model's config whatever the trainer's leaves open.
+    What it is not told, or told to be None, it takes from there: penalties, forbidden tokens, texts to stop
+    at, for which it would want a tokenizer. They are for the model's users; they are saved as they were.
 
     Args:
-        own: of the trainer; is changed.
-        inherited: of the model.
+        model: with a generation config, whatever wraps it.
     """
-    for name, value in UNCHANGED.items():
-        if getattr(own, name, None) is None:
-            setattr(own, name, value)
-    if own.min_p is None and inherited.min_p is not None:
-        own.min_p = 0.0
+    config = model.generation_config
+    names = [name for name in vars(GenerationConfig()) if name not in KEPT and name[0] != "_"]
+    before = {name: getattr(config, name, None) for name in names}
+    try:
+        for name in names:
+            setattr(config, name, None)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
 
 
 def prompt_of(example: Example) -> list[int]:
@@ -104,16 +102,17 @@ def continuations(
         stops: tokens that end an answer.
         max_new_tokens: of the longest answer.
         pad_token_id: of the tokenizer; without one it is token 0, which the mask hides.
-        decoding: of `generate`; what is not given leaves the model's distribution as it is. With
-            `num_return_sequences` a prompt's answers follow one another.
+        decoding: of `generate`; what is not given leaves the model's distribution as it is, whatever its
+            generation config says. With `num_return_sequences` a prompt's answers follow one another.
     """
     inputs = padded(prompts, pad_token_id, model.device)
-    with torch.no_grad():
+    whole = {"top_k": 0} if decoding.get("do_sample") else {}  # else the 50 likeliest tokens
+    with torch.no_grad(), as_it_is(model):
         output = model.generate(
             **inputs,
             max_new_tokens=max_new_tokens,
             eos_token_id=sorted(stops) or None,
-            **{**UNCHANGED, "num_return_sequences": 1, **decoding},
+            **{**whole, **decoding},
         )
     new = output[:, inputs["input_ids"].shape[1] :]
     return [_until(tokens, stops) for tokens in new.tolist()]

@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from advisor.model.load import LoadedModel
-from harness.generate.decoding import UNCHANGED, padded, stops_of
+from harness.generate.decoding import as_it_is, padded, stops_of
 from harness.generate.read_apart import read_apart
 from harness.generate.rewrite_settings import Sampling
 
@@ -346,7 +346,8 @@ def _generate(
     generate: Any = loaded.model.generate
     pad = loaded.tokenizer.pad_token_id
     cache = read_apart(loaded.model, streams, pad) if len(streams) > 1 else None
-    with torch.no_grad(), _no_position_beyond(loaded.model, torch.tensor(last, device=device)):
+    within = _no_position_beyond(loaded.model, torch.tensor(last, device=device))
+    with torch.no_grad(), as_it_is(loaded.model), within:
         output = generate(
             **padded(prompts, pad, device),
             **({} if cache is None else {"past_key_values": cache}),
@@ -354,7 +355,7 @@ def _generate(
             eos_token_id=sorted(stops_of(loaded.model, loaded.tokenizer)) or None,
             logits_processor=LogitsProcessorList(processors),
             stopping_criteria=StoppingCriteriaList(criteria),
-            **{**UNCHANGED, "do_sample": False},
+            do_sample=False,
         )
     rows: list[list[int]] = output[: len(lengths), _width(streams) :].tolist()
     return rows

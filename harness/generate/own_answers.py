@@ -87,6 +87,8 @@ def own_answers(
 ) -> tuple[SFTDataset, Sampled]:
     """The model's own right answers to the prompts of a dataset, as a dataset.
 
+    Of its generation config `top_k` and `top_p` hold, as where answers are scored; nothing else does.
+
     Args:
         loaded: the untouched model.
         dataset: prompts, and the answers that are held to be right.
@@ -188,8 +190,7 @@ def _generate(
     """Per prompt, its answers that came to an end, with the token that ends them."""
     model, tokenizer = loaded.model, loaded.tokenizer
     stops = stops_of(model, tokenizer)
-    # As in `evaluate`: without a top_k of the model's own transformers takes the 50 likeliest tokens
-    top_k = model.generation_config.top_k or 0
+    config = model.generation_config
     answers = continuations(
         model,
         prompts,
@@ -199,7 +200,9 @@ def _generate(
         num_return_sequences=several,
         do_sample=True,
         temperature=temperature,
-        top_k=top_k,
+        # As its answers are scored (`evaluate`): within the nucleus of its own config, if it has one
+        top_k=config.top_k or 0,
+        top_p=1.0 if config.top_p is None else config.top_p,
     )
     grouped = (answers[i : i + several] for i in range(0, len(answers), several))
     return [[answer for answer in group if answer[-1] in stops] for group in grouped]

@@ -7,7 +7,7 @@ verifier. There is no reference model (TRL's default, no KL term).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from datasets import Dataset
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
@@ -17,7 +17,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
-from harness.generate.decoding import SPARE_TOKENS, overrule
+from harness.generate.decoding import SPARE_TOKENS, as_it_is
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
@@ -29,20 +29,19 @@ KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "en
 
 
 class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
-    """TRL's GRPOTrainer on prompts that are token ids already."""
+    """TRL's GRPOTrainer on prompts that are token ids already.
+
+    Answers are drawn from the model's distribution as it is, whatever its generation config says.
+    """
 
     model: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Answers are drawn from the model's distribution as it is, whatever its generation config says."""
-        super().__init__(*args, **kwargs)
-        overrule(self.generation_config, self.model.generation_config)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        with quiet():  # else a remark on lengths at every step
+        # Without `quiet` there would be a remark on lengths at every step
+        with quiet(), as_it_is(self.model):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         return output
 
@@ -87,7 +86,7 @@ def reinforced(
     try:
         trainer = VerifiedTrainer(
             model=to_train(loaded.model),
-            reward_funcs=reward,
+            reward_funcs=cast(Any, reward),
             args=config,
             train_dataset=Dataset.from_list(
                 [{"prompt": one.prompt, "row": number} for number, one in enumerate(questions)]

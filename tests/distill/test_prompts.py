@@ -80,7 +80,8 @@ def test_rows_without_an_answer_are_prompts_unless_a_template_would_begin_it(
 
 def test_what_the_students_generation_config_says_changes_no_rollout(tmp_path: Path) -> None:
     penalties = {"no_repeat_ngram_size": 1, "typical_p": 0.1, "min_p": 0.9, "num_beams": 2, "top_k": 1,
-                 "repetition_penalty": 9.0}  # fmt: skip
+                 "repetition_penalty": 9.0, "suppress_tokens": [5], "min_new_tokens": 4,
+                 "bad_words_ids": [[5]], "sequence_bias": [[[5], -9.0]], "stop_strings": ["c"]}  # fmt: skip
     trainer = build_distiller(
         (other := student()), prompts(), {"t": teacher()},
         [other.model.generation_config.update(**penalties), config(tmp_path)][1],

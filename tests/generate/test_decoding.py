@@ -11,7 +11,7 @@ from advisor.data.dataset import Example, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.cli.main import main
-from harness.generate.decoding import continuations, stops_of, turn_ends
+from harness.generate.decoding import as_it_is, continuations, stops_of, turn_ends
 from harness.generate.own_answers import own_answers
 from tests.helpers.resampling import build
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
@@ -21,6 +21,8 @@ ROWS = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6]) + " "} 
 PENALTIES: dict[str, Any] = {
     "repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "num_beams": 2, "num_return_sequences": 2,
     "min_p": 0.9, "typical_p": 0.1, "min_length": 30, "suppress_tokens": [3, 4, 5],
+    "begin_suppress_tokens": [3, 4, 5], "bad_words_ids": [[3]], "min_new_tokens": 9, "top_h": 0.1,
+    "sequence_bias": [[[3], 9.0]], "forced_eos_token_id": 2, "stop_strings": ["c"], "max_time": 0.0,
 }  # fmt: skip
 
 
@@ -61,10 +63,20 @@ def sampled(**generation: Any) -> list[list[int]]:
     return continuations(eager(**generation), prompts, {EOS}, **settings)
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("name", [*PENALTIES, "top_p"])
 def test_nothing_of_the_models_generation_config_changes_what_is_drawn(name: str) -> None:
     beams = {"num_beams": 2} if name == "num_return_sequences" else {}
-    assert sampled(**beams, **{name: PENALTIES[name]}) == sampled()
+    assert sampled(**beams, **{name: PENALTIES.get(name, 0.1)}) == sampled()
+
+
+def test_a_generation_config_is_as_it_was_whatever_happens() -> None:
+    model = eager(**PENALTIES)
+    before = model.generation_config.to_dict()
+    with pytest.raises(KeyError), as_it_is(model):
+        assert model.generation_config.eos_token_id == EOS
+        assert model.generation_config.stop_strings is None
+        raise KeyError
+    assert model.generation_config.to_dict() == before
 
 
 def test_answers_go_up_to_what_ends_them() -> None:

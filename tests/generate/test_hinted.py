@@ -321,8 +321,10 @@ def test_end_at_the_last_token_that_may_be_is_an_end(
 
 
 @pytest.mark.parametrize(
-    "setting", [{"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}, {"num_beams": 2}]
-)
+    "setting",
+    [{"repetition_penalty": 3.0}, {"no_repeat_ngram_size": 1}, {"num_beams": 2}, {"stop_strings": ["c"]},
+     {"begin_suppress_tokens": [3, 4, 5]}],
+)  # fmt: skip
 def test_generation_config_of_the_model_changes_no_distribution(
     loaded: LoadedModel, setting: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,20 @@ def test_the_same_seed_gives_the_same_model(model_folder: Path, tmp_path: Path) 
     assert found[0] == found[1] != found[2]
 
 
+def test_what_the_models_generation_config_says_changes_no_answer(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    found = []
+    for more in ({}, {"stop_strings": ["c"], "suppress_tokens": [LETTER["b"]], "min_p": 0.9}):
+        loaded = load_model(str(model_folder), dtype="float32", device="cpu")
+        loaded.model.generation_config.update(**more)
+        settings = {**grpo_settings(loaded.parameters, steps=1), "per_device_train_batch_size": 32}
+        log = reinforced(loaded, QUESTIONS, Begins(), {**settings, "seed": 0}, folder=str(tmp_path))
+        found.append((likelihood(loaded), log[0]["reward"]))
+        assert loaded.model.generation_config.stop_strings == more.get("stop_strings")
+    assert found[0] == found[1]
+
+
 def test_weights_of_16_bits_are_reinforced_in_float32(model_folder: Path, tmp_path: Path) -> None:
     """Breaks where updates of 1e-6 vanish in the rounding of bfloat16, as it is loaded on a GPU."""
     read = load_model(str(model_folder), dtype="bfloat16", device="cpu")
