@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from advisor.data.dataset import Example
 from advisor.data.labels import last_target
@@ -90,32 +90,75 @@ def continuations(
     prompts: Sequence[list[int]],
     stops: Collection[int],
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Sequence[int],
     pad_token_id: int | None,
     **decoding: Any,
 ) -> list[list[int]]:
     """New tokens of every prompt, up to and with the first that ends them, if any does.
 
+    A prompt without much room shortens no answer but its own.
+
     Args:
         model: with `generate`, in eval mode.
         prompts: token ids, padded on the left here.
         stops: tokens that end an answer.
-        max_new_tokens: of the longest answer.
+        max_new_tokens: of the longest answer: a number for all prompts, or one for each.
         pad_token_id: of the tokenizer; without one it is token 0, which the mask hides.
         decoding: of `generate`; what is not given leaves the model's distribution as it is, whatever its
             generation config says. With `num_return_sequences` a prompt's answers follow one another.
     """
     inputs = padded(prompts, pad_token_id, model.device)
+    start, several = inputs["input_ids"].shape[1], decoding.get("num_return_sequences", 1)
+    each = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+    rows = [pair for pair in zip(prompts, each, strict=True) for _ in range(several)]
+    lengths = [length for _, length in rows]
+    within = no_position_beyond(model, [len(prompt) + length - 1 for prompt, length in rows])
     whole = {"top_k": 0} if decoding.get("do_sample") else {}  # else the 50 likeliest tokens
-    with torch.no_grad(), as_it_is(model):
+    with torch.no_grad(), as_it_is(model), within:
         output = model.generate(
             **inputs,
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=max(lengths),
             eos_token_id=sorted(stops) or None,
+            stopping_criteria=StoppingCriteriaList([_Lengths(lengths, start)]),
             **{**whole, **decoding},
         )
-    new = output[:, inputs["input_ids"].shape[1] :]
-    return [_until(tokens, stops) for tokens in new.tolist()]
+    new = output[:, start:].tolist()
+    return [_until(tokens[:length], stops) for tokens, length in zip(new, lengths, strict=True)]
+
+
+class _Lengths(StoppingCriteria):
+    """Ends rows that are as long as they may be."""
+
+    def __init__(self, lengths: Sequence[int], start: int) -> None:
+        self._lengths, self._start = torch.tensor(lengths), start
+
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        """Whether each row has ended, [rows]."""
+        return self._lengths.to(input_ids.device) <= input_ids.shape[1] - self._start
+
+
+@contextmanager
+def no_position_beyond(model: Any, last: Sequence[int]) -> Iterator[None]:
+    """Rows that have ended are padded until all have: their positions must not leave the model's context.
+
+    Args:
+        model: with `generate`, also within an adapter.
+        last: the last position that a row may have, of every row of the batch.
+    """
+    called = model.get_base_model() if hasattr(model, "get_base_model") else model
+    limits = torch.tensor(last, device=model.device)[:, None]
+
+    def clamp(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        positions = kwargs.get("position_ids")
+        if positions is not None:
+            kwargs["position_ids"] = torch.minimum(positions, limits)
+        return args, kwargs
+
+    hook = called.register_forward_pre_hook(clamp, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def padded(

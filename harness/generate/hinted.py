@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +30,7 @@ from transformers import (
 )
 
 from advisor.model.load import LoadedModel
-from harness.generate.decoding import as_it_is, padded, stops_of
+from harness.generate.decoding import as_it_is, no_position_beyond, padded, stops_of
 from harness.generate.read_apart import read_apart
 from harness.generate.rewrite_settings import Sampling
 
@@ -346,7 +345,7 @@ def _generate(
     generate: Any = loaded.model.generate
     pad = loaded.tokenizer.pad_token_id
     cache = read_apart(loaded.model, streams, pad) if len(streams) > 1 else None
-    within = _no_position_beyond(loaded.model, torch.tensor(last, device=device))
+    within = no_position_beyond(loaded.model, last)
     with torch.no_grad(), as_it_is(loaded.model), within:
         output = generate(
             **padded(prompts, pad, device),
@@ -359,28 +358,6 @@ def _generate(
         )
     rows: list[list[int]] = output[: len(lengths), _width(streams) :].tolist()
     return rows
-
-
-@contextmanager
-def _no_position_beyond(model: Any, last: Tensor) -> Iterator[None]:
-    """Rows that have ended are padded until all have: their positions must not leave the model's context.
-
-    Args:
-        model: as `generate` calls it.
-        last: [rows] the last position that a row may have.
-    """
-
-    def clamp(_: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        positions = kwargs.get("position_ids")
-        if positions is not None:
-            kwargs["position_ids"] = torch.minimum(positions, last[:, None])
-        return args, kwargs
-
-    hook = model.register_forward_pre_hook(clamp, with_kwargs=True)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def _trimmed(tokens: list[int], stops: set[int], repeated: int | None) -> Answer:

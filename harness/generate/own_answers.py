@@ -175,9 +175,8 @@ def sampled_answers(
 
         def answered(size: int, start: int = start) -> tuple[int, list[list[list[int]]]]:
             prompts = [question.prompt for question in order[start : start + size]]
-            room = max_length - max(map(len, prompts))
-            length = max(1, min(longest, room))
-            return size, _generate(loaded, prompts, per_prompt, temperature, length)
+            rooms = [max(1, min(longest, max_length - len(prompt))) for prompt in prompts]
+            return size, _generate(loaded, prompts, per_prompt, temperature, rooms)
 
         size, answers = largest_that_fits(answered, size, "prompts")
         yield from zip(order[start : start + size], answers, strict=True)
@@ -185,7 +184,11 @@ def sampled_answers(
 
 
 def _generate(
-    loaded: LoadedModel, prompts: Sequence[list[int]], several: int, temperature: float, length: int
+    loaded: LoadedModel,
+    prompts: Sequence[list[int]],
+    several: int,
+    temperature: float,
+    lengths: Sequence[int],
 ) -> list[list[list[int]]]:
     """Per prompt, its answers that came to an end, with the token that ends them."""
     model, tokenizer = loaded.model, loaded.tokenizer
@@ -195,7 +198,7 @@ def _generate(
         model,
         prompts,
         stops,
-        max_new_tokens=length,
+        max_new_tokens=lengths,
         pad_token_id=tokenizer.pad_token_id,
         num_return_sequences=several,
         do_sample=True,

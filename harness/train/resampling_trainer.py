@@ -214,13 +214,14 @@ class ResamplingTrainer(ObjectiveTrainer):
             return largest_that_fits(in_batches, PROMPTS_AT_A_TIME, "prompts")
 
     def _answers(self, model: Any, prompts: Sequence[list[int]]) -> list[list[int]]:
-        settings, room = self.resampler.settings, self.max_length - max(map(len, prompts))
+        settings = self.resampler.settings
+        rooms = [max(1, min(self.longest, self.max_length - len(prompt))) for prompt in prompts]
         with quiet():  # transformers remarks that a generation config has a max_length, too
             return continuations(
                 model,
                 prompts,
                 self._stops,
-                max_new_tokens=max(1, min(self.longest, room)),
+                max_new_tokens=rooms,
                 pad_token_id=self.data_collator.pad_token_id,
                 do_sample=True,
                 top_p=settings.top_p,

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from advisor.data.dataset import Example, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.cli.main import main
 from harness.generate.decoding import as_it_is, continuations, stops_of, turn_ends
-from harness.generate.own_answers import own_answers
+from harness.generate.own_answers import Question, own_answers, sampled_answers
 from tests.helpers.resampling import build
 from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
 
@@ -84,6 +85,43 @@ def test_answers_go_up_to_what_ends_them() -> None:
     assert len(answers) == 12 and any(answer[-1] == EOS for answer in answers)
     assert all(EOS not in answer[:-1] for answer in answers)
     assert all(answer[-1] == EOS or len(answer) == 12 for answer in answers)
+
+
+@pytest.mark.parametrize("several", [1, 2])
+def test_a_prompt_without_room_shortens_no_answer_but_its_own(several: int) -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 1, "n_head": 2,
+                                "initializer_range": 0.5, "n_positions": 16}  # fmt: skip
+    model = GPT2LMHeadModel(GPT2Config(**settings)).eval()  # positions beyond 16 are an IndexError
+    prompts, rooms = [[3] * 15, [4, 5], [6]], [1, 9, 12]
+
+    def answers(chosen: list[int], **more: Any) -> list[list[int]]:
+        return continuations(
+            model, [prompts[i] for i in chosen], (), max_new_tokens=[rooms[i] for i in chosen],
+            pad_token_id=0, **more,
+        )  # fmt: skip
+
+    alone = [answers([i])[0] for i in range(3)]
+    assert [len(answer) for answer in alone] == rooms
+    found = answers([0, 1, 2], num_return_sequences=several, do_sample=several > 1)
+    assert [len(answer) for answer in found] == [room for room in rooms for _ in range(several)]
+    assert several > 1 or found == alone
+
+
+def test_a_long_question_leaves_the_others_their_room() -> None:
+    loaded = LoadedModel(
+        model=eager(), tokenizer=tiny_tokenizer(), name="tiny", fingerprint="", parameters=0,
+        dtype="float32", device="cpu", kind="base", notes=(),
+    )  # fmt: skip
+    short = [Question(prompt=[3, 4], reference=[5, 6, EOS])] * 8
+    for questions in (short, [*short, Question(prompt=[3] * 31, reference=[EOS])]):
+        torch.manual_seed(0)
+        found = [
+            answer
+            for _, group in sampled_answers(loaded, questions, 8, 1.0, 32)
+            for answer in group
+        ]
+        assert max(map(len, found)) > 3
 
 
 def test_the_models_own_answers_are_drawn_from_its_own_distribution() -> None:
