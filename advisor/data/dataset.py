@@ -235,6 +235,33 @@ class SFTDataset(Sequence[Example]):
         )
         return SFTDataset(found.rows, info, self._reader, self.options)
 
+    def answered(self, examples: Sequence[Example]) -> "SFTDataset":
+        """Examples with other targets, tokenised already, as a dataset with this one's template and ends.
+
+        Args:
+            examples: At most `max_length` tokens each.
+        """
+        rows = [{"input_ids": e.input_ids, "labels": e.labels} for e in examples]
+        found = load_rows(rows, None, None)
+        info = replace(
+            self.info,
+            name=found.name,
+            split=None,
+            format=detect(found.columns, found.rows[0]).name,
+            columns=found.columns,
+            rows=len(found.rows),
+            fingerprint=found.fingerprint,
+            notes=(),
+            weight_field=None,
+        )
+        dataset = SFTDataset(found.rows, info, self._reader, self.options)
+        for number, e in enumerate(examples):
+            encoded = Encoded(
+                input_ids=e.input_ids, labels=e.labels, terminators=e.terminators, merged=False
+            )
+            dataset._examples[number] = dataset._add(encoded, Loss())
+        return dataset
+
     def tokenize(self, indices: Iterable[int]) -> None:
         """Tokenise these rows together, as far as they are not yet; InputError names the row."""
         missing = [i for i in dict.fromkeys(indices) if i not in self._examples]

@@ -32,9 +32,10 @@ from harness.distill.teachers import (
 )
 from harness.generate.decoding import prompt_of
 from harness.generate.in_context import prompts_in_context
+from harness.generate.turn_end import turn_end_of
 from harness.train.model_card import facts_of
 from harness.train.precision import as_loaded, float_masters, to_train
-from harness.train.saving import carry_template, turn_end_of
+from harness.train.saving import carry_template
 
 logger = logging.getLogger(__name__)
 

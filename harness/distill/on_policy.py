@@ -36,9 +36,10 @@ from harness.distill.fire import (
 )
 from harness.distill.fire_settings import PLAIN, Fire
 from harness.generate.decoding import as_it_is
+from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.model_card import UNKNOWN, Facts, write_card
-from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.train.saving import SavesHowItIsUsed
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints
 
 FORMS = ("full", "sampled")

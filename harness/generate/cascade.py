@@ -13,13 +13,20 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
-from advisor.data.dataset import Example, SFTDataset, load_dataset
+from advisor.data.dataset import Example, SFTDataset
 from advisor.data.labels import last_target
 from advisor.model.load import LoadedModel
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.generate.hint import SHORT, ending_of, fill
 from harness.generate.in_context import Wording, prompts_in_context
-from harness.generate.own_answers import Question, question_of, sampled_answers, text_of
+from harness.generate.own_answers import (
+    Question,
+    question_of,
+    sampled_answers,
+    text_of,
+    with_answer,
+)
+from harness.generate.turn_end import TurnEnd, turn_end_of
 from harness.runtime.quiet import quiet, undisturbed
 
 
@@ -69,6 +76,7 @@ def cascade(
         dataset=dataset,
         questions={row: question_of(example, row) for row, example in examples.items()},
         wanted=compile_pattern(pattern),
+        end=turn_end_of(dataset),
         per_prompt=per_prompt,
         heat=temperature or 1.0,
     )
@@ -82,7 +90,8 @@ def cascade(
         again = asker.right(
             prompts_in_context(dataset, left, _wording(asker.wanted), context), context
         )
-    rows = [_row(example, {**given, **again}.get(row)) for row, example in examples.items()]
+    answers = {**given, **again}
+    rows = [_with(example, answers.get(row), asker.end) for row, example in examples.items()]
     found = Cascaded(
         own=len(given),
         guided=len(again),
@@ -90,7 +99,7 @@ def cascade(
         per_prompt=per_prompt,
         temperature=asker.heat,
     )
-    return load_dataset(rows, dataset.tokenizer, max_length=longest), found
+    return dataset.answered(rows), found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +112,8 @@ class _Asker:
     """By row."""
     wanted: re.Pattern[str]
     """Finds the final answer."""
+    end: TurnEnd
+    """Of the dataset's turns."""
     per_prompt: int
     heat: float
     """Temperature of sampling."""
@@ -113,7 +124,9 @@ class _Asker:
         asked = [replace(self.questions[row], prompt=prompt) for row, prompt in prompts.items()]
         if not asked:
             return found
-        every = sampled_answers(self.loaded, asked, self.per_prompt, self.heat, max_length)
+        every = sampled_answers(
+            self.loaded, asked, self.per_prompt, self.heat, max_length, self.end
+        )
         for question, answers in every:
             truth = self._final(question.reference)
             if truth is None:
@@ -126,7 +139,7 @@ class _Asker:
         return found
 
     def _final(self, tokens: list[int]) -> str | None:
-        return extract_answer(text_of(self.dataset, tokens), self.wanted)
+        return extract_answer(text_of(self.dataset, tokens, self.end), self.wanted)
 
 
 def _wording(wanted: re.Pattern[str]) -> Wording:
@@ -140,12 +153,10 @@ def _wording(wanted: re.Pattern[str]) -> Wording:
     return worded
 
 
-def _row(example: Example, answer: list[int] | None) -> dict[str, list[int]]:
+def _with(example: Example, answer: list[int] | None, end: TurnEnd) -> Example:
     """The example with another last target; as it is where there is none."""
     if answer is None:
-        return {"input_ids": example.input_ids, "labels": example.labels}
+        return example
     start = last_target(example.labels)[0]
-    return {
-        "input_ids": example.input_ids[:start] + answer,
-        "labels": [*example.labels[:start], *answer],
-    }
+    earlier = [place for place in example.terminators if place < start]
+    return with_answer(example.input_ids[:start], example.labels[:start], earlier, answer, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -54,19 +55,24 @@ def prompt_of(example: Example) -> list[int]:
 
 def turn_ends(examples: Iterable[Example]) -> set[int]:
     """Tokens that end a turn: of each terminator the last token that stands nowhere else in a target."""
-    terminators, within = set[tuple[int, ...]](), set[int]()
-    for example in examples:
-        places, run = set(example.terminators), list[int]()
-        for place, label in enumerate(example.labels):
-            if place in places:
-                run.append(label)
-                continue
-            within.add(label)
-            terminators.add(tuple(run))
-            run.clear()
-        terminators.add(tuple(run))
-    own = ([token for token in tokens if token not in within] for tokens in terminators)
+    known = list(examples)
+    within = set[int]()
+    for example in known:
+        places = set(example.terminators)
+        within.update(label for i, label in enumerate(example.labels) if i not in places)
+    own = ([token for token in end if token not in within] for end in terminators_of(known))
     return {tokens[-1] for tokens in own if tokens}
+
+
+def terminators_of(examples: Iterable[Example]) -> set[tuple[int, ...]]:
+    """What ends the turns of examples: target tokens that stand side by side."""
+    found = set[tuple[int, ...]]()
+    for example in examples:
+        places = set(example.terminators)
+        for ends, run in groupby(range(len(example.labels)), places.__contains__):
+            if ends:
+                found.add(tuple(example.labels[place] for place in run))
+    return found
 
 
 def stop_where_turns_end(loaded: LoadedModel, examples: Iterable[Example]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from advisor.data.dataset import Example, SFTDataset, load_dataset
+from advisor.data.dataset import Example, SFTDataset
 from advisor.data.labels import last_target
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
@@ -24,6 +24,7 @@ from harness.generate.decoding import (
     prompt_of,
     stops_of,
 )
+from harness.generate.turn_end import ONE_TOKEN, TurnEnd, turn_end_of
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 
@@ -72,8 +73,9 @@ def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
         return pattern
     # Examples that were cut off have lost their answers.
     whole = [example for example in dataset if example.target_tokens and not example.truncated]
-    questions = [question_of(example) for example in whole]
-    return find_answer_pattern([text_of(dataset, question.reference) for question in questions])
+    questions, end = [question_of(example) for example in whole], turn_end_of(dataset)
+    texts = [text_of(dataset, question.reference, end) for question in questions]
+    return find_answer_pattern(texts)
 
 
 def own_answers(
@@ -102,37 +104,39 @@ def own_answers(
     """
     heat = temperature or 1.0
     questions = [question_of(example) for example in dataset if example.target_tokens]
-    wanted = compile_pattern(pattern)
-    rows: list[dict[str, list[int]]] = []
+    wanted, end = compile_pattern(pattern), turn_end_of(dataset)
+    found: list[Example] = []
     right = covered = 0
     with undisturbed(loaded.model), quiet():
         loaded.model.eval()
         torch.manual_seed(seed)
         longest = dataset.info.max_length
-        for question, answers in sampled_answers(loaded, questions, per_prompt, heat, longest):
-            truth = extract_answer(text_of(dataset, question.reference), wanted)
+        for question, answers in sampled_answers(loaded, questions, per_prompt, heat, longest, end):
+            truth = extract_answer(text_of(dataset, question.reference, end), wanted)
             good = [
                 answer for answer in answers
-                if truth is not None and extract_answer(text_of(dataset, answer), wanted) == truth
+                if truth is not None and len(question.prompt) + len(answer) <= longest
+                and extract_answer(text_of(dataset, answer, end), wanted) == truth
             ]  # fmt: skip
             right, covered = right + len(good), covered + bool(good)
-            rows += [
-                row_of(question.prompt, list(answer)) for answer in dict.fromkeys(map(tuple, good))
+            found += [
+                example_of(question.prompt, list(answer), end)
+                for answer in dict.fromkeys(map(tuple, good))
             ]
     sampled = Sampled(
         prompts=len(questions),
         per_prompt=per_prompt,
         temperature=heat,
         right=right / max(1, len(questions) * per_prompt),
-        kept=len(rows),
+        kept=len(found),
         covered=covered / max(1, len(questions)),
     )
-    if not rows:
+    if not found:
         raise ArmRefused(
             f"none of the untouched model's {per_prompt} answers to each of {len(questions)} prompts is "
             "right: there is nothing of its own to train on"
         )
-    return load_dataset(rows, dataset.tokenizer, max_length=dataset.info.max_length), sampled
+    return dataset.answered(found), sampled
 
 
 def question_of(example: Example, row: int = 0) -> Question:
@@ -141,15 +145,35 @@ def question_of(example: Example, row: int = 0) -> Question:
     return Question(prompt=prompt_of(example), reference=reference, row=row)
 
 
-def text_of(dataset: SFTDataset, tokens: Sequence[int]) -> str:
-    """Tokens as text, less special ones."""
+def text_of(dataset: SFTDataset, tokens: Sequence[int], end: TurnEnd) -> str:
+    """An answer as text, less special tokens and what ends the turn."""
     decode: Any = dataset.tokenizer.decode
-    return str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    text = str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    return end.cut_off(text)
 
 
-def row_of(prompt: list[int], answer: list[int]) -> dict[str, list[int]]:
-    """A row of a dataset whose target is an answer to a prompt, both as token ids."""
-    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+def example_of(prompt: list[int], answer: list[int], end: TurnEnd) -> Example:
+    """A row whose target is an answer to a prompt, both as token ids; the answer ends a turn."""
+    return with_answer(prompt, [-100] * len(prompt), (), answer, end)
+
+
+def with_answer(
+    before: list[int],
+    labels: list[int],
+    terminators: Sequence[int],
+    answer: list[int],
+    end: TurnEnd,
+) -> Example:
+    """What stands before an answer, with its labels and terminators, and the answer, which ends a turn."""
+    ids = before + answer
+    # One token of another kind, where the model ends as it did before
+    last = range(len(ids) - max(1, end.length(answer)), len(ids))
+    return Example(
+        input_ids=ids,
+        labels=labels + answer,
+        terminators=(*terminators, *last),
+        truncated=False,
+    )
 
 
 def sampled_answers(
@@ -158,6 +182,7 @@ def sampled_answers(
     per_prompt: int,
     temperature: float,
     max_length: int,
+    end: TurnEnd = ONE_TOKEN,
 ) -> Iterator[tuple[Question, list[list[int]]]]:
     """Every question with its finished answers; questions of like length are read together.
 
@@ -166,7 +191,8 @@ def sampled_answers(
         questions: one or more.
         per_prompt: answers to sample to each.
         temperature: of sampling.
-        max_length: of prompt and answer together, in tokens.
+        max_length: of prompt and answer together, in tokens, without the rest of a terminator.
+        end: of the turns; sampling stops within a terminator of several tokens, whose rest is added here.
     """
     order = sorted(questions, key=lambda question: len(question.prompt))
     longest = SPARE_TOKENS + max(len(question.reference) for question in questions)
@@ -179,7 +205,8 @@ def sampled_answers(
             return size, _generate(loaded, prompts, per_prompt, temperature, rooms)
 
         size, answers = largest_that_fits(answered, size, "prompts")
-        yield from zip(order[start : start + size], answers, strict=True)
+        for question, group in zip(order[start : start + size], answers, strict=True):
+            yield question, [end.completed(answer) for answer in group]
         start += size
 
 

@@ -39,6 +39,7 @@ from harness.generate.hinted import (
 from harness.generate.own_answers import answers_of
 from harness.generate.provenance import KEPT, Outcome, Provenance
 from harness.generate.rewrite_settings import DEFAULT, SPLITTERS, Settings, splitter_of
+from harness.generate.turn_end import turn_end_of
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 
@@ -210,6 +211,7 @@ class _Job:
         self.pattern = compile_pattern(pattern)
         self.mixing = Mixing(splitter=splitter, beta=settings.beta)
         self.splitter = splitter
+        self.turn_end = turn_end_of(dataset)
         self.settings = replace(settings, answer_regex=pattern, splitter=splitter)
 
     def run(self, rows: Sequence[int]) -> list[Outcome]:
@@ -335,13 +337,19 @@ class _Job:
     def _judged(self, task: _Task, answer: Answer, origin: str) -> Outcome:
         if answer.repeated or not answer.ended:
             return Outcome(row=task.row, origin="repeated" if answer.repeated else "unfinished")
-        decode: Any = self.dataset.tokenizer.decode
-        said = answer.tokens[:-1]  # what ends an answer need not be a special token
-        text = decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False).strip()
+        text = self._said(answer.tokens)
         said_last = extract_answer(text, self.pattern)
         if said_last != task.truth:
             return Outcome(row=task.row, origin="unmarked" if said_last is None else "wrong")
         return Outcome(row=task.row, origin=origin, completion=text)
+
+    def _said(self, tokens: list[int]) -> str:
+        """The text of a finished answer without what ends it, which need not be a special token."""
+        decode: Any = self.dataset.tokenizer.decode
+        within = tokens[-1] in self.turn_end.pieces
+        said = tokens if within else tokens[:-1]
+        text = decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return self.turn_end.cut_off(str(text), within=within).strip()
 
 
 def _unmarked(dataset: SFTDataset, format: Format) -> str:

@@ -18,6 +18,7 @@ from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.generate.decoding import SPARE_TOKENS, as_it_is
+from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
@@ -53,6 +54,7 @@ def reinforced(
     settings: Mapping[str, Any],
     *,
     folder: str,
+    turn_end: TurnEnd = ONE_TOKEN,
     on_progress: Progress = untold,
 ) -> list[dict[str, float]]:
     """Train the loaded model in place on its own answers; the log of every step.
@@ -63,6 +65,7 @@ def reinforced(
         verifier: gives the reward.
         settings: of `grpo_settings`, with a seed; smaller batches and more accumulation, as memory allows.
         folder: for TRL's files; nothing is kept in it.
+        turn_end: of the data that the questions are from, which is no part of an answer's text.
         on_progress: told the steps.
 
     Raises:
@@ -78,7 +81,9 @@ def reinforced(
     tokenizer = loaded.tokenizer
 
     def reward(completion_ids: list[list[int]], row: list[int], **_: Any) -> list[float]:
-        answers = [text_of(tokenizer, ids) for ids in completion_ids]
+        cut = [bool(ids) and ids[-1] in turn_end.pieces for ids in completion_ids]
+        texts = [text_of(tokenizer, ids) for ids in completion_ids]
+        answers = [turn_end.cut_off(t, within=w) for t, w in zip(texts, cut, strict=True)]
         return verifier(answers, [questions[number] for number in row])
 
     config = _config(settings, folder, _longest(loaded, questions))

@@ -14,6 +14,7 @@ from advisor.data.labels import last_target
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.evaluate.user_scorer import Scorer
 from harness.generate.decoding import prompt_of
+from harness.generate.turn_end import TurnEnd, turn_end_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Question:
     text: str
     """Of the prompt, without special tokens."""
     reference: str
-    """The demonstration's completion."""
+    """The demonstration's completion, without the text that ends its turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,9 @@ class Verifier:
 
 def questions_of(dataset: SFTDataset) -> list[Question]:
     """The rows of a dataset that have an answer which was not cut off, in order."""
+    end = turn_end_of(dataset)
     return [
-        _question(dataset, example)
+        _question(dataset, example, end)
         for example in dataset
         if example.target_tokens and not example.truncated
     ]
@@ -71,11 +73,11 @@ def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
     return str(found)
 
 
-def _question(dataset: SFTDataset, example: Example) -> Question:
+def _question(dataset: SFTDataset, example: Example, end: TurnEnd) -> Question:
     prompt = prompt_of(example)
     reference = example.input_ids[slice(*last_target(example.answers))]
     return Question(
         prompt=prompt,
         text=text_of(dataset.tokenizer, prompt),
-        reference=text_of(dataset.tokenizer, reference),
+        reference=end.cut_off(text_of(dataset.tokenizer, reference)),
     )

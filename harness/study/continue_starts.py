@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from advisor.errors import InputError, TrainingDiverged
 from advisor.model.load import LoadedModel, load_model
 from advisor.progress import Stages, untold_stages
+from harness.generate.decoding import stop_where_turns_end
+from harness.generate.turn_end import turn_end_of
 from harness.records.arm import BASE
 from harness.records.runs import Look, Results, Run, RunSpec, Score
 from harness.reinforce.grpo import reinforced
@@ -34,7 +36,7 @@ BATCH, ACCUMULATION = "per_device_train_batch_size", "gradient_accumulation_step
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Start:
+class Start:
     """A run, and what is needed to continue it."""
 
     spec: RunSpec
@@ -51,7 +53,9 @@ class _Start:
             return fit(self.spec, self.problem)[0]
         loading = {k: v for k, v in self.problem.loading.items() if k != "revision"}
         with quiet():
-            return load_model(str(folder.resolve()), **loading)
+            loaded = load_model(str(folder.resolve()), **loading)
+        stop_where_turns_end(loaded, self.problem.train)
+        return loaded
 
 
 def continue_all(
@@ -80,7 +84,7 @@ def continue_all(
     starts = starts_of(study, runs)
     found = []
     for number, spec in enumerate(starts, 1):
-        start = _Start(spec=spec, problem=problem, results=results)
+        start = Start(spec=spec, problem=problem, results=results)
         todo = continuation(spec, problem.then)
         ended = results.find_afterwards(todo)
         if ended is None and (until is None or time.monotonic() < until):
@@ -102,7 +106,7 @@ def drop_all(results: Results, runs: Sequence[Run]) -> None:
         drop(results.folder, run.spec)
 
 
-def _continued(start: _Start, spec: RunSpec, then: Then, title: str, stages: Stages) -> Run:
+def _continued(start: Start, spec: RunSpec, then: Then, title: str, stages: Stages) -> Run:
     """The record of a continuation; a training that diverges is one that has failed."""
     began, questions = time.monotonic(), questions_of(start.problem.train)
     loaded = start.load()
@@ -117,8 +121,9 @@ def _continued(start: _Start, spec: RunSpec, then: Then, title: str, stages: Sta
         settings = {**then.settings, **sizes, "seed": spec.seed}
         with tempfile.TemporaryDirectory() as folder:
             log = reinforced(
-                fresh, questions, then.verifier, settings, folder=folder, on_progress=on_progress
-            )
+                fresh, questions, then.verifier, settings,
+                folder=folder, turn_end=turn_end_of(start.problem.train), on_progress=on_progress,
+            )  # fmt: skip
         return fresh, log
 
     record = replace(

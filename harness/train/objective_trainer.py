@@ -35,8 +35,9 @@ from advisor.model.objective_step import (
 from advisor.objectives.table import Objective, TokenStats
 from advisor.objectives.weights import REFERENCE_COLUMNS
 from advisor.prior.prior import LOW_P
+from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.train.model_card import UNKNOWN, Facts, write_card
-from harness.train.saving import ONE_TOKEN, SavesHowItIsUsed, TurnEnd
+from harness.train.saving import SavesHowItIsUsed
 from harness.train.shards import refuse_split_rows, refuse_zero3
 from harness.train.switches import Switches, told
 from harness.train.whole_checkpoint import ReadsWholeCheckpoints

@@ -272,11 +272,11 @@ def _of_today(state: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def with_answer(row: Row, start: int, answer: list[int]) -> Row:
-    """The row with `answer`, which ends a turn, from `start` on."""
+def with_answer(row: Row, start: int, answer: list[int], ends: int = 1) -> Row:
+    """The row with `answer`, whose last `ends` tokens end a turn, from `start` on."""
     return {
         "input_ids": row["input_ids"][:start] + answer,
         "labels": row["labels"][:start] + answer,
-        "terminator": row["terminator"][:start] + [0] * (len(answer) - 1) + [1],
+        "terminator": row["terminator"][:start] + [0] * (len(answer) - ends) + [1] * ends,
         "row": row["row"],
     }

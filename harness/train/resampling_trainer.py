@@ -166,30 +166,35 @@ class ResamplingTrainer(ObjectiveTrainer):
         spans = [last_target(example["labels"]) for example in examples]
         prompts = [row["input_ids"][: span[0]] for row, span in zip(examples, spans, strict=True)]
         seed = self.resampler.random(purpose).getrandbits(32)
-        answers = self.answers_to(prompts, seed)
+        answers = map(self.turn_end.completed, self.answers_to(prompts, seed))
         for row, (start, stop), answer in zip(examples, spans, answers, strict=True):
-            old = row["input_ids"][start:stop]
+            old, room = row["input_ids"][start:stop], self.max_length - start
             attempt = Attempt(
                 step=self.state.global_step,
                 row=row["row"],
                 average=float(self.resampler.averages.values[row["row"]]),
-                outcome=self.judge(row["row"], old, answer),
+                outcome=self.judge(row["row"], old, answer) if len(answer) <= room else UNFINISHED,
                 before=self._text(old),
                 after=self._text(answer),
             )
-            yield attempt, with_answer(row, start, answer)
+            ends = max(1, self.turn_end.length(answer))
+            yield attempt, with_answer(row, start, answer, ends)
 
     def judge(self, row: int, old: list[int], new: list[int]) -> str:
         """What a sampled answer is worth."""
-        if len(new) < 2 or new[-1] not in self._ends:
+        if len(new) < 2 or not (new[-1] in self._ends or self.turn_end.length(new)):
             return UNFINISHED
         if self._answer is not None:
             original = self.train_dataset[self._place[row]]
             start, stop = last_target(original["labels"])
-            truth = extract_answer(self._text(original["input_ids"][start:stop]), self._answer)
-            if truth is None or extract_answer(self._text(new), self._answer) != truth:
+            truth, said = map(self._final, (original["input_ids"][start:stop], new))
+            if truth is None or said != truth:
                 return WRONG
         return SAME if new == old else REPLACED
+
+    def _final(self, ids: Sequence[int]) -> str | None:
+        assert self._answer is not None
+        return extract_answer(self.turn_end.cut_off(self._text(ids)), self._answer)
 
     def _text(self, ids: Sequence[int]) -> str:
         decode = self.processing_class.decode

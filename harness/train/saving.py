@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from peft import PeftModel
@@ -18,17 +17,15 @@ from transformers import PreTrainedTokenizerBase, Trainer
 
 from advisor.chat.bounded_sandbox import bound_templates
 from advisor.chat.plain import PLAIN_CHAT, PLAIN_SINGLE
-from advisor.chat.template import ChatTemplate
 from advisor.data.dataset import SFTDataset
-from harness.generate.decoding import as_set, turn_ends
+from harness.generate.decoding import as_set
+from harness.generate.turn_end import ONE_TOKEN, RENDERED, TurnEnd
 
 if TYPE_CHECKING:
     _Mixed = Trainer
 else:
     _Mixed = object
 
-RENDERED = ("tokenizer", "file", "string")
-"""Kinds of `DatasetInfo.template` that have a text in jinja."""
 PLAIN = (
     "{% set roles = messages | map(attribute='role') | list %}"
     "{% if roles.count('assistant') > 1 or roles.count('user') > 1 or 'tool' in roles %}"
@@ -38,31 +35,6 @@ PLAIN = (
     + "{% endif %}"
 )
 """Both forms of the plain template in one, chosen as they are in training."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TurnEnd:
-    """What ends a turn and is no token of its own."""
-
-    text: str = ""
-    """Several ordinary tokens; empty where one token ends a turn."""
-    pieces: frozenset[int] = frozenset()
-    """Tokens of it at which our own sampling stops, and nobody else's should."""
-
-
-ONE_TOKEN = TurnEnd()
-"""Of turns that a single token ends."""
-
-
-def turn_end_of(dataset: SFTDataset) -> TurnEnd:
-    """How the turns of a dataset end, where one token does not do it."""
-    info, tokenizer = dataset.info, dataset.tokenizer
-    if info.template not in RENDERED:
-        return ONE_TOKEN
-    text = ChatTemplate(tokenizer, "string", info.template_text, info.eos_token).terminator
-    if not text or len(tokenizer(text, add_special_tokens=False)["input_ids"]) == 1:
-        return ONE_TOKEN
-    return TurnEnd(text=text, pieces=frozenset(turn_ends(dataset) - as_set(tokenizer.eos_token_id)))
 
 
 def carry_template(tokenizer: PreTrainedTokenizerBase, dataset: SFTDataset) -> None:

@@ -27,6 +27,7 @@ from advisor.prior.prior import Prior
 from advisor.progress import Progress, untold
 from harness.generate.decoding import turn_ends
 from harness.generate.own_answers import answers_of
+from harness.generate.turn_end import turn_end_of
 from harness.train.before_training import Columns, measured, positions
 from harness.train.model_card import facts_of
 from harness.train.objective_trainer import ObjectiveTrainer
@@ -34,7 +35,7 @@ from harness.train.packed_attention import attend_within_documents
 from harness.train.precision import as_loaded, float_copies, float_masters, to_train
 from harness.train.resampling import Resampler, Resampling, Row
 from harness.train.resampling_trainer import ResamplingTrainer
-from harness.train.saving import carry_template, turn_end_of
+from harness.train.saving import carry_template
 from harness.train.switches import check_steps
 from harness.train.trl_settings import by_nll, check_metric
 

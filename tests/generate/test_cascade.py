@@ -41,7 +41,7 @@ def test_each_row_takes_the_first_way_that_is_right(
     ]
     asked: list[list[Question]] = []
 
-    def scripted(_: Any, questions: list[Question], several: int, heat: float, length: int) -> Any:
+    def scripted(_: Any, questions: list[Question], *rest: Any) -> Any:
         asked.append(questions)
         for question in reversed(questions):  # in any order
             texts = said[len(asked) - 1][question.row]

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
+from harness.generate.turn_end import TurnEnd
 from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
@@ -56,6 +58,24 @@ def test_what_is_rewarded_becomes_likelier(loaded: LoadedModel, tmp_path: Path) 
     assert all(0 <= entry["reward"] <= 1 for entry in log)
     assert told == [(step, 6) for step in range(1, 7)]
     assert not loaded.model.training
+
+
+def test_what_ends_a_turn_is_no_part_of_an_answer(loaded: LoadedModel, tmp_path: Path) -> None:
+    seen = list[str]()
+
+    class Notes(Verifier):
+        def __call__(self, answers: list[str], questions: Any) -> list[float]:  # type: ignore[override]
+            seen.extend(answers)
+            return [0.0] * len(answers)
+
+    loaded.model.generation_config.eos_token_id = LETTER["d"]
+    settings = {**grpo_settings(loaded.parameters, steps=1), "per_device_train_batch_size": 32}
+    end = TurnEnd(text="c d e", pieces=frozenset({LETTER["d"]}))
+    reinforced(
+        loaded, QUESTIONS, Notes(), {**settings, "seed": 0}, folder=str(tmp_path), turn_end=end
+    )
+    assert len(seen) == 32 and not any(text.endswith("c d") for text in seen)
+    assert any(text.endswith("d") for text in seen)  # which begins no terminator
 
 
 def test_the_same_seed_gives_the_same_model(model_folder: Path, tmp_path: Path) -> None:

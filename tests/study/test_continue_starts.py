@@ -9,6 +9,7 @@ import pytest
 from advisor.data.dataset import load_dataset
 from advisor.model.load import load_model
 from harness.cli.main import main
+from harness.generate.decoding import turn_ends
 from harness.ladder import resolve
 from harness.ladder.ladder_tasks import task_rows
 from harness.records.runs import Results, Run
@@ -16,6 +17,7 @@ from harness.reinforce.grpo_settings import Then, grpo_settings
 from harness.reinforce.verifier import Question, Verifier
 from harness.study import continue_starts
 from harness.study.afterwards import continuation
+from harness.study.checkpoint_folders import folder_of
 from harness.study.execute import execute
 from harness.study.problem import Problem
 from harness.study.study import Study
@@ -85,6 +87,21 @@ def test_a_start_is_continued_once_and_rewarded_on_training_prompts_alone(
     monkeypatch.setattr(continue_starts, "fit", never)
     again = continue_starts.continue_all(study, problem, results, [base])
     assert again == found
+
+
+def test_a_kept_start_stops_where_the_demonstrations_end_a_turn(
+    case: tuple[Study, Problem, Run], tmp_path: Path
+) -> None:
+    """A checkpoint whose turns end in ordinary tokens stops at their text, which GRPO does not look at."""
+    _, problem, base = case
+    spec = replace(base.spec, arm=replace(base.spec.arm, objective="nll"))
+    loaded = load_model(problem.model, device="cpu")
+    loaded.model.generation_config.update(eos_token_id=0, stop_strings=["#"])
+    folder = folder_of(tmp_path, spec)
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    start = continue_starts.Start(spec=spec, problem=problem, results=Results(tmp_path)).load()
+    assert turn_ends(problem.train) < set(start.model.generation_config.eos_token_id)
 
 
 def test_after_its_time_nothing_is_begun(case: tuple[Study, Problem, Run], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from advisor.errors import InputError
 from advisor.model.load import load_model
 from advisor.objectives.table import TokenStats, get_objective
 from harness.cli.main import main
+from harness.generate.turn_end import TurnEnd
 from harness.train import resampling_trainer
 from harness.train.checkpoints import newest_checkpoint, refuse_others
 from harness.train.resampling import (
@@ -213,6 +214,19 @@ def test_an_answer_that_ends_otherwise_than_the_data_is_unfinished(tmp_path: Pat
     assert trainer.judge(0, [5, 7], [6, EOS]) == "unfinished"
     assert trainer.judge(0, [5, 7], [6, 7]) == "replaced"
     assert all(not {7, EOS} & set(answer[:-1]) for answer in trainer.answers_to([[3]] * 32, seed=0))
+
+
+def test_an_answer_is_trained_on_with_its_whole_terminator(tmp_path: Path) -> None:
+    trainer = build(tmp_path)
+    trainer.turn_end = TurnEnd(tokens=frozenset({(EOS, 9)}))
+    found = [
+        row
+        for attempt, row in trainer.sampled(range(0, 144, 3), "")
+        if attempt.outcome == "replaced"
+    ]
+    assert found and all(row["input_ids"][-2:] == [EOS, 9] for row in found)
+    assert all(row["terminator"][-3:] == [0, 1, 1] for row in found)
+    assert all(len(row["input_ids"]) <= trainer.max_length for row in found)
 
 
 def test_ranks_without_a_chosen_row_gather_weights_too(

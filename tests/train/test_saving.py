@@ -14,7 +14,8 @@ from advisor.data.dataset import load_dataset
 from advisor.model.load import load_model
 from advisor.objectives.table import get_objective
 from harness.cli.main import main
-from harness.train.saving import PLAIN, carry_template, turn_end_of
+from harness.generate.turn_end import turn_end_of
+from harness.train.saving import PLAIN, carry_template
 from harness.train.sft import build_trainer
 from tests.helpers.settings import read_settings
 from tests.helpers.tiny import tiny_tokenizer

@@ -7,10 +7,11 @@ from functools import cached_property
 
 import torch
 
-from advisor.data.dataset import SFTDataset, load_dataset
+from advisor.data.dataset import SFTDataset
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.experiments.added.many_answers import ManyAnswersBench
-from harness.generate.own_answers import question_of, row_of, sampled_answers, text_of
+from harness.generate.own_answers import example_of, question_of, sampled_answers, text_of
+from harness.generate.turn_end import turn_end_of
 from harness.ladder.ladder_tasks import ANSWER
 from harness.runtime.quiet import quiet
 from harness.study.problem import Problem
@@ -35,13 +36,14 @@ class OwnTargetsBench(ManyAnswersBench):
         shown = self.demonstrations
         questions = [question_of(example, row) for row, example in enumerate(shown)]
         pattern, longest = compile_pattern(ANSWER), shown.info.max_length
-        chosen = [question.reference for question in questions]
+        chosen, end = [question.reference for question in questions], turn_end_of(shown)
         torch.manual_seed(self.cell.seed)
         self.loaded.model.eval()
         with quiet():
             for asked, answers in sampled_answers(self.loaded, questions, SAMPLED, 1.0, longest):
-                truth = extract_answer(text_of(shown, asked.reference), pattern)
-                others = (a for a in answers if extract_answer(text_of(shown, a), pattern) != truth)
+                truth = extract_answer(text_of(shown, asked.reference, end), pattern)
+                said = ((a, extract_answer(text_of(shown, a, end), pattern)) for a in answers)
+                others = (answer for answer, final in said if final != truth)
                 chosen[asked.row] = next(others, asked.reference)
-        rows = [row_of(q.prompt, answer) for q, answer in zip(questions, chosen, strict=True)]
-        return load_dataset(rows, self.loaded.tokenizer, max_length=longest)
+        pairs = zip(questions, chosen, strict=True)
+        return shown.answered([example_of(q.prompt, answer, end) for q, answer in pairs])
