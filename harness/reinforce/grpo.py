@@ -6,10 +6,12 @@ verifier. There is no reference model (TRL's default, no KL term).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from datasets import Dataset
+from torch import Tensor
 from transformers.trainer_callback import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -45,6 +47,17 @@ class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
         with quiet(), as_it_is(self.model):
             output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         return output
+
+    def _get_per_token_logps_and_entropies(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's, with positions: padding on the left would shift those that a model counts absolutely."""
+        if "position_ids" not in inspect.signature(self.model.forward).parameters:
+            return super()._get_per_token_logps_and_entropies(model, *args, **kwargs)
+
+        def placed(*, attention_mask: Tensor, **inputs: Any) -> Any:
+            positions = (attention_mask.cumsum(1) - 1).clamp(min=0)
+            return model(attention_mask=attention_mask, position_ids=positions, **inputs)
+
+        return super()._get_per_token_logps_and_entropies(placed, *args, **kwargs)
 
 
 def reinforced(

@@ -60,6 +60,25 @@ def test_what_is_rewarded_becomes_likelier(loaded: LoadedModel, tmp_path: Path) 
     assert not loaded.model.training
 
 
+def test_padding_on_the_left_shifts_no_absolute_position(
+    loaded: LoadedModel, tmp_path: Path
+) -> None:
+    padded = list[int]()
+
+    def noted(model: Any, args: Any, inputs: dict[str, Any]) -> None:
+        if not inputs.get("fused_lm_head"):
+            return
+        rows = zip(inputs["position_ids"], inputs["attention_mask"].bool(), strict=True)
+        for positions, own in rows:
+            assert positions[own].tolist() == list(range(int(own.sum())))
+            padded.append(int(own.int().argmax()))
+
+    loaded.model.register_forward_pre_hook(noted, with_kwargs=True)
+    settings = {**grpo_settings(loaded.parameters, steps=1), "per_device_train_batch_size": 32}
+    reinforced(loaded, QUESTIONS, Begins(), {**settings, "seed": 0}, folder=str(tmp_path))
+    assert set(padded) == {0, 1, 2}
+
+
 def test_what_ends_a_turn_is_no_part_of_an_answer(loaded: LoadedModel, tmp_path: Path) -> None:
     seen = list[str]()
 
