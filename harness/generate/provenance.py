@@ -85,8 +85,12 @@ class Provenance:
         return outcome
 
     def _compare(self, before: dict[str, Any], now: dict[str, Any]) -> None:
-        if not now.keys() <= before.keys():
+        missing = now.keys() - before.keys()
+        if missing == now.keys():
             raise self._refused("is there and is no provenance of a rewriting")
+        if missing:
+            noted = ", ".join(sorted(missing))
+            raise self._refused(f"holds rows of an earlier version, which noted no {noted}")
         changed = [name for name in now if before.get(name) != now[name]]
         if changed:
             raise self._refused(f"holds rows rewritten with another {', '.join(changed)}")

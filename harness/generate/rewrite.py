@@ -142,8 +142,17 @@ def _header(loaded: LoadedModel, dataset: SFTDataset, job: _Job) -> dict[str, An
             "template": dataset.info.template_hash,
             "max_length": dataset.info.max_length,
         },
+        "reading": _reading(dataset),
         "settings": settings,
     }
+
+
+def _reading(dataset: SFTDataset) -> dict[str, Any]:
+    """How the rows are read, by option, beside what a header says of the dataset; None: not chosen."""
+    said = dataset.options.said()
+    elsewhere = ("split", "prompt_field", "completion_field", "chat_template", "max_length")
+    kept = {name: value for name, value in said.items() if name not in elsewhere}
+    return {**kept, "eos_token": dataset.info.eos_token}
 
 
 def _publish(path: Path, dataset: SFTDataset, job: _Job, provenance: Provenance) -> Rewritten:

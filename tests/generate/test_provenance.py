@@ -15,6 +15,13 @@ def test_provenance_is_read_back(tmp_path: Path) -> None:
     assert Provenance(path, {"settings": {"seed": 0}}).outcomes == {4: outcomes[0], 2: outcomes[1]}
 
 
+def test_a_file_of_an_earlier_version_is_refused_as_such(tmp_path: Path) -> None:
+    path = tmp_path / "provenance.jsonl"
+    Provenance(path, {"settings": {"seed": 0}})
+    with pytest.raises(InputError, match="of an earlier version, which noted no reading: give"):
+        Provenance(path, {"settings": {"seed": 0}, "reading": {}})
+
+
 FOREIGN = {
     "not JSON": b"text",
     "a list": b"[1]\n",

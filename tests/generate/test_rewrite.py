@@ -116,6 +116,23 @@ def test_rows_of_other_settings_are_not_mixed_in(loaded: LoadedModel, whole: Rew
     assert Path(whole.provenance).read_bytes() == before
 
 
+@pytest.mark.parametrize("changed", [{"eos_token": "|"}, {"drop_bad_rows": True}])
+def test_rows_of_another_reading_are_not_mixed_in(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    said = Answer(tokens=loaded.tokenizer.encode("2+1#3|"), ended=True)
+    monkeypatch.setattr(rewriting, "plain_answers", lambda *_: [said])
+    row = {"prompt": "1+2|", "completion": "1+2#3"}
+
+    def again(**options: Any) -> Rewritten:
+        dataset = load_dataset([row], loaded.tokenizer, **options)
+        return rewrite(loaded, dataset, lambda rows: dataset, tmp_path / "new.jsonl")
+
+    assert again() == again()
+    with pytest.raises(InputError, match="holds rows rewritten with another reading: give"):
+        again(**changed)
+
+
 def test_missing_markers_are_counted_and_rows_may_be_kept(
     loaded: LoadedModel, tmp_path: Path
 ) -> None:
