@@ -67,7 +67,7 @@ def plan(
     if itself is None:
         teachers = read_teachers(options.teacher or (), options.route, loading)
     else:
-        _refuse_others(options)
+        _refuse_others(options, settings)
         teachers = Teachers(names={}, loading=loading)
     models = [pair.model, *teachers.names.values()]
     check_folder(options.output_dir, flag=OUT, dataset=pair.dataset, models=models)
@@ -92,8 +92,13 @@ def plan(
     )
 
 
-def _refuse_others(options: DistillOptions) -> None:
+def _refuse_others(options: DistillOptions, settings: Mapping[str, Any]) -> None:
     """Refuse what has no part in a model's teaching itself."""
+    if "beta" in settings:
+        raise InputError(
+            f"--beta {settings['beta']}: --method sdft takes the forward KL, and with --sdft_reverse the "
+            "reverse one: leave --beta out"
+        )
     for flag, given in (("--teacher", options.teacher), ("--route", options.route)):
         if given:
             raise InputError(

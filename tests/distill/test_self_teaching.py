@@ -147,6 +147,10 @@ def test_settings_and_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str
     for more, reason in (
         (["--teacher", "ladder:strong"], "the model is its own teacher"),
         (["--form", "sampled"], "compares whole distributions"),
+        (
+            ["--beta", "0.5"],
+            "--beta 0.5: --method sdft takes the forward KL, and with --sdft_reverse",
+        ),
     ):
         assert main([*words, str(tmp_path / "out"), *more]) == 2
         said = capsys.readouterr().err
