@@ -32,6 +32,7 @@ from harness.distill.teachers import (
 )
 from harness.generate.decoding import prompt_of
 from harness.generate.in_context import prompts_in_context
+from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import turn_end_of
 from harness.train.model_card import facts_of
 from harness.train.precision import as_loaded, float_masters, to_train
@@ -84,15 +85,17 @@ def build_distiller(
     models = [student.model, *(teacher.model for teacher in teachers.values())]
     context = _context(models)
     rows = _rows(dataset, list(teachers), route, context if itself else None, itself is not None)
-    _lower_length(config, rows, context, named(dataset))
-    rows = _with_room(rows, config, context, named(dataset))
+    config.max_completion_length = longest = answer_length(
+        list(map(_length, rows)), config.max_completion_length, context, named(dataset)
+    )
+    rows = with_room(rows, _length, longest, context, named(dataset))
     _check_step(config, rows, dataset.info.name)
     evaluation = None
     if eval_dataset is not None:
         evaluation = _rows(
             eval_dataset, list(teachers), route, context if itself else None, itself is not None
         )
-        evaluation = _with_room(evaluation, config, context, named(eval_dataset))
+        evaluation = with_room(evaluation, _length, longest, context, named(eval_dataset))
     carry_template(student.tokenizer, dataset)
     build: Callable[..., OnPolicyTrainer] = partial(
         OnPolicyTrainer,
@@ -169,27 +172,46 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """Prompts as token ids, with the number of the teacher, or what the student reads as its own."""
     prompts = {i: _prompt(dataset, example) for i, example in enumerate(dataset)}
-    if itself:
-        shown = [i for i in prompts if dataset[i].target_tokens]
-        asked = prompts_in_context(dataset, shown, in_context, context)
-        rows = [
-            {"prompt": prompts[i], "teacher": 0, "teacher_prompt": ids} for i, ids in asked.items()
-        ]
-    else:
-        rows = [
-            {"prompt": prompt, "teacher": teacher_of(dataset, i, keys, route)}
-            for i, prompt in prompts.items()
-            if prompt
-        ]
-    if not rows:
+    answered = [i for i in prompts if (dataset[i].target_tokens if itself else prompts[i])]
+    if not answered:
         dataset.require_targets()
     dataset.refuse_weights("distillation, which trains on the student's own answers,")
-    if len(rows) < len(prompts):
+    if len(answered) < len(prompts):
         logger.warning(
             "%s: %d of %d rows are left out: no answer follows, or it was cut off",
-            named(dataset), len(prompts) - len(rows), len(prompts),
+            named(dataset), len(prompts) - len(answered), len(prompts),
         )  # fmt: skip
-    return rows
+    if itself:
+        asked = _in_context(dataset, answered, context)
+        return [
+            {"prompt": prompts[i], "teacher": 0, "teacher_prompt": ids} for i, ids in asked.items()
+        ]
+    return [
+        {"prompt": prompts[i], "teacher": teacher_of(dataset, i, keys, route)} for i in answered
+    ]
+
+
+def _in_context(
+    dataset: SFTDataset, rows: Sequence[int], context: int | None
+) -> dict[int, list[int]]:
+    """Row -> the prompt with its demonstration, of those rows where it fits; it is said where some do not.
+
+    Raises:
+        InputError: none fits.
+    """
+    asked = prompts_in_context(dataset, rows, in_context, context)
+    longest = context or dataset.info.max_length
+    if not asked:
+        raise InputError(
+            f"{named(dataset)}: no prompt with its demonstration fits a context of {longest}: take shorter "
+            "rows, or --method opd with a --teacher"
+        )
+    if len(asked) < len(rows):
+        logger.warning(
+            "%s: %d of %d rows are left out: the prompt with its demonstration does not fit a context of %d",
+            named(dataset), len(rows) - len(asked), len(rows), longest,
+        )  # fmt: skip
+    return asked
 
 
 def _prompt(dataset: SFTDataset, example: Example) -> list[int]:
@@ -201,49 +223,6 @@ def _prompt(dataset: SFTDataset, example: Example) -> list[int]:
         return prompt_of(example)
     plain = dataset.info.template == "none" and not example.truncated
     return example.input_ids if plain else []
-
-
-def _lower_length(config: DistillationConfig, rows: Rows, context: int | None, where: str) -> None:
-    """Lower `max_completion_length` where fewer than half of the prompts leave room for it.
-
-    Then to what all but the longest twentieth leave.
-    """
-    if context is None:
-        return
-    lengths, given = sorted(map(_length, rows)), config.max_completion_length
-    if given is not None and 2 * sum(n + given <= context for n in lengths) >= len(lengths):
-        return
-    longest = lengths[-(-19 * len(lengths) // 20) - 1]
-    if longest >= context:
-        raise InputError(
-            f"{where}: a prompt of {longest} tokens leaves no room in a context of {context}"
-        )
-    config.max_completion_length = context - longest
-    logger.warning("max_completion_length is %d: more does not fit the context", context - longest)
-
-
-def _with_room(
-    rows: Rows, config: DistillationConfig, context: int | None, where: str
-) -> list[dict[str, Any]]:
-    """The rows whose prompts leave room for the longest answer; InputError where none does."""
-    length = config.max_completion_length
-    if context is None or length is None:
-        return list(rows)
-    kept = [row for row in rows if _length(row) + length <= context]
-    if not kept:
-        room = context - min(map(_length, rows))
-        mend = f"give --max_completion_length {room}" if room > 0 else "take shorter ones"
-        raise InputError(
-            f"{where}: no prompt leaves the {length} tokens of the longest answer in a context of "
-            f"{context}; the shortest leaves {max(0, room)}: {mend}"
-        )
-    if len(kept) < len(rows):
-        logger.warning(
-            "%s: %d of %d prompts are left out: with answers of up to %d tokens they do not fit a context "
-            "of %d (--max_completion_length)",
-            where, len(rows) - len(kept), len(rows), length, context,
-        )  # fmt: skip
-    return kept
 
 
 def _length(row: Mapping[str, Any]) -> int:

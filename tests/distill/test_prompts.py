@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from advisor.data.dataset import SFTDataset, load_dataset
+from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.distill.distiller import build_distiller
 from harness.distill.fire_settings import Fire
+from harness.distill.self_settings import SelfTeaching
 from tests.helpers.distilling import (
     EOS,
     GREEDY,
@@ -56,6 +58,19 @@ def test_a_long_prompt_is_left_out_and_shortens_no_answer(
     assert (f"{32 - left} of 32 prompts are left out" in caplog.text) == (left < 32)
     assert "1 of 2 prompts are left out" in caplog.text
     assert ("max_completion_length is" in caplog.text) == (answers != given)
+
+
+def test_demonstrations_that_do_not_fit_the_context_are_named_as_the_reason(
+    tmp_path: Path, caplog: Any
+) -> None:
+    rows = [{"prompt": "a", "completion": " b" * (3 if i < 20 else 62)} for i in range(24)]
+    itself = SelfTeaching()
+    trainer = build_distiller(student(), prompts(rows), {}, config(tmp_path), itself=itself)
+    assert len(trainer.train_dataset) == 20
+    [said] = [line for line in caplog.messages if "left out" in line]
+    assert "4 of 24 rows are left out: the prompt with its demonstration does not fit" in said
+    with pytest.raises(InputError, match="no prompt with its demonstration fits a context of 64"):
+        build_distiller(student(), prompts(rows[20:]), {}, config(tmp_path), itself=itself)
 
 
 def test_rows_without_an_answer_are_prompts_unless_a_template_would_begin_it(
