@@ -20,6 +20,7 @@ from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.generate.decoding import SPARE_TOKENS, as_it_is
+from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
@@ -29,6 +30,10 @@ from harness.train.precision import float_masters, to_train
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "entropy",
         "completions/mean_length", "completions/clipped_ratio", "num_tokens")  # fmt: skip
 """What is kept of the log."""
+
+
+GRPO = "training prompts of GRPO"
+"""What is said where some do not fit."""
 
 
 class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
@@ -85,10 +90,11 @@ def reinforced(
         InputError: fewer questions than a step takes, or what TRL refuses.
         TrainingDiverged: it has.
     """
+    kept, longest = _with_room(loaded, questions)
     size = settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1)
-    if len(questions) < (needed := size // settings["num_generations"]):
+    if len(kept) < (needed := size // settings["num_generations"]):
         raise InputError(
-            f"{len(questions)} training prompts have an answer, fewer than the {needed} of a step of GRPO: "
+            f"{len(kept)} training prompts have an answer, fewer than the {needed} of a step of GRPO: "
             "give more rows"
         )
     tokenizer = loaded.tokenizer
@@ -97,9 +103,9 @@ def reinforced(
         cut = [bool(ids) and ids[-1] in turn_end.pieces for ids in completion_ids]
         texts = [text_of(tokenizer, ids) for ids in completion_ids]
         answers = [turn_end.cut_off(t, within=w) for t, w in zip(texts, cut, strict=True)]
-        return verifier(answers, [questions[number] for number in row])
+        return verifier(answers, [kept[number] for number in row])
 
-    config = _config(settings, folder, _longest(loaded, questions))
+    config = _config(settings, folder, longest)
     masters = float_masters(loaded, None)  # at 1e-6 a weight of 16 bits would not move
     try:
         trainer = VerifiedTrainer(
@@ -107,7 +113,7 @@ def reinforced(
             reward_funcs=cast(Any, reward),
             args=config,
             train_dataset=Dataset.from_list(
-                [{"prompt": one.prompt, "row": number} for number, one in enumerate(questions)]
+                [{"prompt": one.prompt, "row": number} for number, one in enumerate(kept)]
             ),
             processing_class=tokenizer,
         )
@@ -140,13 +146,22 @@ def _config(settings: Mapping[str, Any], folder: str, longest: int) -> GRPOConfi
     )
 
 
-def _longest(loaded: LoadedModel, questions: Sequence[Question]) -> int:
-    """Tokens of the longest answer: a little more than the longest reference."""
+def _with_room(
+    loaded: LoadedModel, questions: Sequence[Question]
+) -> tuple[Sequence[Question], int]:
+    """The questions that leave room for an answer, and the tokens of the longest one.
+
+    That is a little more than the longest reference, or what the context leaves to most questions.
+    """
+    if not questions:
+        return questions, SPARE_TOKENS
     encode: Callable[..., Any] = loaded.tokenizer
     texts = [question.reference for question in questions]
-    return SPARE_TOKENS + max(
-        len(ids) for ids in encode(texts, add_special_tokens=False)["input_ids"]
-    )
+    references = encode(texts, add_special_tokens=False)["input_ids"]
+    wanted, context = SPARE_TOKENS + max(map(len, references)), loaded.context_length
+    lengths = [len(question.prompt) for question in questions]
+    longest = answer_length(lengths, wanted, context, GRPO) or wanted
+    return with_room(questions, lambda one: len(one.prompt), longest, context, GRPO), longest
 
 
 class _Steps(TrainerCallback):

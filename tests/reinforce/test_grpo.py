@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
@@ -143,6 +144,30 @@ def test_fewer_prompts_than_a_step_takes_are_refused(loaded: LoadedModel, tmp_pa
     settings = grpo_settings(loaded.parameters, steps=1)
     with pytest.raises(InputError, match="4 training prompts have an answer, fewer than the 8"):
         reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
+
+
+def test_prompts_without_room_in_the_context_are_left_out(
+    loaded: LoadedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A model of learned positions has none beyond its context."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"vocab_size": len(WORDS), "n_embd": 16, "n_layer": 1, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, n_positions=32, bos_token_id=1, eos_token_id=2))
+    small, asked = replace(loaded, model=model), set[int]()
+
+    class Notes(Verifier):
+        def __call__(self, answers: list[str], questions: Any) -> list[float]:  # type: ignore[override]
+            asked.update(len(question.prompt) for question in questions)
+            return [0.0] * len(answers)
+
+    long = Question(prompt=[3] * 28, text="", reference="b")
+    settings = {**grpo_settings(1e5, steps=1), "per_device_train_batch_size": 32, "seed": 0}
+    reinforced(small, [long, *QUESTIONS], Notes(), settings, folder=str(tmp_path))
+    assert asked == {1, 2, 3}
+    assert "1 of 5 prompts are left out: with answers of up to 17 tokens" in caplog.text
+    with pytest.raises(InputError, match="28 tokens leaves no room in a context of 28"):
+        few = replace(small, model=GPT2LMHeadModel(GPT2Config(**sizes, n_positions=28)))
+        reinforced(few, [long] * 4, Notes(), settings, folder=str(tmp_path))
 
 
 def test_answers_are_drawn_with_the_models_probabilities(loaded: LoadedModel) -> None:
