@@ -76,7 +76,7 @@ def plan(
     made_with = {
         **minimised(options, config, fire, itself),
         "--use_peft": peft_config is not None,
-        **training_settings(config, peft_config),
+        **training_settings(config, peft_config, by_forward=fire is not None and fire.by_forward),
     }
     checkpoint = find_checkpoint(config)
     refuse_others(checkpoint, made_with)

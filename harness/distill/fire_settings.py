@@ -45,6 +45,11 @@ class Fire:
     """Over what the largest entropy and the mean weight are taken: the rollout (the paper's Eq. 8, and the
     released scripts, with their one rollout a micro-batch), the optimiser step, or the micro-batch."""
 
+    @property
+    def by_forward(self) -> bool:
+        """Whether how a step is cut into micro-batches changes what is trained."""
+        return "micro_batch" in (self.filter_scope, self.weight_scope)
+
     def __post_init__(self) -> None:
         """Raise InputError where a setting means nothing."""
         for name, low, high in (

@@ -56,7 +56,7 @@ def training_settings(
     Args:
         config: TRL's settings, as the user gave them.
         peft_config: of PEFT, where an adapter is trained.
-        by_forward: whether how a step is cut up shapes it too, as of `Objective`.
+        by_forward: whether how a step is cut up shapes it too, as of `Objective` and `Fire`.
     """
     fields = config.to_dict()
     fields["accelerator_config"] = _of_rows(fields.get("accelerator_config"))

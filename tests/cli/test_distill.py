@@ -124,6 +124,28 @@ def test_going_on_with_another_method_is_refused(
     assert "checkpoint-3 was made" in errors[0] and sorted(out.rglob("*")) == before
 
 
+@pytest.mark.parametrize("scope", ["--fire_filter_scope", "--fire_weight_scope"])
+def test_a_cut_is_compared_where_rollouts_are_weighed_within_it(
+    capsys: Any, model_folder: Path, teacher: Path, data: Path, tmp_path: Path, scope: str
+) -> None:
+    flags = ("--teacher", str(teacher), "--method", "fire", "--max_steps", "1", "--save_steps", "1")
+    cut = ("--per_device_train_batch_size", "2", "--gradient_accumulation_steps", "2")
+    again = (
+        "--resume_from_checkpoint",
+        "true",
+        "--max_steps",
+        "2",
+        "--lr_scheduler_type",
+        "constant",
+    )
+    distilled(model_folder, data, tmp_path, *flags, *again[-2:], scope, "micro_batch")
+    assert (
+        main(words(model_folder, data, tmp_path, *flags, *again, scope, "micro_batch", *cut)) == 2
+    )
+    said = capsys.readouterr().err
+    assert "was made with a forward of 4 rows, not with a forward of 2 rows" in said
+
+
 def test_going_on_as_before_is_not_refused(
     model_folder: Path, checkpoints: Path, tmp_path: Path
 ) -> None:
