@@ -30,7 +30,7 @@ from harness.distill.teachers import (
     shared_vocabulary,
     teacher_of,
 )
-from harness.generate.decoding import prompt_of
+from harness.generate.decoding import KEPT, prompt_of
 from harness.generate.in_context import prompts_in_context
 from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import turn_end_of
@@ -40,6 +40,10 @@ from harness.train.saving import carry_template
 
 logger = logging.getLogger(__name__)
 
+NEUTRAL = {"top_p": 1, "top_k": 0, "min_p": None, "repetition_penalty": 1}
+"""Settings that leave the distribution whole."""
+HARMLESS = {*KEPT, "max_new_tokens", "do_sample", "temperature"}
+"""Of `generate`: what has no part in that, and what is looked at by itself."""
 Rows = Sequence[dict[str, Any]]
 """`prompt`, token ids, and `teacher`, a number."""
 
@@ -153,16 +157,24 @@ def check_settings(config: DistillationConfig, form: str) -> None:
         raise InputError(
             f"--temperature {config.temperature:g}: answers are drawn, at a temperature above 0"
         )
+    overruled: Any = config.generation_kwargs or {}  # TRL lets these win
+    heat = overruled.get("temperature", config.temperature)
+    if heat != config.temperature:
+        raise InputError(
+            f"--generation_kwargs temperature {heat}: give --temperature, at which the loss is taken, too"
+        )
     length = config.max_completion_length
     if length is not None and length < 1:
         raise InputError(f"--max_completion_length {length}: an answer has 1 token or more")
     if form == "sampled" and config.beta != 1:
         raise InputError(f"--beta {config.beta:g}: the sampled form is the reverse KL, --beta 1")
-    for name, whole in (("top_p", 1), ("top_k", 0), ("min_p", None), ("repetition_penalty", 1)):
-        value = getattr(config, name)
+    shaping = {**dict.fromkeys(overruled.keys() - HARMLESS), **NEUTRAL}
+    for name, whole in shaping.items():
+        value = {**vars(config), **overruled}[name]
         if form == "sampled" and (value or 0) != (whole or 0):
+            flag = f"--generation_kwargs {name}" if name in overruled else f"--{name}"
             raise InputError(
-                f"--{name} {value:g}: the sampled form needs answers drawn from the student's whole "
+                f"{flag} {value}: the sampled form needs answers drawn from the student's whole "
                 f"distribution: leave it out, or use --form full"
             )
 

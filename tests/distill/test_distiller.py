@@ -359,6 +359,12 @@ def test_the_card_says_with_what_was_distilled(tmp_path: Path) -> None:
         ({"form": "sampled", "top_k": 5}, "--top_k 5: "),
         ({"form": "sampled", "min_p": 0.1}, "--min_p 0.1: "),
         ({"form": "sampled", "repetition_penalty": 1.1}, "--repetition_penalty 1.1: "),
+        ({"form": "sampled", "generation_kwargs": {"top_k": 2}}, "--generation_kwargs top_k 2: "),
+        (
+            {"form": "sampled", "generation_kwargs": {"typical_p": 0.5}},
+            "--generation_kwargs typical_p",
+        ),
+        ({"generation_kwargs": {"temperature": 0.5}}, "temperature 0.5: give --temperature"),
         ({"use_vllm": True}, "vLLM is not available"),
         ({"per_device_train_batch_size": 64}, "fewer than the 64"),
         ({"max_completion_length": 0}, "1 token or more"),
