@@ -163,6 +163,11 @@ def check_settings(config: DistillationConfig, form: str) -> None:
         raise InputError(
             f"--generation_kwargs temperature {heat}: give --temperature, at which the loss is taken, too"
         )
+    if config.remove_unused_columns:
+        raise InputError(
+            "--remove_unused_columns true: it would take away the column that says whose a row is: "
+            "leave it out"
+        )
     length = config.max_completion_length
     if length is not None and length < 1:
         raise InputError(f"--max_completion_length {length}: an answer has 1 token or more")

@@ -35,7 +35,7 @@ from harness.distill.fire import (
     tempered,
 )
 from harness.distill.fire_settings import PLAIN, Fire
-from harness.generate.decoding import as_it_is
+from harness.generate.decoding import as_it_is, pads_and_stops
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.model_card import UNKNOWN, Facts, write_card
@@ -82,6 +82,7 @@ class OnPolicyTrainer(ReadsWholeCheckpoints, SavesHowItIsUsed, DistillationTrain
         """
         self.facts, self.turn_end = facts, turn_end
         super().__init__(*args, **{**kwargs, "teacher_model": None})
+        pads_and_stops(self)
         self.fire, self.form, self.vocabulary = fire, form, vocabulary
         sharded = self.is_deepspeed_enabled or self.is_fsdp_enabled
         if vocabulary is not None:

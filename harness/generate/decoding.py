@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -165,6 +166,23 @@ def no_position_beyond(model: Any, last: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def pads_and_stops(trainer: Any) -> None:
+    """Have a trainer of TRL pad, and stop at tokens alone, where its tokenizer has no pad or EOS token.
+
+    It pads with token 0, which the mask hides; the tokenizer that is saved stays as it is.
+
+    Args:
+        trainer: of DistillationTrainer or GRPOTrainer, built.
+    """
+    tokenizer, config = trainer.processing_class, trainer.generation_config
+    trainer.eos_token_ids = [token for token in trainer.eos_token_ids if token is not None]
+    config.eos_token_id = trainer.eos_token_ids or None
+    if tokenizer.pad_token_id is None:
+        trainer._tokenizer = copy.deepcopy(tokenizer)
+        trainer._tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+        config.pad_token_id = 0
 
 
 def padded(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from datasets import Dataset
 from torch import Tensor
@@ -19,7 +19,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
-from harness.generate.decoding import SPARE_TOKENS, as_it_is
+from harness.generate.decoding import SPARE_TOKENS, as_it_is, pads_and_stops
 from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.reinforce.verifier import Question, Verifier, text_of
@@ -43,6 +43,10 @@ class VerifiedTrainer(StopsWhenDiverged, GRPOTrainer):
     """
 
     model: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        pads_and_stops(self)
 
     def _tokenize_prompts(self, prompts: list[Any]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return prompts, None, {}
@@ -110,7 +114,7 @@ def reinforced(
     try:
         trainer = VerifiedTrainer(
             model=to_train(loaded.model),
-            reward_funcs=cast(Any, reward),
+            reward_funcs=reward,
             args=config,
             train_dataset=Dataset.from_list(
                 [{"prompt": one.prompt, "row": number} for number, one in enumerate(kept)]

@@ -210,6 +210,7 @@ def _distiller(training: Training) -> Built:
     spans = [last_target(example.labels) for example in problem.train if example.target_tokens]
     longest = SPARE_TOKENS + max(end - first for first, end in spans)
     settings = settings_for(DistillationConfig, training.config, training.given)
+    settings["remove_unused_columns"] = False  # as every other trainer here
     trainer = build_distiller(
         training.loaded,
         problem.train,

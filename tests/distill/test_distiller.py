@@ -365,6 +365,7 @@ def test_the_card_says_with_what_was_distilled(tmp_path: Path) -> None:
             "--generation_kwargs typical_p",
         ),
         ({"generation_kwargs": {"temperature": 0.5}}, "temperature 0.5: give --temperature"),
+        ({"remove_unused_columns": True}, "--remove_unused_columns true: "),
         ({"use_vllm": True}, "vLLM is not available"),
         ({"per_device_train_batch_size": 64}, "fewer than the 64"),
         ({"max_completion_length": 0}, "1 token or more"),

@@ -1,5 +1,6 @@
 """What `advisor distill` reads: prompts that leave room for an answer, tokens that all models have."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,27 @@ def test_demonstrations_that_do_not_fit_the_context_are_named_as_the_reason(
     assert "4 of 24 rows are left out: the prompt with its demonstration does not fit" in said
     with pytest.raises(InputError, match="no prompt with its demonstration fits a context of 64"):
         build_distiller(student(), prompts(rows[20:]), {}, config(tmp_path), itself=itself)
+
+
+@pytest.mark.parametrize("itself", [None, SelfTeaching(skip=0)])
+def test_a_tokenizer_without_pad_and_end_is_padded_with_token_0(
+    tmp_path: Path, itself: SelfTeaching | None
+) -> None:
+    """The mask hides it: the training is that of a tokenizer that pads with another token."""
+    found = []
+    for special in ({"unk_token": "<pad>"}, {"pad_token": "m"}):
+        tokenizer = tiny_tokenizer(**special)
+        data = load_dataset(ROWS, tokenizer, eos_token="none")
+        own, other = (replace(one, tokenizer=tokenizer) for one in (student(), teacher()))
+        trainer = build_distiller(
+            own, data, {} if itself else {"t": other}, config(tmp_path), itself=itself
+        )
+        trainer.train()
+        trainer.save_model(str(tmp_path / "saved"))
+        found.append(weights(trainer))
+        settings = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+        assert settings.get("pad_token") == special.get("pad_token")
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
 
 
 def test_rows_without_an_answer_are_prompts_unless_a_template_would_begin_it(

@@ -15,7 +15,7 @@ from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
 from harness.reinforce.verifier import Question, Verifier
-from tests.helpers.tiny import WORDS
+from tests.helpers.tiny import WORDS, tiny_tokenizer
 
 LETTER = {word: number for number, word in enumerate(WORDS)}
 QUESTIONS = [
@@ -168,6 +168,14 @@ def test_prompts_without_room_in_the_context_are_left_out(
     with pytest.raises(InputError, match="28 tokens leaves no room in a context of 28"):
         few = replace(small, model=GPT2LMHeadModel(GPT2Config(**sizes, n_positions=28)))
         reinforced(few, [long] * 4, Notes(), settings, folder=str(tmp_path))
+
+
+def test_a_tokenizer_without_pad_and_end_will_do(loaded: LoadedModel, tmp_path: Path) -> None:
+    loaded.model.generation_config.eos_token_id = None
+    bare = replace(loaded, tokenizer=tiny_tokenizer(unk_token="<pad>"))
+    settings = {**grpo_settings(1e5, steps=1), "per_device_train_batch_size": 32, "seed": 0}
+    log = reinforced(bare, QUESTIONS, Begins(), settings, folder=str(tmp_path))
+    assert len(log) == 1 and bare.tokenizer.pad_token is None
 
 
 def test_answers_are_drawn_with_the_models_probabilities(loaded: LoadedModel) -> None:
