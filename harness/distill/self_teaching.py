@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import load_file, load_model, save_file
 from torch import Tensor
 from transformers.trainer_callback import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -50,6 +50,7 @@ class SelfTeachingTrainer(OnPolicyTrainer):
         self.taught_by = copy.deepcopy(student).requires_grad_(False).eval()
         self.teachers = [self._prepared(self.taught_by)]
         self.teacher_model = self.teachers[0]
+        self._averages = _averages(self.taught_by, student)
         self.add_callback(_Follows(self))
 
     @property
@@ -60,28 +61,42 @@ class SelfTeachingTrainer(OnPolicyTrainer):
     def follow(self) -> None:
         """Take over a share of the student's weights."""
         student = self.accelerator.unwrap_model(self.model)
-        pairs = zip(self.taught_by.parameters(), student.parameters(), strict=True)
+        trained, own = dict(student.named_parameters()), dict(self.taught_by.named_parameters())
         with torch.no_grad():
-            for own, new in pairs:
-                own.lerp_(new.to(own), self.itself.ema)
+            for name, average in self._averages.items():
+                average.lerp_(trained[name].to(average), self.itself.ema)
+                own[name].copy_(average)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As Trainer's; in checkpoints with the teacher beside the student."""
         super().save_model(output_dir, _internal_call)
         folder = Path(output_dir or str(self.args.output_dir))
         if self.args.should_save and folder.name.startswith(PREFIX_CHECKPOINT_DIR):
-            save_model(self.taught_by, str(folder / TEACHER))
+            save_file(self._state(), str(folder / TEACHER), metadata={"format": "pt"})
+
+    def _state(self) -> dict[str, Tensor]:
+        """The teacher's weights by name, each once; those that follow as their averages are."""
+        teacher = self.taught_by
+        once = {**dict(teacher.named_parameters()), **dict(teacher.named_buffers())}
+        kept = {name: once[name] for name in teacher.state_dict() if name in once}
+        return {name: value.contiguous() for name, value in {**kept, **self._averages}.items()}
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         path = Path(resume_from_checkpoint) / TEACHER
         try:
-            load_model(self.taught_by, str(path), device=str(self.accelerator.device))
+            device = str(self.accelerator.device)
+            load_model(self.taught_by, str(path), device=device)
+            found = load_file(str(path), device=device)
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             line = " ".join(str(error).split())[:160]
             raise InputError(
                 f"{path}: the teacher cannot be read ({line}): take an earlier checkpoint, or begin anew"
             ) from error
+        own: dict[str, Any] = dict(self.taught_by.named_parameters())
+        with torch.no_grad():
+            for name, average in self._averages.items():
+                average.copy_(found.get(name, own[name]))
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         output = super()._generate_and_score_completions(inputs)
@@ -123,6 +138,19 @@ class SelfTeachingTrainer(OnPolicyTrainer):
         weights = inputs.get("weights", inputs["completion_mask"].float())
         inputs = {**inputs, "weights": weights}
         return super()._compute_loss(unwrapped_student, inputs, num_items_in_batch)
+
+
+def _averages(teacher: Any, student: Any) -> dict[str, Tensor]:
+    """By name, what follows the student: the teacher's own weights, of 16 bits copies in float32.
+
+    There a hundredth of an update is below the resolution of a weight, and a teacher would stand still.
+    """
+    trained = {name for name, weight in student.named_parameters() if weight.requires_grad}
+    return {
+        name: weight.detach().float()  # of float32 the weight itself
+        for name, weight in teacher.named_parameters()
+        if name in trained
+    }
 
 
 class _Follows(TrainerCallback):

@@ -2,18 +2,22 @@
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import TrainerCallback
 
 from advisor.errors import InputError
+from advisor.model.load import LoadedModel
 from harness.cli.main import main
+from harness.distill.distiller import build_distiller
 from harness.distill.self_settings import SelfTeaching, in_context, self_settings
-from harness.distill.self_teaching import TEACHER
-from tests.helpers.distilling import EOS, GREEDY, micro_batches, prompts, student
+from harness.distill.self_teaching import TEACHER, SelfTeachingTrainer
+from tests.helpers.distilling import EOS, GREEDY, config, micro_batches, prompts, student
 from tests.helpers.processes import on_ranks
 from tests.helpers.self_teaching import ITSELF, build
 from tests.helpers.training import curve, weights
@@ -118,6 +122,51 @@ def test_resuming_equals_never_stopping_teacher_included(tmp_path: Path) -> None
     with pytest.raises(InputError, match="the teacher cannot be read") as refusal:
         build(tmp_path / "out", **saved).train(resume_from_checkpoint=True)
     assert "\n" not in str(refusal.value)
+
+
+def half() -> LoadedModel:
+    """The student in bfloat16, as it is trained where that is asked for."""
+    whole = student()
+    return replace(whole, model=whole.model.to(torch.bfloat16), dtype="bfloat16")
+
+
+def test_a_teacher_of_16_bits_follows_as_its_average_does(tmp_path: Path) -> None:
+    """A hundredth of an update is less than a weight of bfloat16 can move."""
+    saved = {"save_strategy": "steps", "save_steps": 3, "max_steps": 6, "learning_rate": 1e-2}
+    itself = SelfTeaching(ema=0.01, skip=1)
+
+    def build() -> SelfTeachingTrainer:
+        settings = config(tmp_path, **saved)
+        trainer = build_distiller(half(), prompts(), {}, settings, itself=itself)
+        assert isinstance(trainer, SelfTeachingTrainer)
+        return trainer
+
+    class Averages(TrainerCallback):
+        """Of float64."""
+
+        def __init__(self, weights: list[torch.Tensor]) -> None:
+            self.weights = [weight.detach().double() for weight in weights]
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            for average, new in zip(self.weights, more["model"].parameters(), strict=True):
+                average.lerp_(new.detach().double(), 0.01)
+
+    whole = build()
+    averages = Averages(list(whole.model.parameters()))
+    whole.add_callback(averages)
+    whole.train()
+    shutil.rmtree(tmp_path / "checkpoint-6")  # as if killed after step 3
+    again = build()
+    again.train(resume_from_checkpoint=True)
+    for trainer in (whole, again):
+        for own, average in zip(trainer.taught_by.parameters(), averages.weights, strict=True):
+            wanted = average.to(torch.bfloat16)
+            assert own.dtype == torch.bfloat16 and torch.equal(own, wanted)
+    start = half().model.parameters()
+    moved = sum(
+        int((a != b).sum()) for a, b in zip(whole.taught_by.parameters(), start, strict=True)
+    )
+    assert moved
 
 
 def test_an_adapter_is_taught_by_the_adapter_that_follows(tmp_path: Path) -> None:
