@@ -26,6 +26,7 @@ from harness.reinforce.verifier import Question, Verifier, text_of
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
 from harness.train.precision import float_masters, to_train
+from harness.train.trl_settings import configured
 
 KEPT = ("loss", "reward", "reward_std", "frac_reward_zero_std", "grad_norm", "entropy",
         "completions/mean_length", "completions/clipped_ratio", "num_tokens")  # fmt: skip
@@ -109,7 +110,7 @@ def reinforced(
         answers = [turn_end.cut_off(t, within=w) for t, w in zip(texts, cut, strict=True)]
         return verifier(answers, [kept[number] for number in row])
 
-    config = _config(settings, folder, longest)
+    config = _config(settings, folder, longest, loaded.device)
     masters = float_masters(loaded, None)  # at 1e-6 a weight of 16 bits would not move
     try:
         trainer = VerifiedTrainer(
@@ -133,21 +134,18 @@ def reinforced(
             for entry in log if "reward" in entry]  # fmt: skip
 
 
-def _config(settings: Mapping[str, Any], folder: str, longest: int) -> GRPOConfig:
-    import torch
-
-    there = torch.cuda.is_available() or torch.backends.mps.is_available()
-    device = {} if there else {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
-    return GRPOConfig(
-        **{**device, **settings},
-        output_dir=folder,
-        max_completion_length=longest,
-        save_strategy="no",
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        shuffle_dataset=True,
-    )
+def _config(settings: Mapping[str, Any], folder: str, longest: int, device: str) -> GRPOConfig:
+    ours = {
+        "output_dir": folder,
+        "max_completion_length": longest,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "shuffle_dataset": True,
+    }
+    config: GRPOConfig = configured({**settings, **ours}, GRPOConfig, device=device)[0]
+    return config
 
 
 def _with_room(

@@ -11,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
 from harness.generate.turn_end import TurnEnd
+from harness.reinforce import grpo
 from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
@@ -138,6 +139,23 @@ def test_weights_of_16_bits_are_reinforced_in_float32(model_folder: Path, tmp_pa
         on_progress=lambda done, total: seen.add(loaded.model.dtype),
     )  # fmt: skip
     assert seen == {torch.float32} and loaded.model.dtype == torch.bfloat16
+
+
+def test_a_model_on_the_cpu_stays_there_beside_a_gpu(
+    loaded: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def noted(**given: Any) -> Any:
+        seen.append(given["args"])
+        raise ValueError("enough")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(grpo, "VerifiedTrainer", noted)
+    settings = {**grpo_settings(1e5, steps=1), "per_device_train_batch_size": 32, "seed": 0}
+    with pytest.raises(InputError, match="enough"):
+        reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
+    assert seen[0].use_cpu and not seen[0].bf16 and not seen[0].gradient_checkpointing
 
 
 def test_fewer_prompts_than_a_step_takes_are_refused(loaded: LoadedModel, tmp_path: Path) -> None:
