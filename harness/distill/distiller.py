@@ -30,7 +30,7 @@ from harness.distill.teachers import (
     shared_vocabulary,
     teacher_of,
 )
-from harness.generate.decoding import KEPT, prompt_of
+from harness.generate.decoding import KEPT, prompt_of, refuse_padded
 from harness.generate.in_context import prompts_in_context
 from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import turn_end_of
@@ -86,6 +86,8 @@ def build_distiller(
         check_route(teachers, route)
     for teacher in teachers.values():
         check_teacher(student, teacher)
+    for model in (student, *teachers.values()):
+        refuse_padded(model, "distillation")
     models = [student.model, *(teacher.model for teacher in teachers.values())]
     context = _context(models)
     rows = _rows(dataset, list(teachers), route, context if itself else None, itself is not None)

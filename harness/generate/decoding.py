@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from advisor.data.dataset import Example
 from advisor.data.labels import last_target
+from advisor.errors import InputError
+from advisor.model.forward import may_differ_by
 from advisor.model.load import LoadedModel
 
 PROMPTS_AT_A_TIME = 64
@@ -114,11 +118,18 @@ def continuations(
         decoding: of `generate`; what is not given leaves the model's distribution as it is, whatever its
             generation config says. With `num_return_sequences` a prompt's answers follow one another.
     """
-    inputs = padded(prompts, pad_token_id, model.device)
-    start, several = inputs["input_ids"].shape[1], decoding.get("num_return_sequences", 1)
     each = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+    several = decoding.get("num_return_sequences", 1)
     rows = [pair for pair in zip(prompts, each, strict=True) for _ in range(several)]
-    lengths = [length for _, length in rows]
+    if len(rows) > 1 and reads_padding(model):
+        one: dict[str, Any] = {**decoding, "num_return_sequences": 1, "pad_token_id": pad_token_id}
+        alone = (
+            continuations(model, [prompt], stops, max_new_tokens=length, **one)
+            for prompt, length in rows
+        )
+        return [answer for answers in alone for answer in answers]
+    inputs = padded(prompts, pad_token_id, model.device)
+    start, lengths = inputs["input_ids"].shape[1], [length for _, length in rows]
     within = no_position_beyond(model, [len(prompt) + length - 1 for prompt, length in rows])
     whole = {"top_k": 0} if decoding.get("do_sample") else {}  # else the 50 likeliest tokens
     with torch.no_grad(), as_it_is(model), within:
@@ -166,6 +177,54 @@ def no_position_beyond(model: Any, last: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def read_together(model: Any, number: int) -> list[list[int]]:
+    """Which of a number of prompts may stand in one batch: all, or each by itself.
+
+    Not even those of one length, which need no padding: a decoding step of RWKV mixes the rows of its batch
+    (transformers 5.23, where states [rows, size] meet tokens [rows, 1, size]).
+    """
+    if number > 1 and reads_padding(model):
+        return [[row] for row in range(number)]
+    return [list(range(number))]
+
+
+def refuse_padded(loaded: LoadedModel, what: str, or_else: str = "") -> None:
+    """Raise InputError where a model reads padding; `what` reads prompts of several lengths together."""
+    if reads_padding(loaded.model):
+        raise InputError(
+            f"{loaded.name}: padding enters the state of such a model, whatever masks it, and {what} reads "
+            f"prompts of several lengths together: take a model with attention{or_else}"
+        )
+
+
+def reads_padding(model: Any) -> bool:
+    """Whether what stands before a prompt as padding changes what a model says, though a mask hides it.
+
+    So it is in RWKV, which takes no mask. Of models with a state a few tokens are read with and without.
+    """
+    if not getattr(model, "_is_stateful", False):
+        return False
+    size = model.config.get_text_config().vocab_size
+    row = [n * 7919 % size for n in range(1, 9)]
+    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+
+    def said(rows: Sequence[list[int]]) -> Tensor:
+        inputs = padded(rows, None, model.device)
+        ids, mask = inputs["input_ids"], inputs["attention_mask"]
+        places = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if takes_positions else {}
+        output = model(input_ids=ids, attention_mask=mask, use_cache=False, **places)
+        logits: Tensor = output.logits[0, -1].float()
+        return logits
+
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        alone, beside = said([row]), said([row, 4 * row])
+    model.train(training)
+    gap = (alone.log_softmax(-1) - beside.log_softmax(-1)).abs().max()
+    return float(gap) > may_differ_by(alone, model.dtype)
 
 
 def pads_and_stops(trainer: Any) -> None:

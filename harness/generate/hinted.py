@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from advisor.model.load import LoadedModel
-from harness.generate.decoding import as_it_is, no_position_beyond, padded, stops_of
+from harness.generate.decoding import as_it_is, no_position_beyond, padded, read_together, stops_of
 from harness.generate.read_apart import read_apart
 from harness.generate.rewrite_settings import Sampling
 
@@ -255,7 +255,15 @@ def plain_answers(
         uniforms: a row's random numbers in [0, 1), one for every token that its answer may have.
         sampling: how tokens are drawn.
     """
-    return _answers(loaded, [prompts], uniforms, sampling, lambda _, scores: scores.log_softmax(-1))
+    numbers, found = list(uniforms), dict[int, Answer]()
+    for rows in read_together(loaded.model, len(prompts)):
+        part, drawn = [prompts[i] for i in rows], [numbers[i] for i in rows]
+        found |= zip(rows, _answers(loaded, [part], drawn, sampling, _plain), strict=True)
+    return [found[i] for i in range(len(prompts))]
+
+
+def _plain(_: Tensor, scores: Tensor) -> Tensor:
+    return scores.log_softmax(-1)
 
 
 def hinted_answers(
@@ -315,6 +323,17 @@ def analyses(
         marker: text after which the solution begins.
         lengths: at most, in tokens, a row's its own.
     """
+    found: dict[int, list[int] | None] = {}
+    for rows in read_together(loaded.model, len(prompts)):
+        part, limits = [prompts[i] for i in rows], [lengths[i] for i in rows]
+        found |= zip(rows, _analyses(loaded, part, marker, limits), strict=True)
+    return [found[i] for i in range(len(prompts))]
+
+
+def _analyses(
+    loaded: LoadedModel, prompts: Sequence[list[int]], marker: str, lengths: Sequence[int]
+) -> list[list[int] | None]:
+    """As `analyses`, of prompts that are read together."""
     start = _width([prompts])
     watch = Watch(loaded.tokenizer, marker, rows=len(prompts), start=start)
     limits = Limits(lengths, start=start, streams=1)

@@ -26,7 +26,7 @@ from advisor.files import publish
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern, extract_answer
-from harness.generate.decoding import prompt_of
+from harness.generate.decoding import prompt_of, refuse_padded
 from harness.generate.first_rows import SMALL, FirstRows
 from harness.generate.hint import ending_of, fill
 from harness.generate.hinted import (
@@ -213,6 +213,8 @@ class _Job:
         weight = dataset.options.weight_field
         self.format = detect(dataset.info.columns, dataset.raw(0), *fields, weight)
         check_editable(dataset.info.name, self.format, dataset.raw(0))
+        if settings.method == "hinted":
+            refuse_padded(loaded, "hinted decoding", ", or --method cascade")
         pattern = answers_of(dataset, settings.answer_regex)
         if pattern is None:
             raise InputError(_unmarked(dataset, self.format))

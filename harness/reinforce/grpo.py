@@ -19,7 +19,7 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
-from harness.generate.decoding import SPARE_TOKENS, as_it_is, pads_and_stops
+from harness.generate.decoding import SPARE_TOKENS, as_it_is, pads_and_stops, refuse_padded
 from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd
 from harness.reinforce.verifier import Question, Verifier, text_of
@@ -95,6 +95,7 @@ def reinforced(
         InputError: fewer questions than a step takes, or what TRL refuses.
         TrainingDiverged: it has.
     """
+    refuse_padded(loaded, "GRPO")
     kept, longest = _with_room(loaded, questions)
     size = settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1)
     if len(kept) < (needed := size // settings["num_generations"]):

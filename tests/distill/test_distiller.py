@@ -32,7 +32,7 @@ from tests.helpers.distilling import (
     teacher,
 )
 from tests.helpers.processes import on_ranks
-from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
+from tests.helpers.tiny import WORDS, tiny_model, tiny_rwkv, tiny_tokenizer
 from tests.helpers.training import curve, weights
 
 
@@ -366,6 +366,7 @@ def test_the_card_says_with_what_was_distilled(tmp_path: Path) -> None:
         ),
         ({"generation_kwargs": {"temperature": 0.5}}, "temperature 0.5: give --temperature"),
         ({"remove_unused_columns": True}, "--remove_unused_columns true: "),
+        ({"teachers": {"t": replace(teacher(), model=tiny_rwkv())}}, "padding enters the state"),
         ({"use_vllm": True}, "vLLM is not available"),
         ({"per_device_train_batch_size": 64}, "fewer than the 64"),
         ({"max_completion_length": 0}, "1 token or more"),

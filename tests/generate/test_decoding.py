@@ -12,10 +12,18 @@ from advisor.data.dataset import Example, load_dataset
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from harness.cli.main import main
-from harness.generate.decoding import as_it_is, continuations, stops_of, turn_ends
+from harness.generate.decoding import (
+    as_it_is,
+    continuations,
+    read_together,
+    refuse_padded,
+    stops_of,
+    turn_ends,
+)
+from harness.generate.hinted import Sampling, plain_answers
 from harness.generate.own_answers import Question, own_answers, sampled_answers
 from tests.helpers.resampling import build
-from tests.helpers.tiny import WORDS, tiny_model, tiny_tokenizer
+from tests.helpers.tiny import WORDS, tiny_model, tiny_rwkv, tiny_tokenizer
 
 EOS, END = WORDS.index("<eos>"), WORDS.index("m")
 ROWS = [{"prompt": "a b ", "completion": " ".join("cdefgh"[: 1 + i % 6]) + " "} for i in range(16)]
@@ -106,6 +114,28 @@ def test_a_prompt_without_room_shortens_no_answer_but_its_own(several: int) -> N
     found = answers([0, 1, 2], num_return_sequences=several, do_sample=several > 1)
     assert [len(answer) for answer in found] == [room for room in rooms for _ in range(several)]
     assert several > 1 or found == alone
+
+
+def test_a_model_that_reads_padding_reads_every_prompt_by_itself() -> None:
+    prompts = [[3, 4, 5, 6], [7], [8, 9, 10, 3], [11, 12]]
+    settings: dict[str, Any] = {"max_new_tokens": 8, "pad_token_id": 0}
+    model = tiny_rwkv()
+    assert read_together(model, 3) == [[0], [1], [2]]
+    assert read_together(eager(), 3) == [[0, 1, 2]]
+    alone = [continuations(model, [prompt], (), **settings)[0] for prompt in prompts]
+    assert continuations(model, prompts, (), **settings) == alone
+    torch.manual_seed(0)
+    sampled = continuations(model, prompts, (), num_return_sequences=3, do_sample=True, **settings)
+    assert len(sampled) == 12 and all(len(answer) == 8 for answer in sampled)
+    loaded = LoadedModel(
+        model=model, tokenizer=tiny_tokenizer(), name="tiny", fingerprint="", parameters=0,
+        dtype="float32", device="cpu", kind="base", notes=(),
+    )  # fmt: skip
+    drawn, greedy = [torch.zeros(8)] * 4, Sampling(temperature=0)
+    each = [plain_answers(loaded, [prompt], drawn[:1], greedy)[0] for prompt in prompts]
+    assert plain_answers(loaded, prompts, drawn, greedy) == each
+    with pytest.raises(InputError, match=r"tiny: padding enters the state .* and GRPO reads"):
+        refuse_padded(loaded, "GRPO")
 
 
 def test_a_long_question_leaves_the_others_their_room() -> None:

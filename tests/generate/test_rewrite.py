@@ -24,6 +24,7 @@ from harness.generate.hinted import Answer, Sampling
 from harness.generate.rewrite import Rewritten, Settings, rewrite
 from tests.helpers.paths import ROOT
 from tests.helpers.rewriting import COPY, SETTINGS, demonstrations, run, strong
+from tests.helpers.tiny import tiny_rwkv
 
 RESUME = """
 import json, os, signal, sys
@@ -303,6 +304,13 @@ def test_what_cannot_be_rewritten_is_refused(
     with pytest.raises(InputError, match=reason):
         rewrite(loaded, dataset, lambda rows: dataset, tmp_path / "new", Settings(**settings))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_reads_padding_has_no_hinted_decoding(tmp_path: Path) -> None:
+    recurrent = replace(strong(), model=tiny_rwkv())
+    dataset = load_dataset([{"prompt": "1+2|", "completion": "1+2#3"}], recurrent.tokenizer)
+    with pytest.raises(InputError, match=r"hinted decoding reads .*, or --method cascade"):
+        rewrite(recurrent, dataset, lambda rows: dataset, tmp_path / "new.jsonl")
 
 
 def test_token_that_ends_an_answer_is_no_part_of_it(

@@ -19,6 +19,16 @@ def tiny_tokenizer(**special: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
 
 
+def tiny_rwkv() -> Any:
+    """A random RWKV over WORDS, which reads what stands before a prompt as padding."""
+    import torch
+    from transformers import RwkvConfig, RwkvForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": len(WORDS), "hidden_size": 16, "attention_hidden_size": 16}
+    return RwkvForCausalLM(RwkvConfig(**sizes, num_hidden_layers=2, context_length=64)).eval()
+
+
 def tiny_model(**changes: Any) -> Any:
     """A random two-layer Llama over WORDS, in eval mode."""
     import torch

@@ -16,7 +16,7 @@ from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
 from harness.reinforce.verifier import Question, Verifier
-from tests.helpers.tiny import WORDS, tiny_tokenizer
+from tests.helpers.tiny import WORDS, tiny_rwkv, tiny_tokenizer
 
 LETTER = {word: number for number, word in enumerate(WORDS)}
 QUESTIONS = [
@@ -156,6 +156,14 @@ def test_a_model_on_the_cpu_stays_there_beside_a_gpu(
     with pytest.raises(InputError, match="enough"):
         reinforced(loaded, QUESTIONS, Begins(), settings, folder=str(tmp_path))
     assert seen[0].use_cpu and not seen[0].bf16 and not seen[0].gradient_checkpointing
+
+
+def test_a_model_that_reads_padding_is_refused(loaded: LoadedModel, tmp_path: Path) -> None:
+    settings = {**grpo_settings(1e5, steps=1), "per_device_train_batch_size": 32}
+    with pytest.raises(InputError, match="padding enters the state of such a model"):
+        reinforced(
+            replace(loaded, model=tiny_rwkv()), QUESTIONS, Begins(), settings, folder=str(tmp_path)
+        )
 
 
 def test_fewer_prompts_than_a_step_takes_are_refused(loaded: LoadedModel, tmp_path: Path) -> None:
