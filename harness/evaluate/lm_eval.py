@@ -51,6 +51,10 @@ DEVELOPMENT_SHARE = 0.25
 REPEAT_STRIDE = 1_000_003  # more than any study's seeds, so that no repeat is another seed's
 
 
+class TaskNotLoaded(InputError):
+    """A task that cannot be loaded, whichever model is scored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Settings:
     """What does not depend on the task."""
@@ -327,7 +331,7 @@ def _load(spec: Any, include_path: str | Path | None, *, trusted: bool) -> dict[
     try:
         loaded = manager.load([deepcopy(dict(spec)) if isinstance(spec, Mapping) else str(spec)])
     except Exception as error:  # a task file may run any code and ask for any data
-        raise InputError(f"task {asked}: cannot be loaded ({_one_line(error)})") from error
+        raise TaskNotLoaded(f"task {asked}: cannot be loaded ({_one_line(error)})") from error
     tasks: dict[str, Any] = loaded["tasks"]
     return tasks
 

@@ -27,7 +27,8 @@ from harness.runtime.quiet import quiet
 from harness.runtime.time_limit import TookTooLong, at_most
 from harness.study.afterwards import Afterwards, afterwards_of, continuation, starts_of
 from harness.study.checkpoint_folders import drop, folder_of
-from harness.study.execute import failed, in_one_line, score_part
+from harness.study.execute import failed, score_part
+from harness.study.failures import in_one_line
 from harness.study.fit_arm import fit
 from harness.study.problem import Problem
 from harness.study.study import Study

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel, load_model
-from advisor.model.out_of_memory import is_out_of_memory
+from harness.evaluate.lm_eval import TaskNotLoaded
 from harness.evaluate.scorers import evaluate
 from harness.evaluate.scoring import CHAT, arguments_of
 from harness.evaluate.user_scorer import ScorerFailed
@@ -21,11 +22,13 @@ from harness.records.runs import Look, Run, RunSpec, Score
 from harness.runtime.environment import Environment
 from harness.runtime.memory import largest_that_fits, smaller_batches
 from harness.runtime.time_limit import TookTooLong, at_most
-from harness.study.failures import NotScored
+from harness.study.failures import MachineFault, NotScored, blamed, fault_behind, in_one_line
 from harness.study.fit_arm import Fitted, fit
 from harness.study.problem import Problem
 
 DOCUMENTS_AT_A_TIME = 64
+_OF_THE_MODEL = re.compile("probability tensor|device-side assert")
+"""In an error of torch's: what was to be sampled from, or looked up, is no number or out of bounds."""
 
 
 def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
@@ -59,7 +62,7 @@ def execute(spec: RunSpec, problem: Problem, until: float | None = None) -> Run:
                 else:
                     looks.take(until, loaded)
         except (Exception, TookTooLong) as failure:  # of a model, a trainer or a task: anything
-            error = in_one_line(failure)
+            error = in_one_line(blamed(failure))
     return replace(
         failed(spec, problem, error or "", environment),
         prior=_prior(problem, found),
@@ -123,11 +126,6 @@ def name_of(spec: RunSpec) -> str:
     return spec.arm.method + ("" if rate is None else f" lr {rate:g} seed {spec.seed}")
 
 
-def in_one_line(error: BaseException) -> str:
-    """An exception as a record keeps it: its class, which says what is out (see `failures`), and its text."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """Seconds that parts of a run take, from a trial."""
@@ -189,12 +187,20 @@ def _scored(spec: RunSpec, problem: Problem, loaded: LoadedModel) -> list[Score]
 
 
 def _guarded(score: Callable[[], list[Score]]) -> list[Score]:
-    """Scores, where whatever goes wrong with them says whose fault it is."""
+    """Scores, where whatever goes wrong with them says whose fault it is.
+
+    What is not known to be the model's, an error of torch's that says neither, is raised as it is: it may go
+    well the next time.
+    """
     try:
         return score()
+    except ScorerFailed:
+        raise
+    except TaskNotLoaded as error:  # it was, before any run
+        raise MachineFault(str(error)) from error
     except Exception as error:
-        of_machine = isinstance(error, OSError) or is_out_of_memory(error)
-        if of_machine or isinstance(error, ScorerFailed):  # not the arm's fault
+        of_model = _OF_THE_MODEL.search(str(error)) is not None
+        if not of_model and (isinstance(error, RuntimeError) or fault_behind(error) is not None):
             raise
         raise NotScored(in_one_line(error).removeprefix("ValueError: ")) from error
 

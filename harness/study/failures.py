@@ -1,19 +1,22 @@
 """Runs that failed: what of a study is out because of it, while the rest goes on.
 
 A refusal is of an arm, whatever its learning rate; a training that diverges, a score that is no number, a
-process that dies or a run that takes longer than it may is of one rate. Trouble of the machine, a full disk
-or no network, or of a scorer of the user's, ends the study: it would take every arm, and starting again goes
-on from there.
+process that dies or a run that takes longer than it may is of one rate. Trouble of the machine, a full disk,
+no network or a GPU that fails, or of a scorer of the user's, ends the study: it would take every arm, and
+starting again goes on from there.
 """
 
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from advisor.errors import InputError, TrainingDiverged
+from advisor.model.out_of_memory import is_out_of_memory
 from harness.evaluate.user_scorer import ScorerFailed
 from harness.records.arm import BASE, NLL
 from harness.records.runs import Results, Run, RunSpec
@@ -25,10 +28,19 @@ class NotScored(RuntimeError):
     """A trained model that could not be scored, or whose score is no number."""
 
 
+class MachineFault(RuntimeError):
+    """Trouble of the machine, in the words of the error that says so."""
+
+
 OF_THE_ARM = ("ArmRefused", InputError.__name__)
 """Errors of a run after which its arm is out at every learning rate."""
 CERTAIN = (TrainingDiverged.__name__, NotScored.__name__)
 """Errors that come again with the same specification: such a run is not tried twice."""
+_SETTLED = (TrainingDiverged, NotScored, MachineFault, ScorerFailed, TookTooLong)
+"""Errors that say themselves whose fault they are, whatever was raised on the way."""
+_DEVICE = re.compile(
+    r"\b(CUDA|HIP|XPU|cuDNN|NCCL)( driver)? error\b|Triton Error \[", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +67,51 @@ class Failure:
         return asdict(self)
 
 
+def fault_behind(error: BaseException) -> BaseException | None:
+    """What the machine lacks, in an error or in what it came of; None: nothing.
+
+    That is a disk, a network, memory, or a GPU on which nothing runs any more.
+    """
+    from advisor.hub import HUB_ERRORS  # a third of a second
+
+    cause: BaseException | None = error
+    while cause is not None:
+        of_device = isinstance(cause, RuntimeError) and _DEVICE.search(str(cause)) is not None
+        if isinstance(cause, (OSError, *HUB_ERRORS)) or is_out_of_memory(cause) or of_device:
+            return cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return None
+
+
+def blamed(error: BaseException) -> BaseException:
+    """The error that a record is to name: what the machine lacks, where that lies behind another one.
+
+    A lack of memory keeps its name, for another arm may need less of it.
+    """
+    fault = None if isinstance(error, _SETTLED) else fault_behind(error)
+    if fault is None:
+        return error
+    return fault if is_out_of_memory(fault) else MachineFault(in_one_line(fault))
+
+
+@contextmanager
+def read_before() -> Iterator[None]:
+    """What a block reads could be read before any run: where it cannot be now, it is the machine's fault.
+
+    Raises:
+        MachineFault: in place of an InputError.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise MachineFault(str(error)) from error
+
+
+def in_one_line(error: BaseException) -> str:
+    """An exception as a record keeps it: its class, which says what is out, and its text."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def failure_of(run: Run) -> Failure | None:
     """What is out because of a run; None where it is finished.
 
@@ -66,6 +123,8 @@ def failure_of(run: Run) -> Failure | None:
     name, _, reason = run.error.partition(": ")
     kind = getattr(builtins, name, None)
     arm = run.spec.arm
+    if name == MachineFault.__name__:
+        raise InputError(f"{arm.method} failed ({reason})")
     of_machine = isinstance(kind, type) and issubclass(kind, OSError)
     if arm.objective == BASE or of_machine or name == ScorerFailed.__name__:
         raise InputError(f"{arm.method} failed ({run.error})")

@@ -26,7 +26,7 @@ from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet
 from harness.study.beginnings import as_trained
-from harness.study.failures import NotScored
+from harness.study.failures import NotScored, fault_behind
 from harness.study.methods import Method, read_method
 from harness.study.problem import Problem
 from harness.study.study import steps_of
@@ -255,7 +255,10 @@ def _held_out(problem: Problem, loaded: LoadedModel) -> dict[str, float]:
         return {}
     try:
         prior = measure_prior(loaded, problem.held_out, exact=True)
-    except InputError as error:  # the demonstrations are those of the other arms: it is this model
+    except InputError as error:
+        if fault_behind(error) is not None:
+            raise
+        # The demonstrations are those of the other arms: it is this model.
         raise NotScored(str(error)) from error
     found = {"nll": -prior.mean_log_p, "mean_p": prior.mean_p, "entropy": prior.entropy}
     return found if prior.p_eos is None else {**found, "p_eos": prior.p_eos}

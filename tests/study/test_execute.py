@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from advisor.errors import InputError
+from harness.evaluate.lm_eval import TaskNotLoaded
 from harness.records.arm import arm_of
 from harness.records.runs import Results
 from harness.runtime.memory import largest_that_fits
@@ -19,7 +20,7 @@ from harness.study import confirm as confirming
 from harness.study import execute as executing
 from harness.study.confirm import make_plan
 from harness.study.execute import execute, name_of, trial
-from harness.study.failures import failure_of, known_failures
+from harness.study.failures import CERTAIN, failure_of, known_failures
 from harness.study.fit_arm import Fitted
 from tests.helpers.studies import PROBLEM, result_of, study_of
 
@@ -90,6 +91,82 @@ def test_a_small_task_hides_as_much_as_it_counts(tmp_path: Path) -> None:
     assert plan.detectable == pytest.approx(expected, rel=0.02)
 
 
+def raised(error: Exception, cause: Exception | None = None) -> Any:
+    """What raises an error that came of another one."""
+
+    def function(*rest: Any, **more: Any) -> Any:
+        raise error from cause
+
+    return function
+
+
+AWAY = ConnectionError("Couldn't reach 'openai/gsm8k' on the Hub")
+NOT_LOADED = "task gsm8k: cannot be loaded (Couldn't reach 'openai/gsm8k' on the Hub)"
+BROKEN = "CUDA error: an illegal memory access was encountered"
+NO_DISK = "Input/output error"
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "ends"),
+    [
+        (TaskNotLoaded(NOT_LOADED), AWAY, NOT_LOADED),
+        (InputError("task t: no answer"), AWAY, f"ConnectionError: {AWAY}"),
+        (ValueError("no answer"), OSError(NO_DISK), f"OSError: {NO_DISK}"),
+        (RuntimeError(BROKEN), None, f"RuntimeError: {BROKEN}"),
+    ],
+)
+@pytest.mark.parametrize("place", ["fit", "evaluate"])
+def test_trouble_of_the_machine_ends_the_study_and_puts_no_arm_out(
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    cause: Exception | None,
+    ends: str,
+    place: str,
+) -> None:
+    """Breaks where a network that was away for a minute condemns the arm that was being scored."""
+    if place == "fit" and isinstance(error, TaskNotLoaded):
+        return
+    monkeypatch.setattr(executing, "fit", lambda *rest, **more: (LOADED, Fitted()))
+    monkeypatch.setattr(executing, place, raised(error, cause))
+    run = execute(study_of().spec(arm_of("neg_p", learning_rate=1e-3), 0), scored_problem())
+    with pytest.raises(InputError, match=rf"^neg_p failed \({re.escape(ends)}\)$"):
+        failure_of(run)
+    results: Any = SimpleNamespace(failed=lambda: [run])
+    assert not list(known_failures(results, ()))
+
+
+@pytest.mark.parametrize(
+    ("error", "certain"),
+    [
+        (ValueError("t: exact_match is not finite on every document"), True),
+        (InputError("task t: the user's code fails"), True),
+        (KeyError("answer"), True),
+        (RuntimeError("probability tensor contains either `inf`, `nan` or element < 0"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (RuntimeError("something of torch's"), False),
+        (torch.OutOfMemoryError("CUDA out of memory."), False),
+    ],
+)
+def test_only_what_the_model_says_fails_for_good(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, certain: bool
+) -> None:
+    monkeypatch.setattr(executing, "fit", lambda *rest, **more: (LOADED, Fitted()))
+    monkeypatch.setattr(executing, "evaluate", raised(error))
+    run = execute(study_of().spec(arm_of("neg_p", learning_rate=1e-3), 0), scored_problem())
+    failure = failure_of(run)
+    assert failure is not None and failure.learning_rate == 1e-3
+    assert (str(run.error).partition(": ")[0] in CERTAIN) == certain
+
+
+def scored_problem() -> Any:
+    """A problem as far as scoring a run reads it; `LOADED` is then a model."""
+    problem = problem_of(None)
+    problem.evaluation, problem.loading, problem.tasks, problem.include_path = {}, {}, (), None
+    problem.train = SimpleNamespace(info=SimpleNamespace(template="none"))
+    LOADED.model = LOADED.tokenizer = None
+    return problem
+
+
 def test_a_record_says_which_batches_were_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     def scarce(size: int) -> tuple[Any, Fitted]:
         if size > 2:
@@ -101,10 +178,6 @@ def test_a_record_says_which_batches_were_smaller(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(executing, "fit", fits)
     monkeypatch.setattr(executing, "evaluate", lambda *rest, **more: [])
-    problem = problem_of(None)
-    problem.evaluation, problem.loading, problem.tasks, problem.include_path = {}, {}, (), None
-    problem.train = SimpleNamespace(info=SimpleNamespace(template="none"))
     spec = study_of().spec(arm_of("neg_p", learning_rate=1e-3), 0)
-    LOADED.model = LOADED.tokenizer = None
-    run = execute(spec, problem)
+    run = execute(spec, scored_problem())
     assert run.error is None and run.smaller_batches == {"rows": 2}
