@@ -26,7 +26,7 @@ from harness.records.runs import RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet
 from harness.study.beginnings import as_trained
-from harness.study.failures import NotScored, fault_behind
+from harness.study.failures import NotScored, fault_behind, read_before
 from harness.study.methods import Method, read_method
 from harness.study.problem import Problem
 from harness.study.study import steps_of
@@ -88,6 +88,7 @@ def fit(
 
     Raises:
         ArmRefused: the problem has not what the arm trains on.
+        MachineFault: the model cannot be read any more.
         InputError: as of `build_trainer`.
     """
     if spec.arm.objective == BASE:
@@ -141,7 +142,8 @@ def _ready(problem: Problem) -> LoadedModel:
 
 def _loaded(problem: Problem) -> LoadedModel:
     """The untouched model, which stops where the demonstrations end a turn, whatever its EOS token is."""
-    loaded = load_model(problem.model, **problem.loading)
+    with read_before():
+        loaded = load_model(problem.model, **problem.loading)
     if problem.origin is not None:
         loaded.model.name_or_path = problem.origin  # PEFT writes it into an adapter's config
     stop_where_turns_end(loaded, problem.train)

@@ -36,6 +36,7 @@ from harness.records.target_sources import (
     SDFT,
     SIMPO,
 )
+from harness.study.failures import read_before
 from harness.study.methods import Method
 from harness.study.problem import Problem, lacking
 from harness.study.study import steps_of
@@ -206,7 +207,8 @@ def _distiller(training: Training) -> Built:
     """The trainer of on-policy distillation; answers may be a little longer than the demonstrations."""
     problem, method = training.problem, training.method
     itself, named = self_teaching_of(method), problem.teachers
-    teachers = {} if itself or named is None else named.load()
+    with read_before():
+        teachers = {} if itself or named is None else named.load()
     spans = [last_target(example.labels) for example in problem.train if example.target_tokens]
     longest = SPARE_TOKENS + max(end - first for first, end in spans)
     settings = settings_for(DistillationConfig, training.config, training.given)

@@ -18,6 +18,7 @@ from harness.runtime.memory import largest_that_fits
 from harness.statistics.power import Spread, minimum_detectable
 from harness.study import confirm as confirming
 from harness.study import execute as executing
+from harness.study import fit_arm
 from harness.study.confirm import make_plan
 from harness.study.execute import execute, name_of, trial
 from harness.study.failures import CERTAIN, failure_of, known_failures
@@ -133,6 +134,18 @@ def test_trouble_of_the_machine_ends_the_study_and_puts_no_arm_out(
         failure_of(run)
     results: Any = SimpleNamespace(failed=lambda: [run])
     assert not list(known_failures(results, ()))
+
+
+def test_a_model_that_cannot_be_read_any_more_puts_no_arm_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Breaks where a folder that is not mounted for a while makes a plan complete without its runs."""
+    monkeypatch.setattr(fit_arm, "load_model", raised(InputError("/share/m: no such folder")))
+    problem = problem_of(None)
+    problem.model, problem.loading, problem.trackers, problem.checkpoints = "m", {}, None, None
+    run = execute(study_of().spec(arm_of("neg_p", learning_rate=1e-3), 0), problem)
+    with pytest.raises(InputError, match=r"^neg_p failed \(/share/m: no such folder\)$"):
+        failure_of(run)
 
 
 @pytest.mark.parametrize(
