@@ -6,8 +6,9 @@ Neither the study nor the problem holds the model: every run loads its own.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from advisor.advice.recommend import Recommendation
 from advisor.advice.replayed import shipped
 from advisor.data.dataset import SFTDataset
 from advisor.errors import InputError
+from advisor.model.answering import generation_mark, tokenizer_mark
 from advisor.model.load import LoadedModel
 from advisor.options import DataOptions, ModelOptions
 from harness.distill.teachers import LOADING, Teachers, check_teacher, read_teachers, teacher_of
@@ -50,6 +52,9 @@ DEVELOPMENT_REPEATS = 4
 learning rates on 100 of them is 5 points on the ladder's studies, with four it is 2.8."""
 CURVE = (0.0, 0.3, 0.5, 0.7, 1.0)
 """Temperatures at which every arm is scored where the model will be sampled."""
+ANSWERING = ("tokenizer", "generation_config")
+"""Of what the records say of scoring: the model's own, which its fingerprint does not cover."""
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +94,22 @@ def plan_study(
     Results(request.study.results).prepare()
     scorer = scorer_of(request.scoring)
     problem = _problem(request, loaded, dataset, advice, scorer)
-    return _study(request, loaded, dataset, advice, problem, scorer), problem
+    study = _study(request, loaded, dataset, advice, problem, scorer)
+    return _as_recorded(study, Results(request.study.results)), problem
+
+
+def _as_recorded(study: Study, results: Results) -> Study:
+    """The study as its records have it: earlier ones do not tell with which tokenizer they were made."""
+    kept = {k: value for k, value in study.evaluation.items() if k not in ANSWERING}
+    earlier = replace(study, evaluation=kept)
+    if results.find(study.base()) is not None or results.find(earlier.base()) is None:
+        return study
+    logger.warning(
+        "%s: the records of this study do not tell which tokenizer and generation config they were made "
+        "with: they are taken as made with those of today.",
+        results.folder,
+    )
+    return earlier
 
 
 def _problem(
@@ -225,6 +245,7 @@ def _study(
             **_of_scorer(scorer),
             **_evaluation(request, dataset, problem, of_use),
             **_template(dataset),
+            **_answering(loaded),
             **_guards(request, dataset, tasks),
         },
         full=options.full,
@@ -295,6 +316,15 @@ def _evaluation(
 def _template(dataset: SFTDataset) -> dict[str, str]:
     """The chat template that rows are trained with, for the records: its file may be edited between runs."""
     return {"template": dataset.info.template_hash} if dataset.info.template in CHAT else {}
+
+
+def _answering(loaded: LoadedModel) -> dict[str, str]:
+    """The model's tokenizer and generation config, for the records: their files may be edited in between."""
+    marks = (
+        tokenizer_mark(loaded.tokenizer),
+        generation_mark(loaded.model.generation_config),
+    )
+    return {name: mark for name, mark in zip(ANSWERING, marks, strict=True) if mark is not None}
 
 
 def _choosing(tasks: Sequence[Any]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import weakref
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +28,7 @@ from harness.cli.inputs import measure, read_pair
 from harness.cli.main import main
 from harness.evaluate.final_answers import extract_answer, find_answer_pattern
 from harness.evaluate.lm_eval import task_names
+from harness.evaluate.scoring_options import ScoringOptions
 from harness.evaluate.split import own_task, split_rows
 from harness.experiments.kills.works import outcome
 from harness.generate.decoding import prompt_of
@@ -37,8 +38,9 @@ from harness.records.arm import Arm
 from harness.records.runs import Results
 from harness.study.fit_arm import fit, save_whole
 from harness.study.methods import labels_of
-from harness.study.plan_study import Request, plan_study
+from harness.study.plan_study import ANSWERING, Request, plan_study
 from harness.study.problem import Problem
+from harness.study.study import Study
 from harness.study.study_options import StudyOptions, seconds_of
 from harness.study.study_settings import refuse_arms, training_of
 from harness.train.trl_settings import read_words
@@ -53,6 +55,9 @@ QUICK = [
     *("ladder:strong", "--objectives", "neg_p", "--learning_rates", "1e-3", "--seeds", "1"),
     *("--max_steps", "2", "--limit", "6", "--temperature", "0"),
 ]
+
+
+GENERATION = "generation_config.json"
 
 
 def confirmed(capsys: Any, *flags: str) -> dict[str, Any]:
@@ -549,6 +554,45 @@ def test_an_edited_chat_template_makes_other_runs(tmp_path: Path) -> None:
         study, _ = plan_study(request, loaded, dataset, advice)
         ids.append(study.base().id)
     assert ids[0] != ids[1]
+
+
+def test_an_edited_tokenizer_or_generation_config_makes_other_runs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Breaks where scores of another tokenizer or another top_k are answered for those of the model."""
+    model = tmp_path / "model"
+    shutil.copytree(resolve("weak")[0], model)
+    before = {name: (model / name).read_text() for name in ("tokenizer.json", GENERATION)}
+    pair, results = pair_of(str(model), str(resolve("weak")[1])), Results(tmp_path / "results")
+    loaded, dataset = read_pair(pair, ModelOptions(), DataOptions())
+    advice = recommend(measure(loaded, dataset), temperature=1.0)
+    request = Request(
+        pair=pair,
+        study=StudyOptions(objectives=("nll",), results=str(results.folder)),
+        scoring=ScoringOptions(tasks=("ladder_say",)),
+    )
+
+    def planned() -> Study:
+        return plan_study(request, load_model(str(model)), dataset, advice)[0]
+
+    first = planned().base()
+    (model / GENERATION).write_text(json.dumps({**json.loads(before[GENERATION]), "top_k": 1}))
+    colder = planned().base()
+    (model / GENERATION).write_text(before[GENERATION])
+    content = json.loads(before["tokenizer.json"])
+    words = content["model"]["vocab"]
+    words["1"], words["2"] = words["2"], words["1"]
+    (model / "tokenizer.json").write_text(json.dumps(content))
+    other = planned().base()
+    (model / "tokenizer.json").write_text(before["tokenizer.json"])
+    assert planned().base().id == first.id and len({first.id, colder.id, other.id}) == 3
+    assert not caplog.text
+
+    told = {k: v for k, v in first.evaluation.items() if k not in ANSWERING}
+    results.write(make(spec=replace(first, evaluation=told)))
+    earlier = planned()
+    assert "do not tell which tokenizer" in caplog.text
+    assert results.find(earlier.base()) is not None and earlier.base().id != first.id
 
 
 @pytest.mark.parametrize(
