@@ -119,7 +119,9 @@ def continuation(start: RunSpec, then: Then) -> RunSpec:
     )
 
 
-def afterwards_of(study: Study, runs: Sequence[Run], continued: Sequence[Run]) -> Afterwards | None:
+def afterwards_of(
+    study: Study, runs: Sequence[Run], continued: Sequence[Run], *, again: Sequence[Run] = ()
+) -> Afterwards | None:
     """What the continuations of a study's runs say; None where there is none.
 
     Args:
@@ -127,6 +129,7 @@ def afterwards_of(study: Study, runs: Sequence[Run], continued: Sequence[Run]) -
         runs: finished ones of it.
         continued: records of continuations, of this and other studies; of several budgets the one that most
             starts have had counts, then the largest.
+        again: records of those that have failed and are no records for good: they are still to be made.
     """
     starts = starts_of(study, runs)
     known = {spec.id for spec in starts}
@@ -134,10 +137,14 @@ def afterwards_of(study: Study, runs: Sequence[Run], continued: Sequence[Run]) -
     for run in continued:
         if (start := str(run.spec.evaluation.get("start"))) in known:
             budgets.setdefault(int(run.spec.training["max_steps"]), {})[start] = run
-    if not budgets:
+    if not budgets and not again:
         return None
-    steps = max(budgets, key=lambda budget: (len(budgets[budget]), budget))
-    found = budgets[steps]
+    steps = (
+        max(budgets, key=lambda budget: (len(budgets[budget]), budget))
+        if budgets
+        else int(again[0].spec.training["max_steps"])
+    )
+    found = budgets.get(steps, {})
     by_arm: dict[Arm, list[Run]] = {}
     for run in found.values():
         if run.error is None:
@@ -148,7 +155,7 @@ def afterwards_of(study: Study, runs: Sequence[Run], continued: Sequence[Run]) -
         coverage=_coverage(by_arm),
         failed=tuple(
             f"GRPO from {run.spec.arm.method}, seed {run.spec.seed}, failed: {run.error}"
-            for run in found.values()
+            for run in (*found.values(), *again)
             if run.error is not None
         ),
         left=len(starts) - len(found),

@@ -1,7 +1,8 @@
 """The continuations of a study's runs: load a start, sample it, GRPO, sample it again, and the record of it.
 
-A continuation that has ended, well or not, is not repeated; one that was killed, or ended by --run_limit,
-begins anew from its start.
+A continuation that has ended, well or not, is not repeated; one that was killed, or that --run_limit, the
+machine or the user's scorer ended, begins anew from its start. None of them takes the others, or what the
+study has found, with it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass, replace
 
 from advisor.errors import InputError, TrainingDiverged
 from advisor.model.load import LoadedModel, load_model
+from advisor.model.out_of_memory import is_out_of_memory
 from advisor.progress import Stages, untold_stages
+from harness.evaluate.user_scorer import ScorerFailed
 from harness.generate.decoding import stop_where_turns_end
 from harness.generate.turn_end import turn_end_of
 from harness.records.arm import BASE
@@ -28,7 +31,7 @@ from harness.runtime.time_limit import TookTooLong, at_most
 from harness.study.afterwards import Afterwards, afterwards_of, continuation, starts_of
 from harness.study.checkpoint_folders import drop, folder_of
 from harness.study.execute import failed, score_part
-from harness.study.failures import in_one_line
+from harness.study.failures import MachineFault, blamed, in_one_line, read_before
 from harness.study.fit_arm import fit
 from harness.study.problem import Problem
 from harness.study.study import Study
@@ -53,7 +56,7 @@ class Start:
         if self.spec.arm.objective == BASE or not folder.is_dir():
             return fit(self.spec, self.problem)[0]
         loading = {k: v for k, v in self.problem.loading.items() if k != "revision"}
-        with quiet():
+        with quiet(), read_before():
             loaded = load_model(str(folder.resolve()), **loading)
         stop_where_turns_end(loaded, self.problem.train)
         return loaded
@@ -79,32 +82,43 @@ def continue_all(
         stages: told the starts, and how far each is.
 
     Raises:
-        InputError: an answer cannot be scored, or the folder cannot be written.
+        InputError: the folder cannot be written.
     """
     assert problem.then is not None
     starts = starts_of(study, runs)
-    found = []
+    found, again = [], []
     for number, spec in enumerate(starts, 1):
         start = Start(spec=spec, problem=problem, results=results)
         todo = continuation(spec, problem.then)
         ended = results.find_afterwards(todo)
         if ended is None and (until is None or time.monotonic() < until):
             title = f"{number} of {len(starts)}: GRPO from {spec.arm.label}, seed {spec.seed}"
-            try:
-                with at_most(problem.limit, title):
-                    ended = _continued(start, todo, problem.then, title, stages)
-                results.write_afterwards(ended)
-            except TookTooLong as error:  # said, and not kept: started again it is tried again
-                ended = failed(todo, problem, in_one_line(error))
+            ended, for_good = _tried(start, todo, problem.then, title, stages)
+            if not for_good:
+                again.append(ended)
+                continue
+            results.write_afterwards(ended)
         if ended is not None:
             found.append(ended)
-    return afterwards_of(study, runs, found)
+    return afterwards_of(study, runs, found, again=again)
 
 
 def drop_all(results: Results, runs: Sequence[Run]) -> None:
     """Delete the checkpoints of runs that were kept as starts alone."""
     for run in runs:
         drop(results.folder, run.spec)
+
+
+def _tried(start: Start, spec: RunSpec, then: Then, title: str, stages: Stages) -> tuple[Run, bool]:
+    """The record of a continuation, and whether it is one for good: else it may go well the next time."""
+    try:
+        with at_most(start.problem.limit, title):
+            return _continued(start, spec, then, title, stages), True
+    except (Exception, TookTooLong) as error:  # of a model, a trainer or a scorer: anything
+        failure = blamed(error)
+    fleeting = isinstance(failure, MachineFault | TookTooLong | ScorerFailed)
+    record = failed(spec, start.problem, in_one_line(failure))
+    return record, not (fleeting or is_out_of_memory(failure))
 
 
 def _continued(start: Start, spec: RunSpec, then: Then, title: str, stages: Stages) -> Run:

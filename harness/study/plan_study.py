@@ -34,8 +34,8 @@ from harness.ladder import LADDER, RUNGS
 from harness.ladder.named_pair import Pair
 from harness.records.runs import Results
 from harness.records.training_texts import texts_of
-from harness.reinforce.grpo_settings import Then, grpo_settings
-from harness.reinforce.verifier import Verifier
+from harness.reinforce.grpo_settings import PROMPTS, Then, grpo_settings
+from harness.reinforce.verifier import Verifier, questions_of
 from harness.study.checkpoint_folders import FOLDER
 from harness.study.methods import default_objectives, labels_of
 from harness.study.problem import Problem, available
@@ -147,19 +147,23 @@ def _problem(
         rejected=rejected_side(train, dataset.read),
         answer_pattern=(pattern := answers_of(train, scoring.answer_regex)),
         teachers=_teachers(request),
-        then=_then(request, loaded, pattern, scorer),
+        then=_then(request, loaded, train, pattern, scorer),
         trackers=trackers_of(split(request.training)[1], Path(request.study.results)),
         limit=request.study.seconds_of_a_run,
     )
 
 
 def _then(
-    request: Request, loaded: LoadedModel, pattern: str | None, scorer: Scorer | None
+    request: Request,
+    loaded: LoadedModel,
+    train: SFTDataset,
+    pattern: str | None,
+    scorer: Scorer | None,
 ) -> Then | None:
     """What the arms are continued with, rewarded for answers to training prompts; None: they are not.
 
     Raises:
-        InputError: no answer can be checked, or an adapter is trained.
+        InputError: no answer can be checked, fewer can than a step takes, or an adapter is trained.
     """
     if (steps := request.study.steps_after) is None:
         return None
@@ -170,6 +174,11 @@ def _then(
         raise InputError(
             f"{then}: no answer can be checked, so there is nothing to reward: the completions end in no "
             "answer of a known form; give --answer_regex with one group that finds it, or --scorer"
+        )
+    if (number := len(questions_of(train))) < PROMPTS:
+        raise InputError(
+            f"{then}: {number} training prompts have an answer, fewer than the {PROMPTS} of a step: give "
+            "more rows"
         )
     verifier = Verifier(scorer=scorer) if scorer else Verifier(pattern=pattern)
     return Then(verifier=verifier, settings=grpo_settings(loaded.parameters, steps=steps))

@@ -162,7 +162,8 @@ def run_study(
     plain = not study.steps
     until = None if options.seconds is None else began + options.seconds
     afterwards = _and_then(outcome, problem, results, until, stages)
-    if outcome.complete and not (afterwards and afterwards.left):
+    continued = problem.then is None or (afterwards is not None and not afterwards.left)
+    if outcome.complete and continued:
         _tidy(study, problem, results, outcome.runs)
     return Confirmed(
         verdict=replace(settle(outcome.study, outcome.runs, margin=margin), afterwards=afterwards)

@@ -1,27 +1,32 @@
 """A study's runs continued with GRPO on the ladder, in miniature: once each, on training prompts alone."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from advisor.data.dataset import load_dataset
 from advisor.model.load import load_model
 from harness.cli.main import main
+from harness.evaluate.user_scorer import ScorerFailed
 from harness.generate.decoding import turn_ends
 from harness.ladder import resolve
 from harness.ladder.ladder_tasks import task_rows
 from harness.records.runs import Results, Run
 from harness.reinforce.grpo_settings import Then, grpo_settings
 from harness.reinforce.verifier import Question, Verifier
-from harness.study import continue_starts
-from harness.study.afterwards import continuation
+from harness.study import continue_starts, run_study
+from harness.study.afterwards import Afterwards, continuation
 from harness.study.checkpoint_folders import folder_of
 from harness.study.execute import execute
 from harness.study.problem import Problem
 from harness.study.study import Study
-from tests.helpers.studies import study_of
+from harness.study.study_options import StudyOptions
+from tests.helpers.studies import plan_of, play, study_of, truth_of_the_plan
 
 ROWS = [
     {"prompt": f"{a}+{b}|", "completion": f"{a}+{b}={a + b}#{a + b}"}
@@ -117,10 +122,68 @@ def test_a_continuation_that_hangs_is_named_and_tried_again(
     study, problem, base = case
     results = Results(tmp_path)
     found = continue_starts.continue_all(study, replace(problem, limit=0.02), results, [base])
-    assert found is not None and not found.rows
-    assert "TookTooLong: ended after 0 s, the limit of one run" in found.lines[0]
+    assert found is not None and not found.rows and found.left == 1
+    assert "TookTooLong: ended after 0 s, the limit of one run" in found.lines[1]
     assert problem.then is not None
     assert results.find_afterwards(continuation(base.spec, problem.then)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "for_good", "says"),
+    [
+        (ValueError("what TRL refuses"), True, "ValueError: what TRL refuses"),
+        (torch.OutOfMemoryError("CUDA out of memory."), False, "OutOfMemoryError: CUDA out of"),
+        (RuntimeError("CUDA error: unknown error"), False, "CUDA error: unknown error"),
+        (ConnectionError("the hub"), False, "ConnectionError: the hub"),
+        (ScorerFailed("the judge is away"), False, "ScorerFailed: the judge is away"),
+    ],
+)
+def test_a_continuation_that_fails_takes_nothing_with_it(
+    case: tuple[Study, Problem, Run],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    for_good: bool,
+    says: str,
+) -> None:
+    """Breaks where a lack of memory ends the command in a traceback, and the decision is never printed."""
+    study, problem, base = case
+    monkeypatch.setattr(continue_starts, "reinforced", raising(error))
+    monkeypatch.setattr(continue_starts, "score_part", lambda *rest, **more: [base.scores[0]])
+    results = Results(tmp_path)
+    found = continue_starts.continue_all(study, problem, results, [base])
+    assert found is not None and says in found.lines[-1] and not found.rows
+    assert found.left == (0 if for_good else 1)
+    assert problem.then is not None
+    kept = results.find_afterwards(continuation(base.spec, problem.then))
+    assert (kept is not None) == for_good
+
+
+def raising(error: Exception) -> Any:
+    def function(*rest: Any, **more: Any) -> Any:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("left", [None, 1, 0])
+def test_starts_stay_on_the_disk_until_all_are_continued(
+    left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where a start has to be trained again because its continuation took too long the first time."""
+    study, results = plan_of(), Results(tmp_path)
+    runs = play(study, truth_of_the_plan)
+    for run in runs:
+        results.write(run)
+        folder_of(tmp_path, run.spec).mkdir(parents=True)
+    found = Afterwards(rows=(), coverage=None, failed=(), left=left or 0, steps=2)
+    given = None if left is None else found
+    monkeypatch.setattr(run_study, "continue_all", lambda *rest, **more: given)
+    problem: Any = SimpleNamespace(teachers=None, then=object())
+    options = StudyOptions(results=str(tmp_path), then="grpo")
+    assert run_study.run_study(study, problem, options).afterwards is given
+    kept = [run for run in runs if folder_of(tmp_path, run.spec).is_dir()]
+    assert len(kept) == (2 if left == 0 else 4)
 
 
 def test_a_continuation_that_diverged_is_not_tried_again(
@@ -166,3 +229,16 @@ def test_answers_that_cannot_be_checked_are_refused(
     flags = [str(resolve("weak")[0]), str(data), "--temperature", "1", "--then", "grpo"]
     assert main(["confirm", *flags, "--results", str(tmp_path / "results")]) == 2
     assert "no answer can be checked, so there is nothing to reward" in capsys.readouterr().err
+
+
+def test_too_few_questions_are_refused_before_any_training(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS[:5]))
+    flags = ["--temperature", "1", "--tasks", "ladder_kv", "--limit", "3", "--then", "grpo"]
+    words = ["confirm", str(resolve("weak")[0]), str(rows), *flags, "--results", str(tmp_path)]
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "--then grpo: 5 training prompts have an answer, fewer than the 8 of a step" in said
+    assert not Results(tmp_path).runs()
