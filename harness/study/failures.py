@@ -137,6 +137,11 @@ def failure_of(run: Run) -> Failure | None:
     )
 
 
+def fails_again(run: Run) -> bool:
+    """Whether a run that has failed would only fail again: else it is tried again, from where it was."""
+    return (run.error or "").partition(": ")[0] in (*CERTAIN, *OF_THE_ARM)
+
+
 def known_failures(results: Results, done: Collection[str]) -> Iterable[tuple[RunSpec, Failure]]:
     """Failures in a folder of records that would only come again.
 

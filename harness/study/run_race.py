@@ -26,7 +26,7 @@ from harness.records.runs import Results, Run, RunSpec, Score
 from harness.statistics.paired import task_weights
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
-from harness.study.failures import Failure, is_out
+from harness.study.failures import Failure, fails_again, is_out
 from harness.study.problem import Problem
 from harness.study.race import Costs, Place, stands
 from harness.study.race_log import Told, note
@@ -186,7 +186,8 @@ def piece_of(
     )
     if run.error is not None or share == 1:
         failure = keep(run, results)
-        forget(results, spec)
+        if run.error is None or fails_again(run):
+            forget(results, spec)
         return failure, run
     results.write_part(run)
     for place in (results.folder / PIECES / spec.id).glob("*"):
@@ -200,10 +201,15 @@ def forget(results: Results, spec: RunSpec) -> None:
     (results.folder / "parts" / f"{spec.id}.json").unlink(missing_ok=True)
 
 
-def forget_all(study: Study, results: Results) -> None:
-    """Remove the checkpoints between the pieces of a race that has ended; what was scored stays."""
+def forget_all(study: Study, results: Results, left_out: Sequence[Failure] = ()) -> None:
+    """Remove the checkpoints between the pieces of a race that has ended; what was scored stays.
+
+    So do those of arms that failed and are tried again: what fails again has none any more.
+    """
+    failed = {(failure.method, failure.learning_rate) for failure in left_out}
     for step in study.steps:
-        shutil.rmtree(results.folder / PIECES / study.run_of(step).id, ignore_errors=True)
+        if (step.method, step.learning_rate) not in failed:
+            shutil.rmtree(results.folder / PIECES / study.run_of(step).id, ignore_errors=True)
 
 
 def parts_of(study: Study, results: Results) -> tuple[Run, ...]:

@@ -164,7 +164,7 @@ def run_study(
     afterwards = _and_then(outcome, problem, results, until, stages)
     continued = problem.then is None or (afterwards is not None and not afterwards.left)
     if outcome.complete and continued:
-        _tidy(study, problem, results, outcome.runs)
+        _tidy(study, problem, results, outcome)
     return Confirmed(
         verdict=replace(settle(outcome.study, outcome.runs, margin=margin), afterwards=afterwards)
         if plain
@@ -199,13 +199,13 @@ def _and_then(
     return continue_all(outcome.study, problem, results, outcome.runs, until=until, stages=stages)
 
 
-def _tidy(study: Study, problem: Problem, results: Results, runs: Sequence[Run]) -> None:
+def _tidy(study: Study, problem: Problem, results: Results, outcome: Outcome) -> None:
     """Leave the checkpoint of a plan's best run on the disk, and no other."""
     if study.steps:
-        _keep_the_best(study, problem, results, runs)
-        forget_all(study, results)
+        _keep_the_best(study, problem, results, outcome.runs)
+        forget_all(study, results, outcome.left_out)
     elif problem.then is not None:
-        drop_all(results, runs)
+        drop_all(results, outcome.runs)
 
 
 def _refuse_few(base: Run) -> None:

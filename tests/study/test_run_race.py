@@ -263,6 +263,46 @@ def test_an_arm_that_fails_is_out_and_the_others_race_on(
     assert len(outcome.runs) > 1
 
 
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [("TookTooLong: ended after 4 h", True), ("TrainingDiverged: at step 3", False)],
+)
+def test_an_arm_that_took_too_long_goes_on_from_its_pieces(
+    results: Results, monkeypatch: pytest.MonkeyPatch, error: str, again: bool
+) -> None:
+    """Breaks where pieces of days are thrown away with the one that --run_limit ended."""
+    study, done, failed = racing(), Done(), list[str]()
+    base = base_of(study, results)
+    execute = executing(done)
+
+    def failing(spec: RunSpec, problem: Any, until: float | None = None) -> Run:
+        run: Run = execute(spec, problem, until)
+        place = results.folder / "pieces" / spec.id / "settings"
+        place.mkdir(parents=True, exist_ok=True)
+        second = sum(one[:2] == done[-1][:2] for one in done) == 2
+        if second and until != 1 and not failed:
+            failed.append(spec.id)
+            return replace(run, scores=(), curve=(), error=error)
+        return run
+
+    monkeypatch.setattr(run_race, "execute", failing)
+    outcome = race(study, PROBLEM, results, base)
+    assert outcome.complete and len(outcome.left_out) == 1
+    kept = {run.spec.id for run in results.parts()}
+    run_race.forget_all(study, results, outcome.left_out)
+    left = {path.name for path in (results.folder / "pieces").iterdir()}
+    assert left == (set(failed) if again else set())
+    assert (failed[0] in kept) == again
+    [out] = outcome.left_out
+    at = [
+        until for method, rate, until in done if (method, rate) == (out.method, out.learning_rate)
+    ]
+    before = len(done)
+    race(study, PROBLEM, results, base)
+    more = [one[2] for one in done[before:] if one[:2] == (out.method, out.learning_rate)]
+    assert at[0] not in more and (again or not more)
+
+
 def test_a_budget_ends_it_once_a_run_is_whole(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
