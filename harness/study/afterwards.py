@@ -146,7 +146,9 @@ def afterwards_of(
     )
     found = budgets.get(steps, {})
     by_arm: dict[Arm, list[Run]] = {}
-    for run in found.values():
+    for run in sorted(
+        found.values(), key=lambda run: run.spec.seed
+    ):  # on a disk they have no order
         if run.error is None:
             by_arm.setdefault(run.spec.arm.trained, []).append(run)
     ordered = sorted(by_arm, key=lambda arm: arm.order)

@@ -102,6 +102,15 @@ def test_coverage_is_that_of_the_untouched_model_and_nll_before_grpo(
     assert afterwards(study, runs, nll=(0.1, 0.2)).coverage is None  # type: ignore[union-attr]
 
 
+def test_the_order_of_the_records_does_not_matter(study: Study, runs: list[Run]) -> None:
+    """Breaks where `advisor report`, which reads them by their ids, shows the coverage of another seed."""
+    rates = {0: 0.04, 1: 0.02, 2: 0.01}
+    starts = [spec for spec in starts_of(study, runs) if spec.arm.method in ("base", "nll")]
+    found = [continued(spec, rates[spec.seed], 0.5) for spec in starts]
+    one, other = afterwards_of(study, runs, found), afterwards_of(study, runs, found[::-1])
+    assert one is not None and other == one and one.rows[1].seeds == (0, 1, 2)
+
+
 def test_nothing_is_said_of_what_was_not_continued(study: Study, runs: list[Run]) -> None:
     assert afterwards(study, runs) is None
     other = study_of(dataset_fingerprint="another")
