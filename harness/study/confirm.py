@@ -14,7 +14,7 @@ from statistics import fmean
 
 from advisor.errors import InputError
 from harness.records.arm import BASE, NLL, arm_of, needs_teacher
-from harness.records.runs import Results, Run, RunSpec
+from harness.records.runs import Results, Run, RunSpec, as_kept
 from harness.statistics.power import minimum_detectable, spread_of_accuracy
 from harness.study.beginnings import folder_in
 from harness.study.execute import execute, trial
@@ -82,7 +82,7 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
     spec = study.base()
     if (found := results.find(spec)) is not None:
         return found
-    run = replace(execute(spec, problem), planned=study.planned(round(time.time(), 3)))
+    run = as_kept(replace(execute(spec, problem), planned=study.planned(round(time.time(), 3))))
     keep(run, results)
     return run
 
@@ -161,7 +161,7 @@ def confirm(
 
     while not spent and (specs := next_runs(rest, list(done.values()))):
         for ended in sharing(executor, specs, folder_in(results.folder))(due(specs), problem):
-            run = replace(ended, planned=planned)
+            run = as_kept(replace(ended, planned=planned))
             failure = keep(run, results)
             if failure is None:
                 done[run.spec.id] = run

@@ -20,7 +20,7 @@ from harness.evaluate.user_scorer import ScorerFailed
 from harness.generate.decoding import stop_where_turns_end
 from harness.generate.turn_end import turn_end_of
 from harness.records.arm import BASE
-from harness.records.runs import Look, Results, Run, RunSpec, Score
+from harness.records.runs import Look, Results, Run, RunSpec, Score, as_kept
 from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import GROUP, PROMPTS, Then
 from harness.reinforce.verifier import questions_of
@@ -113,7 +113,7 @@ def _tried(start: Start, spec: RunSpec, then: Then, title: str, stages: Stages) 
     """The record of a continuation, and whether it is one for good: else it may go well the next time."""
     try:
         with at_most(start.problem.limit, title):
-            return _continued(start, spec, then, title, stages), True
+            return as_kept(_continued(start, spec, then, title, stages)), True
     except (Exception, TookTooLong) as error:  # of a model, a trainer or a scorer: anything
         failure = blamed(error)
     fleeting = isinstance(failure, MachineFault | TookTooLong | ScorerFailed)

@@ -22,7 +22,7 @@ from advisor.advice.belief import Array, Belief
 from advisor.advice.learnt_belief import shipped
 from advisor.advice.mixture import Mixture
 from advisor.files import publish, read_json
-from harness.records.runs import Results, Run, RunSpec, Score
+from harness.records.runs import Results, Run, RunSpec, Score, as_kept
 from harness.statistics.paired import task_weights
 from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
 from harness.study.execute import execute
@@ -184,6 +184,7 @@ def piece_of(
         curve=(*before, *run.curve),
         seconds=run.seconds + sum(look.seconds for look in before),
     )
+    run = as_kept(run)
     if run.error is not None or share == 1:
         failure = keep(run, results)
         if run.error is None or fails_again(run):

@@ -1,22 +1,29 @@
 """A plan carried out: which run is next, which checkpoint stays, and how it comes back from records."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from advisor.errors import InputError
 from harness.records.arm import arm_of
+from harness.records.runs import Results, Run, RunSpec
 from harness.study.checkpoint_folders import FOLDER, best_of, folder_of, prune, prune_all
+from harness.study.confirm import confirm
 from harness.study.from_records import evidence_of
 from harness.study.study import next_runs
 from harness.study.study_options import StudyOptions
 from tests.helpers.studies import (
+    PLAN,
+    PROBLEM,
     STEPS,
     flat,
     plan_of,
     play,
     prior_leaning_wins,
+    run_of,
     study_of,
     truth_of_the_plan,
 )
@@ -71,6 +78,31 @@ def test_no_checkpoint_goes_while_the_best_has_none(tmp_path: Path) -> None:
     folder_of(tmp_path, first.spec).mkdir(parents=True)
     prune(tmp_path, study, runs)
     assert folder_of(tmp_path, first.spec).is_dir() and not folder_of(tmp_path, best.spec).exists()
+
+
+def test_the_same_run_is_best_before_and_after_a_restart(tmp_path: Path) -> None:
+    """Breaks where scores tie but for digits that a record does not keep: another run would be retrained."""
+    study, thirds = plan_of(), [1 / 3] * 297 + [0.0] * 3
+    whole = [1.0] * 99 + [0.0] * 201  # the same sum
+
+    def execute(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        for spec in specs:
+            run = run_of(spec, truth_of_the_plan(spec.arm.method, spec.arm.learning_rate))
+            values = thirds if spec.arm.method == "p_pow(0.5)" else whole
+            scores = tuple(
+                replace(score, values=tuple((value,) for value in values))
+                if score.part == "development" and spec.arm.method != "base"
+                else score
+                for score in run.scores
+            )
+            yield replace(run, scores=scores)
+
+    results = Results(tmp_path)
+    found = confirm(study, PROBLEM, results, PLAN, executor=execute).runs
+    again = confirm(study, PROBLEM, results, PLAN, executor=execute).runs
+    best, then = best_of(study, found), best_of(study, again)
+    assert best is not None and then is not None and best.spec.id == then.spec.id
+    assert {run.spec.id: run for run in found} == {run.spec.id: run for run in again}
 
 
 def test_a_plan_that_has_ended_leaves_one_checkpoint(tmp_path: Path) -> None:
