@@ -82,7 +82,9 @@ def score_base(study: Study, problem: Problem, results: Results) -> Run:
     spec = study.base()
     if (found := results.find(spec)) is not None:
         return found
-    run = as_kept(replace(execute(spec, problem), planned=study.planned(round(time.time(), 3))))
+    run = as_kept(
+        replace(execute(spec, problem), planned=study.planned(later_than(results.runs())))
+    )
     keep(run, results)
     return run
 
@@ -143,9 +145,10 @@ def confirm(
         InputError: NLL failed at every rate, or the machine is at fault: starting again goes on from there.
     """
     start = time.monotonic()
-    done = {run.spec.id: run for run in finished_runs(study, results)}
+    before = results.runs()
+    done = {run.spec.id: run for run in _asked_for(study, before)}
     found, longest, spent = len(done), 0.0, False
-    planned = study.planned(round(time.time(), 3))
+    planned = study.planned(later_than(before))
     failures = known(study, results, done)
     rest = without(study, failures.values())
 
@@ -180,6 +183,15 @@ def confirm(
     return Outcome(study=rest, runs=runs, complete=not spent, left_out=left_out)
 
 
+def later_than(runs: Iterable[Run]) -> float:
+    """Now, in seconds since 1970, but after the plans of all runs, also where the clock was set back.
+
+    The last plan is the one that counts.
+    """
+    last = max((float(run.planned["at"]) for run in runs if run.planned), default=0.0)
+    return round(max(time.time(), last + 0.001), 3)
+
+
 def _still_due(study: Study, spec: RunSpec, done: Mapping[str, Run]) -> bool:
     """Whether a run is still asked for: of a plan the runs before it may have made it needless."""
     return not study.steps or spec in next_runs(study, list(done.values()))
@@ -207,9 +219,11 @@ def known(study: Study, results: Results, done: Mapping[str, Run]) -> dict[str, 
 
 def finished_runs(study: Study, results: Results) -> list[Run]:
     """The finished runs that a study could ask for: not those of other grids or seeds in the folder."""
-    return [
-        run for run in results.runs() if _could_ask(study, run.spec) and belongs(run.spec, study)
-    ]
+    return _asked_for(study, results.runs())
+
+
+def _asked_for(study: Study, runs: Iterable[Run]) -> list[Run]:
+    return [run for run in runs if _could_ask(study, run.spec) and belongs(run.spec, study)]
 
 
 def _could_ask(study: Study, spec: RunSpec) -> bool:

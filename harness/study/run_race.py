@@ -24,7 +24,16 @@ from advisor.advice.mixture import Mixture
 from advisor.files import publish, read_json
 from harness.records.runs import Results, Run, RunSpec, Score, as_kept
 from harness.statistics.paired import task_weights
-from harness.study.confirm import Event, Outcome, Plan, finished_runs, keep, known, seconds_of_parts
+from harness.study.confirm import (
+    Event,
+    Outcome,
+    Plan,
+    finished_runs,
+    keep,
+    known,
+    later_than,
+    seconds_of_parts,
+)
 from harness.study.execute import execute
 from harness.study.failures import Failure, fails_again, is_out
 from harness.study.problem import Problem
@@ -180,7 +189,7 @@ def piece_of(
     run = execute(spec, problem, until=share)
     run = replace(
         run,
-        planned=study.planned(round(time.time(), 3)),
+        planned=study.planned(later_than(results.runs())),
         curve=(*before, *run.curve),
         seconds=run.seconds + sum(look.seconds for look in before),
     )

@@ -209,7 +209,10 @@ def test_another_process_writes_the_same_but_for_times(capsys: Any, tmp_path: Pa
     assert json.dumps(here) == json.dumps(there)  # the order of what stands in them too
     runs = Results(tmp_path / "there").runs()
     assert all(run.seconds >= 0 for run in runs)
-    assert len({round(run.planned["at"], -3) for run in runs if run.planned}) > 1, "no jump"
+    first, last = sorted({run.planned["at"] for run in runs if run.planned})
+    assert last - first == pytest.approx(0.001, abs=1e-6), (
+        "no jump, or the last plan is not the last"
+    )
 
 
 def test_a_users_own_data_become_a_task(

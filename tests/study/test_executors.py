@@ -31,6 +31,7 @@ from harness.study.executors import (
     on_ray,
     one_by_one,
 )
+from harness.study.from_records import evidence_of
 from harness.study.study import next_runs
 from harness.study.study_options import StudyOptions
 from tests.helpers.paths import ROOT
@@ -127,6 +128,19 @@ def test_a_spent_budget_starts_no_more_runs(tmp_path: Path, monkeypatch: Any) ->
     outcome = confirm(study, PROBLEM, Results(tmp_path), PLAN, executor=executor, budget=1.0)
     grid = 1 + len(study.objectives) * len(study.learning_rates)
     assert not outcome.complete and len(outcome.runs) == grid  # enough to say something
+
+
+def test_the_last_plan_counts_also_where_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where `report` rebuilds the study before, and says that nothing is left of the new arm."""
+    results, arms = Results(tmp_path), ("nll", "neg_p")
+    for objectives, clock in ((arms, 2000.0), ((*arms, "threshold(0.2)"), 1000.0)):
+        monkeypatch.setattr(confirming.time, "time", lambda clock=clock: clock)
+        study = study_of(objectives=objectives, seeds=(0,))
+        confirm(study, PROBLEM, results, PLAN, executor=lambda specs, _: map(result_of, specs))
+    [evidence] = evidence_of(results.runs())
+    assert set(evidence.study.objectives) == {*arms, "threshold(0.2)"}
 
 
 def test_runs_of_other_grids_and_seeds_in_the_folder_are_not_counted(tmp_path: Path) -> None:
