@@ -9,9 +9,10 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -19,7 +20,9 @@ from threading import current_thread, main_thread
 from typing import Any
 
 from advisor.errors import InputError
+from advisor.progress import span
 from harness.records.runs import Run, RunSpec
+from harness.runtime import time_limit
 from harness.study.beginnings import Beginnings, wanted_by
 from harness.study.execute import execute, failed
 from harness.study.problem import Problem
@@ -49,6 +52,7 @@ def on_ray(
     What the runs have in common is sent to every node once, and read once in every process that runs several:
     one on CPUs, where Ray keeps its processes. A run whose process or node is lost is tried again, elsewhere
     where there is more than one node; its record is found under its specification, so that none counts twice.
+    A process that is ended because its run hangs is lost as well: that run is not tried again, and named.
     A path of a model has to be one on every node. On one core a sum may round otherwise than on several: the
     same number of threads gives the same scores.
 
@@ -63,21 +67,43 @@ def on_ray(
     """
     ray = _ray(address)
     each = _gpus_of_a_run(ray, problem, gpus)
-    task = ray.remote(num_cpus=1, num_gpus=each, max_retries=RETRIES)(execute_on_a_node)
+    # Ray would try what hangs again as well, for as long each time.
+    task = ray.remote(num_cpus=1, num_gpus=each, max_retries=0)(execute_on_a_node)
     shared, waiting = [ray.put(problem)], iter(specs)
-    running: dict[Any, RunSpec] = {}
+    running: dict[Any, _Sent] = {}
+
+    def send(spec: RunSpec, tries: int) -> None:
+        running[task.remote(spec, shared)] = _Sent(spec=spec, tries=tries, at=time.monotonic())
+
     try:
         while True:
             room = _room(ray.cluster_resources(), each) - len(running)
             for spec in islice(waiting, max(0, room)):
-                running[task.remote(spec, shared)] = spec
+                send(spec, 1)
             if not running:
                 return
             ready = ray.wait(list(running), num_returns=1)[0][0]
-            yield _ended(ray, ready, running.pop(ready), problem)
+            sent = running.pop(ready)
+            run = _ended(ray, ready, sent, problem)
+            if run is None:
+                send(sent.spec, sent.tries + 1)
+            else:
+                yield run
     finally:
         for left in running:
             ray.cancel(left, force=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sent:
+    """A run that is executed, or waits for its turn, somewhere."""
+
+    spec: RunSpec
+    """Of the run."""
+    tries: int
+    """How often it was sent, this time included."""
+    at: float
+    """When, `time.monotonic()`."""
 
 
 def execute_on_a_node(spec: RunSpec, shared: Sequence[Any]) -> Run:
@@ -121,8 +147,8 @@ def _room(resources: Mapping[str, float], each: float) -> int:
     return max(1, min(cpus, gpus * int(1 / each)) if each else cpus)
 
 
-def _ended(ray: Any, ready: Any, spec: RunSpec, problem: Problem) -> Run:
-    """The run of a task that has ended.
+def _ended(ray: Any, ready: Any, sent: _Sent, problem: Problem) -> Run | None:
+    """The run of a task that has ended; None: its process or node was lost, and it is to be sent again.
 
     Raises:
         InputError: the node could not even begin; what goes wrong in a run is in its record.
@@ -134,13 +160,20 @@ def _ended(ray: Any, ready: Any, spec: RunSpec, problem: Problem) -> Run:
     except errors.RayTaskError as error:
         lines = str(error).strip().splitlines()
         if isinstance(error.cause, errors.RayError):  # what was sent is lost on the way
-            return failed(spec, problem, f"WorkerDied: {lines[-1]}")
+            return failed(sent.spec, problem, f"WorkerDied: {lines[-1]}")
         raise InputError(
             f"--executor ray: a node cannot run what it is sent ({lines[-1]}): install the same versions on "
             "every node (`advisor env` lists them)"
         ) from error
     except errors.RayError as error:
-        return failed(spec, problem, f"WorkerDied: {str(error).splitlines()[0]}")
+        if problem.limit and time.monotonic() - sent.at >= problem.limit + time_limit.GRACE:
+            text = (
+                f"it took more than {span(problem.limit)}, the limit of one run, and did not answer"
+            )
+            return failed(sent.spec, problem, f"{time_limit.TookTooLong.__name__}: {text}")
+        if sent.tries <= RETRIES:
+            return None
+        return failed(sent.spec, problem, f"WorkerDied: {str(error).splitlines()[0]}")
 
 
 def sharing(executor: Executor, planned: Sequence[RunSpec], folder: Path) -> Executor:
