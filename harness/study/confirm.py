@@ -12,14 +12,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from advisor.errors import InputError
+from advisor.errors import InputError, TrainingDiverged
 from harness.records.arm import BASE, NLL, arm_of, needs_teacher
 from harness.records.runs import Results, Run, RunSpec, as_kept
 from harness.statistics.power import minimum_detectable, spread_of_accuracy
 from harness.study.beginnings import folder_in
-from harness.study.execute import execute, trial
+from harness.study.execute import execute, name_of, trial
 from harness.study.executors import Executor, one_by_one, sharing
-from harness.study.failures import Failure, failure_of, is_out, known_failures, without
+from harness.study.failures import (
+    Failure,
+    blamed,
+    failure_of,
+    in_one_line,
+    is_out,
+    known_failures,
+    without,
+)
 from harness.study.from_records import belongs
 from harness.study.problem import Problem
 from harness.study.study import Study, in_points, next_runs, part_values, steps_of
@@ -250,11 +258,25 @@ def _enough(study: Study, done: Mapping[str, Run]) -> bool:
 def seconds_of_parts(study: Study, problem: Problem) -> tuple[float, float]:
     """Seconds of loading and all steps of a run, and of one answer, from a trial of a plan's first arm.
 
+    Where that diverges, of the next.
+
     Raises:
-        InputError: it cannot be tried.
+        InputError: none can be tried.
     """
-    found = trial(study.run_of(study.steps[0]), problem)
-    return found.loading + found.step * steps_of(study.training, len(problem.train)), found.answer
+    for spec in map(study.run_of, study.steps):
+        try:
+            found = trial(spec, problem)
+        except TrainingDiverged as error:
+            logger.debug("no trial of %s: %s", name_of(spec), error)
+            continue
+        except InputError:
+            raise
+        except Exception as error:  # of a model, a trainer or a task: anything
+            reason = in_one_line(blamed(error))
+            raise InputError(f"a trial of {name_of(spec)} failed ({reason})") from error
+        steps = steps_of(study.training, len(problem.train))
+        return found.loading + found.step * steps, found.answer
+    raise InputError(f"--plan {study.plan}: every run of it diverges within a few steps")
 
 
 def _seconds_of_a_run(

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import torch
 
-from advisor.errors import InputError
+from advisor.errors import InputError, TrainingDiverged
 from harness.evaluate.lm_eval import TaskNotLoaded
 from harness.records.arm import arm_of
-from harness.records.runs import Results
+from harness.records.runs import Results, RunSpec
 from harness.runtime.memory import largest_that_fits
 from harness.statistics.power import Spread, minimum_detectable
 from harness.study import confirm as confirming
 from harness.study import execute as executing
 from harness.study import fit_arm
-from harness.study.confirm import make_plan
-from harness.study.execute import execute, name_of, trial
+from harness.study.confirm import make_plan, seconds_of_parts
+from harness.study.execute import Trial, execute, name_of, trial
 from harness.study.failures import CERTAIN, failure_of, known_failures
 from harness.study.fit_arm import Fitted
-from tests.helpers.studies import PROBLEM, result_of, study_of
+from tests.helpers.studies import PROBLEM, plan_of, result_of, study_of
 
 LOADED = SimpleNamespace(device="cpu", dtype="float32")
 
@@ -62,6 +62,34 @@ def test_a_trial_that_hangs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "a trial of nll lr 0.001 seed 0 was ended after 0 s, the limit of one run: raise --run_limit"
     with pytest.raises(InputError, match=f"^{re.escape(line)}$"):
         trial(spec, problem)
+
+
+def test_a_race_times_its_next_arm_where_the_first_diverges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study, asked = plan_of(), list[str]()
+
+    def trial_of(spec: RunSpec, problem: Any) -> Trial:
+        asked.append(spec.arm.method)
+        if spec.arm.method in diverge:
+            raise TrainingDiverged("the loss is not a finite number")
+        return Trial(loading=1.0, step=2.0, answer=0.5)
+
+    monkeypatch.setattr(confirming, "trial", trial_of)
+    problem: Any = SimpleNamespace(train=range(80))
+    diverge = {"p_pow(0.5)"}
+    assert seconds_of_parts(study, problem) == (1.0 + 2.0 * 10, 0.5)
+    assert asked == ["p_pow(0.5)", "cadft(1)"]
+    diverge = {step.method for step in study.steps}
+    with pytest.raises(InputError, match=r"^--plan three: every run of it diverges"):
+        seconds_of_parts(study, problem)
+
+
+def test_what_a_trial_of_a_race_raises_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirming, "trial", raised(ValueError("Invalid beta parameter:\n1.5")))
+    line = r"a trial of p_pow\(0\.5\) lr 0\.001 seed 0 failed \(ValueError: Invalid beta parameter: 1\.5\)"
+    with pytest.raises(InputError, match=f"^{line}$"):
+        seconds_of_parts(plan_of(), PROBLEM)
 
 
 def test_started_again_nothing_is_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
