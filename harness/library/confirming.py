@@ -83,7 +83,8 @@ def confirm(
         plan: "one" to "six" fine-tunes, or "full": every arm, with seeds and a race; by default "three", and
             "full" where objectives, learning_rates, seeds or full are given.
         seeds: of each arm of a study that is no plan; 3 by default.
-        budget: start no more runs after this long, for example "30m"; the grid of rates is always finished.
+        budget: start no more runs after this long, for example "30m"; one run of a plan, or the grid of
+            rates, is finished in any case.
         results: folder of the records.
         quiet: say nothing on stderr of the plan and of the runs.
         **settings: what else `advisor confirm` takes: `scorer` (also a function itself), `learning_rates`,

@@ -147,7 +147,9 @@ def confirm(
     on_start: Callable[[RunSpec], None] = lambda spec: None,
     on_run: Callable[[Event], None] = lambda event: None,
 ) -> Outcome:
-    """Run what is missing, until the study is done or the budget, in seconds, is spent.
+    """Run what is missing, until the study is done; no run is begun once the budget, in seconds, is spent.
+
+    Enough to say something is run in any case, see `_enough`.
 
     Raises:
         InputError: NLL failed at every rate, or the machine is at fault: starting again goes on from there.
@@ -155,7 +157,7 @@ def confirm(
     start = time.monotonic()
     before = results.runs()
     done = {run.spec.id: run for run in _asked_for(study, before)}
-    found, longest, spent = len(done), 0.0, False
+    found, spent = len(done), False
     planned = study.planned(later_than(before))
     failures = known(study, results, done)
     rest = without(study, failures.values())
@@ -163,7 +165,7 @@ def confirm(
     def due(specs: Iterable[RunSpec]) -> Iterator[RunSpec]:
         nonlocal spent
         for spec in specs:
-            late = budget is not None and time.monotonic() - start + longest > budget
+            late = budget is not None and time.monotonic() - start > budget
             if spent := late and _enough(rest, done):
                 return
             if not is_out(spec, failures) and _still_due(rest, spec, done):
@@ -180,7 +182,6 @@ def confirm(
                 failures[run.spec.id] = failure
             if problem.teachers and not teachers_due(without(study, failures.values()), done):
                 problem.teachers.free()
-            longest = max(longest, run.seconds)
             each = (time.monotonic() - start) / max(1, len(done) - found)
             left = (plan.runs - len(done)) * each
             reason = failure.reason if failure else None

@@ -143,6 +143,8 @@ def run_study(
         if problem.teachers is not None:
             stack.callback(problem.teachers.free)
         watcher = stack.enter_context(watching(study, tuple(finished)))
+        until = None if options.seconds is None else began + options.seconds
+        budget = None if until is None else until - time.monotonic()
 
         def on_run(event: Event) -> None:
             _reported(event, study, finished, results, watcher, prunes=problem.then is None)
@@ -151,16 +153,15 @@ def run_study(
             outcome = race(
                 study, problem, results, base,
                 point_cost=options.point_cost, until_decided=options.until == "decided",
-                budget=options.seconds, on_start=watcher.start, on_run=on_run, on_state=watcher.stand,
+                budget=budget, on_start=watcher.start, on_run=on_run, on_state=watcher.stand,
             )  # fmt: skip
         else:
             outcome = confirm(
                 study, problem, results, plan,
-                executor=executor_of(options), budget=options.seconds,
+                executor=executor_of(options), budget=budget,
                 on_start=watcher.start, on_run=on_run,
             )  # fmt: skip
     plain = not study.steps
-    until = None if options.seconds is None else began + options.seconds
     afterwards = _and_then(outcome, problem, results, until, stages)
     continued = problem.then is None or (afterwards is not None and not afterwards.left)
     if outcome.complete and continued:

@@ -41,10 +41,13 @@ from tests.helpers.studies import (
     PLAN,
     PROBLEM,
     flat,
+    plan_of,
     play,
     prior_leaning_wins,
     result_of,
+    run_of,
     study_of,
+    truth_of_the_plan,
 )
 
 
@@ -130,6 +133,26 @@ def test_a_spent_budget_starts_no_more_runs(tmp_path: Path, monkeypatch: Any) ->
     outcome = confirm(study, PROBLEM, Results(tmp_path), PLAN, executor=executor, budget=1.0)
     grid = 1 + len(study.objectives) * len(study.learning_rates)
     assert not outcome.complete and len(outcome.runs) == grid  # enough to say something
+
+
+def test_within_the_budget_a_run_is_begun_that_may_end_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of 20 minutes begin after 0 and 20 of 30 minutes, as the help says; none after 40."""
+    clock, begun = [0.0], list[float]()
+    monkeypatch.setattr(confirming.time, "monotonic", lambda: clock[0])
+    results, plan = Results(tmp_path), plan_of()
+    results.write(run_of(plan.base(), flat(0.3)))
+
+    def executor(specs: Iterable[RunSpec], problem: Any) -> Iterator[Run]:
+        for spec in specs:
+            begun.append(clock[0])
+            clock[0] += 1200.0
+            right = truth_of_the_plan(spec.arm.method, spec.arm.learning_rate)
+            yield replace(run_of(spec, right), seconds=1200.0)
+
+    outcome = confirm(plan, PROBLEM, results, PLAN, executor=executor, budget=1800.0)
+    assert begun == [0.0, 1200.0] and not outcome.complete
 
 
 def test_the_last_plan_counts_also_where_the_clock_was_set_back(
