@@ -152,7 +152,7 @@ def run_study(
         if racing:
             outcome = race(
                 study, problem, results, base,
-                point_cost=options.point_cost, until_decided=options.until == "decided",
+                point_cost=options.of_a_point, until_decided=options.until == "decided",
                 budget=budget, on_start=watcher.start, on_run=on_run, on_state=watcher.stand,
             )  # fmt: skip
         else:

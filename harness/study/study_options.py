@@ -26,6 +26,8 @@ OURS = {
 EXECUTOR_NAMES = ("local", "ray")
 FULL, RACE = "full", "race"
 PLAN_NAMES = (*shipped().plans, RACE, FULL)
+POINT_COST = 1.0
+"""What a point is worth to a race, in full runs."""
 GRPO, THEN_STEPS = "grpo", 100
 """What `--then` continues with, and for how many optimiser steps."""
 SEEDS = 3
@@ -71,9 +73,9 @@ class StudyOptions(Options):
         help="end a run, a piece of a race, or a continuation by --then, that takes longer than this, for "
         "example 4h; it is named, and the study goes on (default: no limit)",
     )
-    point_cost: float = option(
-        1.0, low=0.01,
-        help="of a race: what a point is worth, in full runs (default: {default})",
+    point_cost: float | None = option(
+        None, low=0.01,
+        help=f"of a race: what a point is worth, in full runs (default: {POINT_COST:g})",
     )  # fmt: skip
     until: str | None = option(
         None, choices=("decided",),
@@ -106,6 +108,7 @@ class StudyOptions(Options):
     def refuse_contradictions(self) -> None:
         """Raise InputError, before any work, where a setting is no time or goes against another."""
         _ = self.seconds, self.seconds_of_a_run, self.of_plan, self.steps_after, self.cluster
+        _ = self.of_a_point
 
     @property
     def of_plan(self) -> str | None:
@@ -149,6 +152,22 @@ class StudyOptions(Options):
                 f"--then {self.then}: a race takes few of its runs to their ends: give --plan six"
             )
         return self.then_steps or THEN_STEPS
+
+    @property
+    def of_a_point(self) -> float:
+        """What a point is worth to a race, in full runs.
+
+        Raises:
+            InputError: that, or how long to go on, is said and nothing is raced; or both are said.
+        """
+        given = [name for name in ("point_cost", "until") if getattr(self, name) is not None]
+        if given and self.of_plan != RACE:
+            raise InputError(f"--{given[0]}: nothing is raced: add --plan {RACE}")
+        if len(given) > 1:
+            raise InputError(
+                f"--until {self.until}: goes on whatever it costs: leave out --point_cost"
+            )
+        return POINT_COST if self.point_cost is None else self.point_cost
 
     @property
     def cluster(self) -> dict[str, Any]:

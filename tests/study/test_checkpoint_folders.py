@@ -152,3 +152,25 @@ def test_a_plan_and_arms_of_ones_own_are_refused_together() -> None:
         assert StudyOptions(**changes).of_plan is None  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"--plan two.*leave out --seeds"):
         _ = StudyOptions(plan="two", seeds=2).of_plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"point_cost": 0.3}, "--point_cost: nothing is raced: add --plan race"),
+        ({"point_cost": 1.0, "plan": "six"}, "--point_cost: nothing is raced"),
+        ({"until": "decided", "seeds": 2}, "--until: nothing is raced"),
+        ({"plan": "race", "until": "decided", "point_cost": 0.3}, "leave out --point_cost"),
+    ],
+)
+def test_what_is_of_a_race_alone_is_refused_elsewhere(changes: dict[str, Any], says: str) -> None:
+    """Breaks where a price or an end of a race is dropped in silence."""
+    with pytest.raises(InputError, match=says):
+        StudyOptions(**changes).refuse_contradictions()
+
+
+def test_a_race_takes_its_price_and_its_end() -> None:
+    for changes, price in (({"point_cost": 0.3}, 0.3), ({"until": "decided"}, 1.0), ({}, 1.0)):
+        options = StudyOptions(plan="race", **changes)  # type: ignore[arg-type]
+        options.refuse_contradictions()
+        assert options.of_a_point == price
