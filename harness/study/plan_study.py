@@ -42,7 +42,7 @@ from harness.study.problem import Problem, available
 from harness.study.run_race import pieces_in
 from harness.study.study import Step, Study
 from harness.study.study_options import RACE, SEEDS, StudyOptions
-from harness.study.study_settings import refuse_arms, training_of
+from harness.study.study_settings import refuse_arms, refuse_unbuildable, training_of
 from harness.train.dpo import rejected_side
 from harness.train.kept_beginning import is_exact
 from harness.train.trackers import split, trackers_of
@@ -228,6 +228,7 @@ def _study(
         [step.learning_rate for step in steps] or options.learning_rates or _rates(loaded, training)
     )
     refuse_arms(objectives, training, problem, plan=options.of_plan)
+    refuse_unbuildable(loaded, training)
     trust = {"trust_remote_code": request.model.trust_remote_code}
     of_use = advice.temperature if scoring.temperature is None else float(scoring.temperature)
     tasks = tuple(

@@ -17,7 +17,21 @@ OURS = {
     "learning_rate": "give the grid with --learning_rates",
     "seed": "say how many with --seeds",
     "output_dir": "records go to --results, and the checkpoint that a plan keeps to its folder checkpoints",
-    "save_strategy": "a plan keeps its best checkpoint, other studies keep none",
+    **dict.fromkeys(
+        (
+            "save_strategy",
+            "save_steps",
+            "save_total_limit",
+            "save_only_model",
+            "load_best_model_at_end",
+        ),
+        "a plan keeps its best checkpoint, other studies keep none",
+    ),
+    **dict.fromkeys(
+        ("eval_strategy", "eval_steps", "eval_on_start"),
+        "every run is scored on --tasks or on rows that are kept back",
+    ),
+    "fsdp": "a run is trained in one process: `torchrun ... -m advisor train` trains in several",
     "resume_from_checkpoint": "started again, a study goes on by itself",
     "run_name": "every run is named by its arm, learning rate, seed and record",
     "disable_tqdm": "a study shows its own progress",

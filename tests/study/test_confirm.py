@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +43,7 @@ from harness.study.plan_study import ANSWERING, Request, plan_study
 from harness.study.problem import Problem
 from harness.study.study import Study
 from harness.study.study_options import StudyOptions, seconds_of
-from harness.study.study_settings import refuse_arms, training_of
+from harness.study.study_settings import refuse_arms, refuse_unbuildable, training_of
 from harness.train.trl_settings import read_words
 from tests.helpers.answers import faults
 from tests.helpers.byte_tokens import byte_tokenizer
@@ -400,6 +401,12 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         (["--resume-from-checkpoint", "true"], "goes on by itself"),
         (["--disable_tqdm", "true"], "shows its own progress"),
+        (["--eval_strategy", "steps"], "--eval_strategy cannot be set: every run is scored"),
+        (["--eval_on_start", "true"], "--eval_on_start cannot be set: every run is scored"),
+        (["--save_steps", "5"], "--save_steps cannot be set: a plan keeps its best checkpoint"),
+        (["--fsdp", "full_shard"], "--fsdp cannot be set: a run is trained in one process"),
+        (["--use_peft", "--lora_target_modules", "zzz"], "Target modules {'zzz'} not found"),
+        (["--adam_beta1", "1.5"], "Invalid beta parameter at index 0: 1.5"),
         (["--objectives", "opd"], "--teacher MODEL"),
         (["--route", "skill"], "no --teacher"),
         (["--teacher", "ladder:mdi"], "use one of mid"),
@@ -424,6 +431,33 @@ def test_a_stray_word_is_refused_and_settings_of_several_words_are_not() -> None
     assert settings["lora_target_modules"] == ["q_proj", "v_proj"] and settings["use_peft"] is True
     with pytest.raises(InputError, match=r"^unknown argument third\.jsonl: MODEL and DATASET"):
         read_words(["third.jsonl", "--max_steps", "2"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"optim": "sgd"}, None),
+        ({"use_peft": True, "lora_target_modules": "all-linear"}, None),
+        ({"use_peft": True, "lora_modules_to_save": ["lm_head"]}, None),
+        ({"optim": "adafactor", "bf16": True}, None),
+        ({"optim": "adamw_bnb_8bit"}, "bitsandbytes"),
+        ({"adam_epsilon": -1.0}, "Invalid epsilon value: -1.0"),
+        ({"use_peft": True, "lora_target_modules": ["k_proj", "zzz"], "lora_r": 0}, "r` should be"),
+    ],
+)
+def test_adapter_and_optimiser_are_built_before_any_run(
+    settings: dict[str, Any], says: str | None
+) -> None:
+    if says == "bitsandbytes" and find_spec("bitsandbytes"):
+        pytest.skip("the optimiser is installed")
+    loaded = load_model(str(resolve("weak")[0]))
+    names = [name for name, _ in loaded.model.named_parameters()]
+    if says is None:
+        refuse_unbuildable(loaded, training_of(settings))
+    else:
+        with pytest.raises(InputError, match=says):
+            refuse_unbuildable(loaded, training_of(settings))
+    assert [name for name, _ in loaded.model.named_parameters()] == names
 
 
 ONE_STEP = {"per_device_train_batch_size": "32", "num_train_epochs": "1"}
