@@ -34,10 +34,18 @@ class Piece:
 
 
 class StopsAfter(TrainerCallback):
-    """Stops after a share of the steps, with a checkpoint and an entry in the log."""
+    """Stops after a share of the steps, with a checkpoint and an entry in the log.
+
+    A training of few steps may have that share behind it already: then it makes no step more.
+    """
 
     def __init__(self, share: float) -> None:
         self.share = share
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Once a checkpoint is taken up."""
+        if state.global_step >= steps_at(self.share, state.max_steps):
+            control.should_training_stop = True
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """The schedule of learning rates stays that of the whole training."""
@@ -49,7 +57,8 @@ def train_piece(trainer: Any, piece: Piece) -> None:
     """Train on from the sealed checkpoint of a place, or from the first step; the one before stays.
 
     Args:
-        trainer: whose output folder is in the place, so that its checkpoint moves as a whole.
+        trainer: whose output folder is in the place, so that its checkpoint moves as a whole; one that looks
+            before its first step whether it is to stop (`ReadsWholeCheckpoints`).
         piece: how far.
 
     Raises:
@@ -74,8 +83,8 @@ def train_piece(trainer: Any, piece: Piece) -> None:
         raise BeginningLost(checkpoint) from error
     if piece.until < 1:
         made = newest_checkpoint(trainer.args.output_dir)
-        assert made is not None
-        Path(made).rename(piece.place / Path(made).name)
+        if made is not None:  # else the one before is its own, too
+            Path(made).rename(piece.place / Path(made).name)
 
 
 def seal(place: Path) -> None:

@@ -145,9 +145,10 @@ class ReadsWholeCheckpoints(StopsWhenDiverged):
             )
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        """As Trainer's, which makes a step before it looks whether all of them are made."""
+        """As Trainer's, which makes a step before it looks whether all of them are made, or it is to stop."""
         trainer: Any = super()
-        if self.state.global_step >= self.state.max_steps:
+        ended = self.state.global_step >= self.state.max_steps
+        if ended or self.control.should_training_stop:
             self.control.should_training_stop = True
             return
         trainer._run_epoch(*args, **kwargs)

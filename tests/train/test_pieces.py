@@ -14,12 +14,14 @@ from tests.helpers.training import build, curve, weights
 OBJECTIVES = ("nll", "cadft(1)", "p_anneal(0, 1, 0, 1)")
 
 
-def piece(place: Path, objective: str, until: float, name: str = "") -> ObjectiveTrainer:
+def piece(
+    place: Path, objective: str, until: float, name: str = "", steps: int = 8
+) -> ObjectiveTrainer:
     """A trainer of its own for every piece, as a process has after a kill."""
     folder = place / f"tmp-{until:g}{name}"
     folder.mkdir(parents=True)
     settings = {
-        "max_steps": 8,
+        "max_steps": steps,
         "warmup_steps": 2,
         "lr_scheduler_type": "cosine",
         "logging_steps": 3,
@@ -48,6 +50,22 @@ def test_pieces_make_the_same_steps_as_one_training(objective: str, tmp_path: Pa
     assert torch.equal(weights(last), weights(whole))
     assert curve(last, "learning_rate")[-1] == curve(whole, "learning_rate")[-1]
     assert step_of(place) == 4  # of the end no checkpoint is kept
+
+
+@pytest.mark.parametrize(
+    ("steps", "ends"), [(1, (1, 1, 1)), (2, (1, 1, 1)), (4, (1, 1, 2)), (5, (1, 1, 2))]
+)
+def test_pieces_of_a_training_of_few_steps_make_none_too_many(
+    steps: int, ends: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Breaks where a piece whose share is reached already makes another step, or finds no checkpoint."""
+    whole, place = piece(tmp_path / "whole", "nll", 1.0, steps=steps), tmp_path / "pieces"
+    for until, step in zip((1 / 8, 1 / 4, 1 / 2), ends, strict=True):
+        part = piece(place, "nll", until, steps=steps)
+        assert (part.state.global_step, step_of(place)) == (step, step)
+        seal(place)
+    last = piece(place, "nll", 1.0, steps=steps)
+    assert last.state.global_step == steps and torch.equal(weights(last), weights(whole))
 
 
 def test_a_piece_that_was_not_scored_is_made_again_as_it_was(tmp_path: Path) -> None:
