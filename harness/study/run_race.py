@@ -99,14 +99,15 @@ def race(
                     run_seconds=seconds.whole)  # fmt: skip
         late = budget is not None and told.spent > budget and len(done) > 1
         over = len(out) == len(arms) or ending_of(study, list(done.values())) is not None
-        if not late and (over or state.piece is None) and _held_elsewhere(results, arms):
-            time.sleep(WAIT)  # what another process is at may change what is worth doing
-            busy.clear()
-            continue
-        if over or late or state.piece is None:
-            note(results.folder, told)
-            on_state(told)
-            return Outcome(study=study, runs=list(done.values()), complete=not late,
+        if late or over or state.piece is None:
+            elsewhere = bool(busy) or _held_elsewhere(results, arms)
+            if elsewhere and not late:
+                time.sleep(WAIT)  # what another process is at may change what is worth doing
+                busy.clear()
+                continue
+            _tell(told, results, on_state)
+            return Outcome(study=study, runs=list(done.values()),
+                           complete=not elsewhere and (over or state.piece is None),
                            left_out=tuple(failures.values()))  # fmt: skip
         spec, share = arms[state.piece.arm], shares[state.piece.share]
         with lease(results, spec) as mine:
@@ -116,8 +117,7 @@ def race(
             busy.clear()
             if _reached(spec, results, shares) > state.piece.share:
                 continue  # another process was faster
-            note(results.folder, told)
-            on_state(told)
+            _tell(told, results, on_state)
             on_start(spec)
             failure, run = piece_of(study, problem, results, spec, share)
             if failure is not None:
@@ -125,6 +125,12 @@ def race(
             left = told.run_seconds * (1 - share)
             on_run(Event(run, len(done) + (share == 1), 1 + len(arms), left,
                          failure.reason if failure else None))  # fmt: skip
+
+
+def _tell(told: Told, results: Results, on_state: Callable[[Told], None]) -> None:
+    """Note where a race stands, and tell who watches."""
+    note(results.folder, told)
+    on_state(told)
 
 
 def plan_of_race(study: Study, problem: Problem, results: Results, base: Run) -> Plan:

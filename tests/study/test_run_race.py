@@ -316,6 +316,27 @@ def test_a_budget_ends_it_once_a_run_is_whole(
     assert Silent().stand(None) is None  # type: ignore[arg-type]
 
 
+def test_a_race_whose_last_piece_ends_after_the_budget_is_complete(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks where a race that has nothing left to do asks to be started again, and keeps its pieces."""
+    study, whole, pieces, clock = racing(), Done(), Done(), [0.0]
+    monkeypatch.setattr(run_race, "execute", executing(whole))
+    race(study, PROBLEM, results, base_of(study, results))
+    monkeypatch.setattr(run_race.time, "monotonic", lambda: clock[0])
+    execute = executing(pieces)
+
+    def slow_at_last(spec: RunSpec, problem: Any, until: float | None = None) -> Run:
+        run: Run = execute(spec, problem, until)
+        clock[0] = 60.0 if len(pieces) == len(whole) else 1.0
+        return run
+
+    monkeypatch.setattr(run_race, "execute", slow_at_last)
+    again = Results(tmp_path / "again")
+    outcome = race(study, PROBLEM, again, base_of(study, again), budget=30.0)
+    assert pieces == whole and outcome.complete
+
+
 def test_a_piece_goes_on_from_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
