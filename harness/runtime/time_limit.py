@@ -27,15 +27,18 @@ class TookTooLong(BaseException):
     """The limit is over. No Exception: whoever catches those on the way has no answer to this one."""
 
 
-def check(flag: str) -> None:
+def check(seconds: float, flag: str) -> None:
     """Refuse a limit where nothing could end the work.
 
     Args:
+        seconds: the limit.
         flag: that asks for it, for the refusal.
 
     Raises:
-        InputError: a system without this signal, or not the main thread.
+        InputError: a system without this signal, not the main thread, or longer than a thread can wait.
     """
+    if seconds > threading.TIMEOUT_MAX:
+        raise InputError(f"{flag}: is longer than any work takes: leave it out")
     if not hasattr(signal, NAME) or threading.current_thread() is not threading.main_thread():
         raise InputError(
             f"{flag}: works on Linux and macOS, in the main thread of a program: leave it out"

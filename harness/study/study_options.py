@@ -210,7 +210,7 @@ class StudyOptions(Options):
         if self.run_limit is None:
             return None
         seconds = seconds_of(self.run_limit, "--run_limit")
-        time_limit.check(f"--run_limit {self.run_limit}")
+        time_limit.check(seconds, f"--run_limit {self.run_limit}")
         return seconds
 
 

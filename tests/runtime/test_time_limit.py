@@ -10,6 +10,7 @@ import pytest
 
 from advisor.errors import InputError
 from harness.runtime.time_limit import TookTooLong, at_most, check
+from harness.study.study_options import StudyOptions
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a system without the signal")
 DEAF = """
@@ -93,14 +94,22 @@ def test_a_limit_that_could_not_be_held_is_refused() -> None:
 
     def elsewhere() -> None:
         try:
-            check("--run_limit 4h")
+            check(14_400.0, "--run_limit 4h")
         except InputError as error:
             said.append(str(error))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    check("--run_limit 4h")
+    check(14_400.0, "--run_limit 4h")
     assert said == [
         "--run_limit 4h: works on Linux and macOS, in the main thread of a program: leave it out"
     ]
+
+
+def test_a_limit_that_no_thread_can_wait_for_is_refused() -> None:
+    """Breaks where a limit of a million years is a thread's traceback, and nothing is ended."""
+    line = "^--run_limit 9999999999h: is longer than any work takes: leave it out$"
+    with pytest.raises(InputError, match=line):
+        StudyOptions(run_limit="9999999999h").refuse_contradictions()
+    StudyOptions(run_limit="1000h").refuse_contradictions()
