@@ -20,6 +20,8 @@ LONGEST_CHOICE = 32
 DISTRACTORS = 3
 CHOOSING = "choosing"
 """Under `metadata` of such a task: how many of its documents are the development part."""
+TOKENS = "tokens"
+"""Under `metadata` of such a task: its prompts and choices in the tokens that are trained on."""
 SENTENCE_END = re.compile(r"""[.!?]["')\]]*\s+|\n+""")
 
 
@@ -120,9 +122,8 @@ def choice_task(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
     Raises:
         InputError: no two different completions.
     """
-    pairs = [pair if pair[0].strip() else split_text(pair[1]) for pair in rows]
-    completions = [_cut(completion) for _, completion in pairs]
-    pool = sorted({text for text in completions if text.strip()}, key=_by_length)
+    pairs = [chosen_pair(*row) for row in rows]
+    pool = sorted({text for _, text in pairs if text.strip()}, key=_by_length)
     if len(pool) < 2:
         raise InputError(
             "no benchmark: the held-out rows have no two different completions to choose from; give --tasks "
@@ -130,7 +131,7 @@ def choice_task(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
         )
     documents = [
         {"prompt": prompt, **_choices(completion, pool)}
-        for (prompt, _), completion in zip(pairs, completions, strict=True)
+        for prompt, completion in pairs
         if completion.strip()
     ]
     return {
@@ -146,6 +147,12 @@ def choice_task(rows: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "target_delimiter": "",
         "metric_list": [_mean_of("acc_norm"), _mean_of("acc")],  # the first decides,
     }
+
+
+def chosen_pair(prompt: str, completion: str) -> tuple[str, str]:
+    """What a choice follows, and the choice: of a row without a prompt, both parts of its completion."""
+    before, text = (prompt, completion) if prompt.strip() else split_text(completion)
+    return before, _cut(text)
 
 
 def split_text(text: str) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from jinja2 import TemplateError
 from advisor.chat.bounded_sandbox import bound_templates
 from advisor.errors import InputError
 from advisor.names import did_you_mean
-from harness.evaluate.held_out import CHOOSING
+from harness.evaluate.held_out import CHOOSING, TOKENS
 from harness.evaluate.lm_eval_rows import Record, rows_of
 from harness.evaluate.score_choice import (
     FIRST,
@@ -36,6 +36,7 @@ from harness.evaluate.score_choice import (
     refuse_unfit,
     score_of,
 )
+from harness.evaluate.trained_tokens import TrainedTokens
 from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
 from harness.records.runs import Score
@@ -150,11 +151,13 @@ def _language_model(model: Any, tokenizer: Any, template: bool | str, batch_size
     """The model as lm-eval calls it, with a chat template of its own where one is given."""
     from lm_eval.models.huggingface import HFLM
 
+    from harness.evaluate.lm_eval_model import TrainedPrompts
+
     bound_templates()
     own = deepcopy(tokenizer)
     if isinstance(template, str):
         own.chat_template = template
-    lm = HFLM(pretrained=model, tokenizer=own, batch_size=batch_size, backend="causal")
+    lm = TrainedPrompts(pretrained=model, tokenizer=own, batch_size=batch_size, backend="causal")
     # Once made, it speaks of truncated prompts alone.
     logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
     return lm
@@ -233,6 +236,7 @@ def _run(lm: Any, task: Any, settings: _Settings) -> list[Record]:
 
 
 def _configure(lm: Any, task: Any, settings: _Settings) -> None:
+    lm.tokens = (task.get_config("metadata") or {}).get(TOKENS, TrainedTokens())
     own = task.get_config("num_fewshot")
     if own is None or (settings.num_fewshot is not None and own != 0):  # 0 is a task's veto
         task.set_config("num_fewshot", settings.num_fewshot or 0)

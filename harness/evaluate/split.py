@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,14 @@ from advisor.advice.plan import AT_MOST, HELD_OUT
 from advisor.data.dataset import Example, SFTDataset
 from advisor.errors import InputError
 from harness.evaluate.final_answers import find_answer_pattern
-from harness.evaluate.held_out import choice_task, held_out_task, scored_task
+from harness.evaluate.held_out import (
+    TOKENS,
+    choice_task,
+    chosen_pair,
+    held_out_task,
+    scored_task,
+)
+from harness.evaluate.trained_tokens import Answered, of_choices, of_prompts
 from harness.evaluate.user_scorer import Scorer
 
 
@@ -80,9 +88,9 @@ def own_task(
     """
     examples = [example for example in dataset if example.target_tokens]
     whole = [example for example in examples if not example.truncated] or examples
-    answered = [_texts(dataset, example) for example in whole]
-    pattern = answer_regex or find_answer_pattern([reference for _, reference in answered])
-    unprompted = not all(prompt.strip() for prompt, _ in answered)
+    answered = [_answered(dataset, example) for example in whole]
+    pattern = answer_regex or find_answer_pattern([row.completion for row in answered])
+    unprompted = not all(row.prompt.strip() for row in answered)
     if unprompted and (scorer or answer_regex):
         asked = f"--scorer {scorer.text}" if scorer else f"--answer_regex {answer_regex}"
         raise InputError(
@@ -90,11 +98,23 @@ def own_task(
             "--prompt_field and --completion_field"
         )
     if unprompted or not (scorer or pattern):
-        return choice_task([_texts(dataset, example) for example in examples])
+        return _choice(dataset, [_answered(dataset, example) for example in examples])
     longest = _answer_length(whole, dataset.info.max_length)
+    texts = [row.texts for row in answered]
     if scorer:
-        return scored_task(answered, scorer=scorer, max_gen_toks=longest)
-    return held_out_task(answered, answer_pattern=str(pattern), max_gen_toks=longest)
+        task = scored_task(texts, scorer=scorer, max_gen_toks=longest)
+    else:
+        task = held_out_task(texts, answer_pattern=str(pattern), max_gen_toks=longest)
+    task["metadata"][TOKENS] = of_prompts(answered)
+    return task
+
+
+def _choice(dataset: SFTDataset, rows: Sequence[Answered]) -> dict[str, Any]:
+    """A choice among the completions of rows."""
+    task = choice_task([row.texts for row in rows])
+    pairs = [chosen_pair(*row.texts) for row in rows]
+    task["metadata"][TOKENS] = of_choices(rows, pairs, partial(_decoded, dataset))
+    return task
 
 
 def _answer_length(examples: Sequence[Example], context: int) -> int:
@@ -104,15 +124,21 @@ def _answer_length(examples: Sequence[Example], context: int) -> int:
     return min(longest + 16, max(context - prompt - 1, context // 2))
 
 
-def _texts(dataset: SFTDataset, example: Example) -> tuple[str, str]:
-    """(prompt, completion) of an example, as the model reads them: the first target begins the completion."""
+def _answered(dataset: SFTDataset, example: Example) -> Answered:
+    """Prompt and completion as the model reads them: the first target begins the completion."""
     ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
     first = _first_target(example)
     end = example.terminators[0] if example.terminators else len(ids)
-    if _begins(dataset, ids[:first]):  # lm-eval itself puts what begins a sequence before a text
-        begin = next((i for i in range(first, end) if ids[i] not in special), end)
-        return "", _decoded(dataset, ids[begin:end])
-    return _decoded(dataset, ids[:first]), _decoded(dataset, ids[first:end])
+    prompt = _decoded(dataset, ids[:first])
+    if _begins(dataset, ids[:first]):
+        first = next((i for i in range(first, end) if ids[i] not in special), end)
+        prompt = ""
+    return Answered(
+        prompt=prompt,
+        completion=_decoded(dataset, ids[first:end]),
+        before=tuple(ids[:first]),
+        ids=tuple(ids[first:end]),
+    )
 
 
 def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:
