@@ -424,14 +424,11 @@ class Reader:
 
     def _ready(self, content: Tokens) -> Encoded:
         labels = content.labels
-        following = [*labels, -100][1:]
-        ends = tuple(
-            t
-            for t, (here, after) in enumerate(zip(labels, following, strict=True))
-            if after == -100 and here in self.encoder.eos_ids
-        )
         encoded = Encoded(
-            input_ids=content.input_ids, labels=labels, terminators=ends, merged=False
+            input_ids=content.input_ids,
+            labels=labels,
+            terminators=self.encoder.ends(labels),
+            merged=False,
         )
         return encoded if content.weight == 1 else weighted(encoded, [content.weight] * len(labels))
 

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from transformers import PreTrainedTokenizerBase
 
@@ -155,11 +156,25 @@ class Encoder:
         weights = token_weights(row, offsets or [(0, len(row.text))] * len(ids))
         return weighted(encoded, [1.0] * shift + weights)
 
+    def ends(self, labels: Sequence[int]) -> tuple[int, ...]:
+        """Where runs of targets are over that end in a special token, with nothing but space behind it."""
+        return tuple(t for run in target_runs(labels) for t in self._end_of(labels, *run))
+
+    def _end_of(self, labels: Sequence[int], first: int, last: int) -> list[int]:
+        while (
+            last > first
+            and labels[last - 1] not in self.special
+            and self._is_space(labels[last - 1])
+        ):
+            last -= 1
+        ended = last > first and labels[last - 1] in self.special
+        return [self._deciding(labels, first, last)] if ended else []
+
     def _own_leading(self, ids: list[int]) -> list[int]:
         """The beginning of sequence, unless the text begins with it."""
         return [] if ids[: len(self.leading)] == self.leading else self.leading
 
-    def _deciding(self, ids: list[int], first: int, last: int) -> int:
+    def _deciding(self, ids: Sequence[int], first: int, last: int) -> int:
         """Where the turn is over: at the first of its end tokens that ends a turn by itself."""
         start = last
         while start > first and (ids[start - 1] in self.special or self._is_space(ids[start - 1])):
@@ -281,6 +296,14 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase, wanted: str | None) -> str |
             "one that is, or none"
         )
     return wanted
+
+
+def target_runs(labels: Sequence[int]) -> list[tuple[int, int]]:
+    """Where every run of targets begins and stops."""
+    edges = [
+        t for t, (a, b) in enumerate(pairwise([-100, *labels, -100])) if (a == -100) != (b == -100)
+    ]
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 def last_target(labels: Sequence[int]) -> tuple[int, int]:

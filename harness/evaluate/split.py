@@ -11,6 +11,7 @@ import numpy as np
 
 from advisor.advice.plan import AT_MOST, HELD_OUT
 from advisor.data.dataset import Example, SFTDataset
+from advisor.data.labels import target_runs
 from advisor.errors import InputError
 from harness.evaluate.final_answers import find_answer_pattern
 from harness.evaluate.held_out import (
@@ -128,7 +129,7 @@ def _answered(dataset: SFTDataset, example: Example) -> Answered:
     """Prompt and completion as the model reads them: the first target begins the completion."""
     ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
     first = _first_target(example)
-    end = example.terminators[0] if example.terminators else len(ids)
+    end = _answer_end(dataset, example)
     prompt = _decoded(dataset, ids[:first])
     if _begins(dataset, ids[:first]):
         first = next((i for i in range(first, end) if ids[i] not in special), end)
@@ -139,6 +140,19 @@ def _answered(dataset: SFTDataset, example: Example) -> Answered:
         before=tuple(ids[:first]),
         ids=tuple(ids[first:end]),
     )
+
+
+def _answer_end(dataset: SFTDataset, example: Example) -> int:
+    """Behind the first answer of an example, without what ends it."""
+    first, stop = next(iter(target_runs(example.answers)), (0, 0))
+    end = min((t for t in example.terminators if first <= t < stop), default=stop)
+    added = dataset.tokenizer.added_tokens_decoder.items()
+    special = {i for i, token in added if token.special}
+    while (
+        end > first and example.input_ids[end - 1] in special
+    ):  # one that weighs 0 is no terminator
+        end -= 1
+    return end
 
 
 def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:

@@ -135,6 +135,22 @@ def test_golden_tokens(name: str, row: dict[str, Any], text: str) -> None:
     assert set(dataset.info.columns) == set(row)
 
 
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("q«a<|im_end|>»q«b<|im_end|>»", (2, 5)),
+        ("q«a<|im_end|>\n»q«b\n»", (2,)),
+        ("q«a<|end|><|im_end|>»", (3,)),
+        ("q«a</s><|im_end|>»", (2,)),  # the tokenizer's own end goes before others
+        ("q«<|user|>a»", ()),
+    ],
+)
+def test_turns_of_token_ids_end_at_a_special_token(text: str, ends: tuple[int, ...]) -> None:
+    ids, labels = expected(text)
+    dataset = load_dataset([{"input_ids": ids, "labels": labels}], byte_tokenizer())
+    assert dataset[0].terminators == ends
+
+
 def test_beginning_of_sequence_as_the_tokenizer_has_it() -> None:
     for row in ({"question": "q", "answer": "a"}, {"prompt": "q\n", "completion": "a"}):
         example = load_dataset([row], byte_tokenizer(bos=True))[0]

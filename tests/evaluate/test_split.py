@@ -1,0 +1,55 @@
+"""Rows that are kept back, as tasks: what is asked, and which of their answers is the reference."""
+
+from typing import Any
+
+import pytest
+
+from advisor.data.dataset import load_dataset
+from harness.evaluate.split import own_task
+from tests.helpers.byte_tokens import byte_tokenizer, expected
+
+PLAIN = (
+    "{% for m in messages %}{{ {'user': 'Q: ', 'assistant': 'A: '}[m.role] + m.content }}"
+    "{% if not loop.last %}{{ '\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\nA: ' }}{% endif %}"
+)
+TURNS = [
+    {"role": "user", "content": "2+2?"},
+    {"role": "assistant", "content": "#### 4"},
+    {"role": "user", "content": "3+3?"},
+    {"role": "assistant", "content": "#### 6"},
+]
+
+
+def marked(text: str) -> dict[str, Any]:
+    """A row that is tokenised already."""
+    ids, labels = expected(text)
+    return {"input_ids": ids, "labels": labels}
+
+
+@pytest.mark.parametrize(
+    ("row", "template"),
+    [
+        ({"messages": TURNS}, PLAIN),
+        ({"messages": TURNS}, PLAIN + "{{ eos_token }}"),
+        (marked("2+2?<|user|>«#### 4»\n3+3?<|user|>«#### 6</s>»"), None),
+        (marked("2+2?<|user|>«#### 4<|im_end|>\n»3+3?<|user|>«#### 6<|im_end|>\n»"), None),
+    ],
+    ids=["no end", "one end", "tokens", "tokens with an end that is not the tokenizer's"],
+)
+def test_an_answer_is_held_against_its_own_turn(row: dict[str, Any], template: str | None) -> None:
+    """Breaks where the reference to the first question holds the answer to the last one."""
+    task = own_task(load_dataset([row] * 2, byte_tokenizer(), chat_template=template), None)
+    document = task["custom_dataset"]()["test"].to_list()[0]
+    assert "2+2?" in document["prompt"]
+    assert document["reference"].strip() == "#### 4"
+    assert task["process_results"](document, ["#### 4"]) == {"exact_match": 1.0}
+
+
+def test_an_end_that_weighs_nothing_is_no_part_of_the_reference() -> None:
+    spans = [{"start": 6, "end": 16, "weight": 0}]
+    rows = [{"prompt": f"{i}?", "completion": "#### 4<|im_end|>", "spans": spans} for i in range(2)]
+    dataset = load_dataset(rows, byte_tokenizer(), chat_template="none", eos_token="none")
+    assert dataset[0].terminators == ()
+    task = own_task(dataset, None)
+    assert task["custom_dataset"]()["test"]["reference"] == ["#### 4"] * 2
