@@ -116,6 +116,8 @@ class Counts:
     """Rows tokenised."""
     truncated: int = 0
     """Rows cut at `max_length`."""
+    shortened: int = 0
+    """Rows of these that keep some of their targets and lose others."""
     dropped: int = 0
     """Rows without a target left."""
     reasons: dict[str, int] = field(default_factory=dict)
@@ -287,6 +289,8 @@ class SFTDataset(Sequence[Example]):
         counts = self.counts
         counts.examples += 1
         counts.truncated += example.truncated
+        lost = any(label != -100 for label in encoded.labels[limit:])
+        counts.shortened += bool(example.target_tokens) and lost
         counts.merged += encoded.merged
         counts.target_tokens += example.target_tokens
         counts.untrained_turns += loss.untrained_turns
@@ -333,6 +337,12 @@ class SFTDataset(Sequence[Example]):
 
     def losses(self) -> tuple[str, ...]:
         """What of the rows read is not trained, and why: a sentence each, none where all of it is."""
+        name, counts = self.info.name, self.counts
+        cut = dropped.shortened(name, counts.examples, counts.shortened, self.info.max_length)
+        return (*self.dropped(), *cut)
+
+    def dropped(self) -> tuple[str, ...]:
+        """Of these losses, those of whole rows and whole turns."""
         counts = self.counts
         return dropped.sentences(
             self.info.name, counts.examples, counts.reasons, counts.untrained_turns

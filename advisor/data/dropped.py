@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from advisor.data.labels import Encoded
 
 EMPTY = "with an empty completion or no assistant turn"
-CUT = "cut at {} tokens (--max_length, else the model's context) before the first target"
+AT = "cut at {} tokens (--max_length, else the model's context)"
+CUT = f"{AT} before the first target"
 MARKED = "with every turn of the assistant marked as no target"
 WEIGHTLESS = "with a weight of 0 on every target"
 NOTHING = Encoded(input_ids=[], labels=[], terminators=(), merged=False)
@@ -54,3 +55,14 @@ def sentences(name: str, read: int, reasons: Mapping[str, int], turns: int) -> t
             "label) and only read as context."
         )
     return tuple(said)
+
+
+def shortened(name: str, read: int, number: int, limit: int) -> tuple[str, ...]:
+    """That rows of those read are cut within their answers, where some are; `limit` is in tokens."""
+    if not number:
+        return ()
+    cut = AT.format(limit)
+    verb, lose = ("is", "loses") if number == 1 else ("are", "lose")
+    return (
+        f"{name}: {number:,} of the {read:,} rows read {verb} {cut} and {lose} the end of an answer.",
+    )

@@ -363,7 +363,7 @@ def measure_prior(
             dropped=dropped,
             seed=seed,
             seconds=time.monotonic() - start,
-            notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.losses()),
+            notes=(*loaded.notes, *probe.notes, *dataset.notes, *dataset.dropped()),
         )
 
     first = truncated = dropped = 0

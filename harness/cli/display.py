@@ -301,7 +301,10 @@ def dataset(data: SFTDataset, example: int) -> None:
                 ("template", f"{info.template}: {printable(info.template_text)[:400]}"),
                 ("max_length", str(info.max_length)),
                 ("examples", f"{counts.examples:,} of {len(data):,} rows"),
-                ("truncated", f"{counts.truncated:,}"),
+                (
+                    "truncated",
+                    f"{counts.truncated:,}, of which {counts.shortened:,} lose the end of an answer",
+                ),
                 ("dropped", f"{counts.dropped:,} (no target left)"),
                 ("turns left out", f"{counts.untrained_turns:,} (marked as no target)"),
                 ("target tokens", f"{counts.target_tokens:,}"),
@@ -310,7 +313,7 @@ def dataset(data: SFTDataset, example: int) -> None:
             )
         )
     )
-    notes((*data.notes, *data.losses()))
+    notes((*data.notes, *data.dropped()))
     out.print(Text(f"\nExample {example}, targets between «»:", style="bold"))
     text = Text()
     for segment, weight in describe_example(data, example):

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
         temperature, origin = decoding_temperature(loaded.model)
         display.notes((f"Decoding at temperature {temperature:g}: {origin}.",))
     prior = measure(loaded, dataset, kind, prior_options)
-    display.notes(dataset.losses())
+    display.notes(dataset.dropped())
     deep = _deep(loaded, dataset, advice, prior_options) if advice.depth == "deep" else None
     found = recommend(
         prior, deep, temperature=temperature, kind=kind, calibration=calibration, machine=machine

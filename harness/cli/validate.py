@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         "rows": len(dataset),
         **asdict(dataset.counts),
         "template": dataset.info.template,
-        "notes": [*dataset.notes, *dataset.losses()],
+        "notes": [*dataset.notes, *dataset.dropped()],
     }
     if not args.json:
         display.dataset(dataset, args.example)

@@ -191,7 +191,7 @@ def recommend(
         rows = opened(dataset, loaded, columns, told)
         heat = use_of(loaded, advice.temperature, told)
         prior = measured(loaded, rows, kind, options, told)
-        told.notes(rows.losses())
+        told.notes(rows.dropped())
         deep = None
         if advice.depth == "deep":
             deep = measure_deep(

@@ -347,6 +347,25 @@ def test_no_end_of_sequence_token() -> None:
     assert load_dataset(ROWS[:1], tokenizer, chat_template=template)[0].terminators
 
 
+def test_answers_that_lose_their_end_are_said() -> None:
+    template = "{% for m in messages %}{{ m.content + '<|im_end|>' }}{% endfor %}"
+    talks = [("q", "a"), ("q", "a" * 30), ("q" * 30, "a"), ("q", "a", "z" * 30)]
+    roles = ("user", "assistant", "user")
+    rows = [
+        {"messages": [{"role": r, "content": c} for r, c in zip(roles, talk, strict=False)]}
+        for talk in talks
+    ]
+    dataset = load_dataset(rows, byte_tokenizer(chat_template=template), max_length=20)
+    dataset.tokenize(range(4))
+    assert (dataset.counts.truncated, dataset.counts.shortened) == (3, 1)
+    *dropped, said = dataset.losses()
+    assert said == (
+        "in memory: 1 of the 4 rows read is cut at 20 tokens (--max_length, else the model's context) and "
+        "loses the end of an answer."
+    )
+    assert tuple(dropped) == dataset.dropped() and "1 of the 4 rows read are dropped" in dropped[0]
+
+
 def test_require_targets_says_why() -> None:
     empty = load_dataset([{"question": "q", "answer": " "}] * 3, byte_tokenizer())
     empty.require_targets()
