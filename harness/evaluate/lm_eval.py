@@ -40,7 +40,7 @@ from harness.evaluate.trained_tokens import TrainedTokens
 from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
 from harness.records.runs import Score
-from harness.runtime.quiet import quiet, undisturbed, without_remarks
+from harness.runtime.quiet import quiet, undisturbed, without_remarks, without_stop_strings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -134,8 +134,14 @@ def evaluate(
         generated_only=generated_only,
         trusted=trust_remote_code,
     )
-    with undisturbed(model), quiet(), confined(trusted=trust_remote_code):
+    with (
+        undisturbed(model),
+        without_stop_strings(model) as ends,
+        quiet(),
+        confined(trusted=trust_remote_code),
+    ):
         lm = _language_model(model, tokenizer, apply_chat_template, batch_size)
+        lm.ends = ends
         scores, found = [], dict[str, Sequence[Name]]()
         for spec in tasks:
             runs = _repeats(lm, spec, include_path, settings, repeats if temperature > 0 else 1)
@@ -243,10 +249,15 @@ def _configure(lm: Any, task: Any, settings: _Settings) -> None:
     task.set_fewshot_seed(settings.seed)
     if not _generates(task):
         return
-    decoding = {"do_sample": settings.temperature > 0, "temperature": float(settings.temperature)}
-    if settings.temperature > 0 and lm.model.generation_config.top_k is None:
+    given = task.get_config("generation_kwargs") or {}
+    heat = float(settings.temperature)
+    decoding: dict[str, Any] = {"do_sample": heat > 0, "temperature": heat}
+    if heat > 0 and lm.model.generation_config.top_k is None:
         # Without a word from anyone transformers samples from the 50 likeliest tokens.
-        decoding["top_k"] = (task.get_config("generation_kwargs") or {}).get("top_k", 0)
+        decoding["top_k"] = given.get("top_k", 0)
+    if lm.ends:
+        until = given.get("until") or []
+        decoding["until"] = [*([until] if isinstance(until, str) else until), *lm.ends]
     task.set_config("generation_kwargs", decoding, update=True)
 
 

@@ -15,6 +15,8 @@ class TrainedPrompts(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     tokens = TrainedTokens()
     """Of the task that is scored."""
+    ends: Sequence[str] = ()
+    """Texts at which the model's generation config stops, for whatever task generates."""
 
     def tok_batch_encode(
         self,

@@ -34,6 +34,20 @@ def undisturbed(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
+def without_stop_strings(model: Any) -> Iterator[list[str]]:
+    """Texts at which a model's generation config stops, out of it within the block.
+
+    `generate` cannot look for them without a tokenizer, which lm-eval and TRL do not hand it.
+    """
+    config = model.generation_config
+    given, config.stop_strings = config.stop_strings, None
+    try:
+        yield [given] if isinstance(given, str) else list(given or ())
+    finally:
+        config.stop_strings = given
+
+
+@contextmanager
 def without_remarks() -> Iterator[None]:
     """No remarks of lm-eval and what it uses; what a task prints goes to stderr."""
     from transformers.utils import logging as transformers_logging

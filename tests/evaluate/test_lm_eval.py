@@ -260,6 +260,26 @@ def test_sampling_is_from_the_whole_distribution_unless_someone_says_otherwise(
     assert top_k() is None  # the model's own stands
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_answers_end_at_the_texts_at_which_a_model_stops(temperature: float) -> None:
+    """Breaks where `generate` is to look for them: lm-eval hands it no tokenizer."""
+    model, tokenizer = tiny_model(), tiny_tokenizer()
+    generate, config = model.generate, model.generation_config
+    config.stop_strings = ["c", "m"]
+
+    def says(*, input_ids: torch.Tensor, **given: Any) -> torch.Tensor:
+        generate(input_ids=input_ids, **given)
+        words = tokenizer("b c d", return_tensors="pt")["input_ids"]
+        return torch.cat([input_ids, words.expand(len(input_ids), -1)], dim=1)
+
+    model.generate = says
+    task = held_out_task([("a", "b"), ("e", "b")], answer_pattern=r"(\w)\s*$", max_gen_toks=4)
+    task["generation_kwargs"]["until"] = "f"
+    (score,) = evaluate(model, tokenizer, [task], temperature=temperature, part="all")
+    assert score.mean == 1.0
+    assert config.stop_strings == ["c", "m"]
+
+
 def test_nothing_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], strong: LoadedModel
 ) -> None:
