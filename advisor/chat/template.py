@@ -147,8 +147,8 @@ class ChatTemplate:
             return
         if not self.marked:
             self._prepare(tokenizer)
-        special = {token.content for token in tokenizer.added_tokens_decoder.values()}
-        if not any(token in self.ending for token in {*special, eos_token or PLACEHOLDER}):
+        added = {t.content for t in tokenizer.added_tokens_decoder.values() if t.content.strip()}
+        if not any(token in self.ending for token in {*added, eos_token or PLACEHOLDER}):
             self.terminator = self.ending.rstrip()
         self.notes += tuple(self._probe_notes(tokenizer))
 

@@ -53,8 +53,9 @@ class Encoder:
         self.tokenizer = tokenizer
         self.leading = [] if templates else _leading(tokenizer)
         self.eos_ids = frozenset(self._ids([eos_token])[0] if eos_token else ())
-        added = tokenizer.added_tokens_decoder
-        special = {i for i, t in added.items() if t.special and t.content.strip()}
+        # Some tokenizers have runs of space as added tokens, which mark nothing.
+        added = {i: t for i, t in tokenizer.added_tokens_decoder.items() if t.content.strip()}
+        special = {i for i, t in added.items() if t.special}
         bos = tokenizer.bos_token_id
         headers = {bos}
         closing: set[int] = set()

@@ -92,7 +92,7 @@ class Prior:
     p_eos: float | None
     """Mean p of the tokens that end a turn; None where no target ends one."""
     p_template: float | None
-    """Mean p of the other special tokens among the targets; None where there are none."""
+    """Mean p of the other special tokens and tokens of the template among the targets; None without any."""
     cll: float
     """Centred log-likelihood, mean of log p + entropy, nats (arXiv:2602.12222)."""
     dispersion: float
@@ -154,6 +154,18 @@ Columns = Mapping[str, NDArray[np.float64]]
 _PROVENANCE = ("name", "fingerprint", "parameters", "dtype", "device", "kind")
 ERROR = 0.05
 """Probability at most with which a cut-off is excluded though the truth lies beyond it, at any time."""
+
+
+def _marks(tokenizer: Any, template: str) -> NDArray[np.int64]:
+    """Ids of special tokens, and of added ones that the template writes itself; runs of space are neither."""
+    return np.asarray(
+        [
+            i
+            for i, token in tokenizer.added_tokens_decoder.items()
+            if token.content.strip() and (token.special or token.content in template)
+        ],
+        dtype=np.int64,
+    )
 
 
 class _Sample:
@@ -350,7 +362,7 @@ def measure_prior(
     if len(order) <= CEILING:
         dataset.expect(order.tolist())
     probe = Probe(loaded, batch_tokens=batch_tokens)
-    sample = _Sample(np.asarray(sorted(loaded.tokenizer.added_tokens_decoder), dtype=np.int64))
+    sample = _Sample(_marks(loaded.tokenizer, dataset.info.template_text))
     start = time.monotonic()
 
     def prior() -> Prior:

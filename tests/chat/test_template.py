@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import trl
+from tokenizers import AddedToken
 from transformers import AutoTokenizer, ByT5Tokenizer
 
 from advisor.data.dataset import load_dataset
@@ -255,6 +256,16 @@ def test_ordinary_text_may_end_a_turn(template: str, fast: bool) -> None:
     assert tokenizer.decode([example.input_ids[t] for t in example.terminators]) == "|END|" * 2
     assert any("'|END|', which ends a turn, is no special" in note for note in dataset.info.notes)
     assert any("5 ordinary ones" in note for note in dataset.info.notes)
+
+
+def test_a_run_of_space_that_is_a_token_ends_no_turn() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_tokens([AddedToken("  ", special=False)])
+    for end in ("|END|", "<|im_end|>"):
+        template = CHATML.replace("<|im_end|>", "  " + end)
+        example = load_dataset([{"messages": MULTI}], tokenizer, chat_template=template)[0]
+        ends = tokenizer.decode([example.input_ids[t] for t in example.terminators])
+        assert ends.replace(" ", "") == end * 2
 
 
 def test_a_token_that_the_answer_shares_ends_no_turn(shared: Path) -> None:

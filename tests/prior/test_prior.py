@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import AddedToken
 
 from advisor.advice.published_rule import is_settled
 from advisor.data.dataset import SFTDataset, load_dataset
@@ -100,6 +101,29 @@ def test_every_statistic_equals_an_independent_computation(random_model: LoadedM
     assert prior.example_quantiles["0.25"] == pytest.approx(np.quantile(means, 0.25), abs=1e-6)
     assert list(prior.histogram) == np.histogram(p, bins=20, range=(0, 1))[0].tolist()
     assert np.sum(prior.joint_histogram) == len(p)
+
+
+def test_tokens_of_the_template_are_special_ones_or_its_own(uniform: LoadedModel) -> None:
+    """Breaks where runs of space, which some tokenizers have as added tokens, count among them."""
+    tokenizer, template = (
+        uniform.tokenizer,
+        "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}",
+    )
+    for mark in ("<z>", "c  c"):
+        tokenizer.add_tokens([AddedToken(mark, special=False)])
+    tokenizer.add_tokens([AddedToken("   ", special=True)])
+    uniform.model.resize_token_embeddings(len(tokenizer))
+    torch.nn.init.zeros_(uniform.model.lm_head.weight)
+
+    def of(answer: str, template: str) -> float | None:
+        talk = [{"prompt": "a ", "completion": answer}]
+        dataset = load_dataset(talk, tokenizer, chat_template=template)
+        return measure_prior(uniform, dataset, exact=True).p_template
+
+    assert of("b <z>   c  c b", template) is None
+    p = pytest.approx(1 / len(tokenizer), rel=1e-6)
+    assert of("b <z> b", template + "{{ '' if '<z>' else '' }}") == p
+    assert of("b <bos> b", template) == p
 
 
 def test_interval_is_clustered_by_example(random_model: LoadedModel) -> None:
