@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,11 @@ def own_source(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str | None]:
             "one with --chat_template FILE, or use --chat_template none"
         )
     return str(tokenizer.get_chat_template()), named.get("tool_use")
+
+
+def template_hash(text: str) -> str:
+    """First 12 hex digits of the sha256 of a template."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def given_source(source: str) -> tuple[str, str]:

@@ -4,7 +4,6 @@ Takes a file, folder, hub id or object in memory and a tokenizer; gives examples
 tokens labelled, and says what it understood (`DatasetInfo`) and lost (`Counts`).
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from advisor.chat.bounded_sandbox import TooMuchWork
 from advisor.chat.remarks import sentences
 from advisor.chat.rendering import Renderer
 from advisor.chat.template import Conversation, Marked, Passage
+from advisor.chat.template_source import template_hash
 from advisor.data import dropped
 from advisor.data.dropped import Loss
 from advisor.data.formats import Content, Format, as_turns, detect
@@ -543,7 +543,7 @@ def _opened(
         fingerprint=found.fingerprint,
         template=template.kind if template else "none",
         template_text=text,
-        template_hash=hashlib.sha256(text.encode()).hexdigest()[:12],
+        template_hash=template_hash(text),
         max_length=length,
         eos_token=end,
         weight_field=format.weight,

@@ -20,6 +20,13 @@ WHOLE_HASH = 2 * 1024**3  # bytes of weights that are hashed in full
 SAMPLE = 1024**2  # bytes hashed at each end of a larger file
 VOCABULARY_FILES = ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"]
 VOCABULARY_FILES += ["sentencepiece.bpe.model", "tekken.json", "*.tiktoken", "tokenization_*.py"]
+TOKENIZER_FILES = [
+    *VOCABULARY_FILES,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "merges.txt",
+]
+TOKENIZER_FILES += ["added_tokens.json", "chat_template*", "additional_chat_templates/*"]
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 STATES = ("optimizer", "scheduler", "scaler", "rng_state", "training_args", "pytorch_model_fsdp")
 """Beginnings of files that stand beside the weights of a training."""
@@ -176,6 +183,16 @@ def fingerprint(folder: Path, file: Path | None = None) -> tuple[str, list[str]]
             digest.update(chunk)
     note = "Over 2 GB of weights: fingerprinted by the size and both ends of each file."
     return digest.hexdigest()[:16], [] if whole else [note]
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """16 hexadecimal digits over the files that make a tokenizer, its chat templates among them."""
+    files = {path for pattern in TOKENIZER_FILES for path in folder.glob(pattern) if path.is_file()}
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def refusal(name: str, error: BaseException, what: str) -> InputError:

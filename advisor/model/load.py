@@ -159,11 +159,14 @@ def _load(
     fingerprint, fingerprint_note = (
         checkpoint.fingerprint(folder, packed) if folder else (commit, [])
     )
+    own_files = folder if not packed else None
+    of_tokenizer = checkpoint.tokenizer_fingerprint(own_files) if own_files else None
     return LoadedModel(
         model=model,
         tokenizer=tokenizer,
         name=name,
         fingerprint=fingerprint,
+        tokenizer_fingerprint=of_tokenizer,
         parameters=parameters,
         dtype=str(model.dtype).removeprefix("torch."),
         dtype_chosen=dtype == "auto",

@@ -38,6 +38,8 @@ class LoadedModel:
     """base, instruct or unknown; see `advisor/model/kind.py`."""
     notes: tuple[str, ...]
     """What was chosen or assumed, one sentence each."""
+    tokenizer_fingerprint: str | None = None
+    """Local folder: 16 hexadecimal digits over the tokenizer's files and chat templates; else None."""
     dtype_chosen: bool = False
     """Whether the dtype was chosen here (`auto`), not by whoever asked for the model."""
 

@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from advisor.chat.template_source import given_source, template_hash
 from advisor.data import data_files
 from advisor.errors import InputError
 from advisor.files import find, read_json
@@ -155,6 +156,9 @@ def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions
             continue
         differs = "as it was then, and it has changed" if name == old else f"not of {name}"
         raise _another(kept, f"{what} {old}, {differs}")
+    then, now = kept.prior.model.get("tokenizer_fingerprint"), _mark_of_tokenizer(places[0])
+    if None not in (then, now) and then != now:
+        raise _another(kept, f"model {kept.model} with another tokenizer or chat template")
     found = dict(kept.prior.dataset)
     if "weight_field" in found:  # an earlier version read none
         found["weight_field"] = found["weight_field"] or "none"
@@ -169,6 +173,18 @@ def refuse_another(kept: Kept, *, names: Names, places: Names, data: DataOptions
         if now != then:
             old = f"without --{flag}" if then is None else f"with --{flag} {then}, not {now}"
             raise _another(kept, f"dataset {kept.dataset} {old}")
+    _refuse_another_template(kept, data)
+
+
+def _refuse_another_template(kept: Kept, data: DataOptions) -> None:
+    """Refuse a chat template that was given for the prior, and says something else by now."""
+    found = kept.prior.dataset
+    source = data.chat_template or (kept.reading or {}).get("chat_template")
+    if not source or found.get("template") not in ("file", "string"):
+        return
+    if template_hash(given_source(source)[1]) != found.get("template_hash"):
+        said = f"dataset {kept.dataset} with --chat_template {source} as it was then"
+        raise _another(kept, f"{said}, and it has changed")
 
 
 def _another(kept: Kept, what: str) -> InputError:
@@ -183,6 +199,12 @@ def _mark_of_model(model: str) -> str | None:
     if there == "folder":
         return checkpoint.fingerprint(path)[0]
     return checkpoint.fingerprint(path.parent, path)[0] if there == "file" else None
+
+
+def _mark_of_tokenizer(model: str) -> str | None:
+    """The fingerprint of the tokenizer of a model whose folder lies here."""
+    path, there = find(model)
+    return checkpoint.tokenizer_fingerprint(path) if there == "folder" else None
 
 
 def _mark_of_dataset(dataset: str) -> str | None:

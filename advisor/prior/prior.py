@@ -60,7 +60,7 @@ class Prior:
     """What forward passes tell of a model and a dataset; shares and means are over target tokens."""
 
     model: Mapping[str, Any]
-    """Name, fingerprint, parameters, dtype, device and kind of the model."""
+    """Name, fingerprint, parameters, dtype, device and kind of the model, and the tokenizer's fingerprint."""
     dataset: Mapping[str, Any]
     """`DatasetInfo` as a dictionary."""
     examples: int
@@ -151,7 +151,15 @@ _COLUMNS = (
 )  # fmt: skip
 Columns = Mapping[str, NDArray[np.float64]]
 """[examples] of every column, in the order of drawing."""
-_PROVENANCE = ("name", "fingerprint", "parameters", "dtype", "device", "kind")
+_PROVENANCE = (
+    "name",
+    "fingerprint",
+    "parameters",
+    "dtype",
+    "device",
+    "kind",
+    "tokenizer_fingerprint",
+)
 ERROR = 0.05
 """Probability at most with which a cut-off is excluded though the truth lies beyond it, at any time."""
 

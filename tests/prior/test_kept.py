@@ -1,6 +1,7 @@
 """A prior that was kept: it comes back whole, and what is none, or another pair's, is refused in one line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -167,6 +168,30 @@ def test_the_prior_of_another_pair_is_refused(
     assert "--max_length 64, not 3" in longer
     data.write_text(other.read_text() + json.dumps(ROWS[0]) + "\n")
     assert "it has changed" in refusal(capsys, model_folder, data, *words)
+
+
+def test_the_prior_of_another_chat_template_or_tokenizer_is_refused(
+    model_folder: Path, data: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """Breaks where a file of the same name says something else by now."""
+    model, template, file = tmp_path / "model", tmp_path / "a.jinja", tmp_path / "kept.json"
+    shutil.copytree(model_folder, model)
+    text = "{% for m in messages %}{{ m.content + eos_token }}{% endfor %}"
+    template.write_text(text)
+    given = ("--chat_template", template)
+    answer_of(capsys, model, data, *given, "--temperature", 1, "-o", file)
+    words = (model, data, "--prior", file, "--temperature", 1)
+    answer_of(capsys, *words)
+    template.write_text(text + " ")
+    for more in ((), given):
+        assert "as it was then, and it has changed" in refusal(capsys, *words, *more)
+    template.write_text(text)
+    (model / "chat_template.jinja").write_text(text)
+    assert "with another tokenizer or chat template" in refusal(capsys, *words)
+    found = json.loads(file.read_text())
+    del found["prior"]["model"]["tokenizer_fingerprint"]  # as earlier versions wrote it
+    file.write_text(json.dumps(found))
+    answer_of(capsys, *words)
 
 
 def test_a_pair_on_the_hub_is_known_by_its_names(kept: Path) -> None:
