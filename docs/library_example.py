@@ -6,7 +6,7 @@ import advisor
 from harness.ladder import resolve
 
 model = "ladder:weak"  # a folder, a hub id, or (model, tokenizer)
-frame = pd.read_json(resolve("weak")[1], lines=True)  # columns prompt and completion
+frame = pd.read_json(resolve("weak")[1], lines=True, dtype=False)  # columns prompt and completion
 answer = advisor.recommend(model, frame, temperature=0.0)
 print(answer)
 trained = advisor.train(model, frame, objective=answer.recommended, output_dir="out", max_steps=20)

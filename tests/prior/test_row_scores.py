@@ -1,6 +1,7 @@
 """Per-example scores against published vectors, float64 logits of transformers, and what CLL cannot see."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -28,9 +28,13 @@ from advisor.prior.row_scores import (
     worst,
     write_scores,
 )
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 Vector = NDArray[np.float64]
+EXAMPLE = (ROOT / "docs" / "training.md").read_text().split("```python\nimport pandas", 1)[1]
+EXAMPLE = "import pandas" + EXAMPLE.split("```", 1)[0]
+"""Of docs/training.md: from scores to weights."""
 
 
 def scored(p: Sequence[float], targets: Sequence[int]) -> Scored:
@@ -386,15 +390,16 @@ def test_the_dataset_is_never_overwritten(capsys: Any, model_folder: Path, data:
 
 
 def test_scores_become_weights_that_are_read_back(
-    capsys: Any, model_folder: Path, data: Path, tmp_path: Path
+    capsys: Any, model_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The example of docs/training.md: mean p of a row as its weight; what has no score is left out."""
     path, weighed = tmp_path / "scores.jsonl", tmp_path / "weighed.jsonl"
     assert command(capsys, "validate", model_folder, data, "--scores", path)[0] == 0
-    frame = pd.read_json(data, lines=True)
-    scores = pd.read_json(path, lines=True).set_index("row")
-    frame["weight"] = scores["p"].reindex(frame.index).fillna(0)
-    frame.to_json(weighed, orient="records", lines=True)
+    shutil.copy(data, tmp_path / "train.jsonl")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(EXAMPLE, found)
+    scores = found["scores"]
     dataset = load_dataset(weighed, tiny_tokenizer())
     for row, example in enumerate(dataset):
         if row in scores.index:
@@ -406,6 +411,21 @@ def test_scores_become_weights_that_are_read_back(
     again = tmp_path / "again.jsonl"
     assert command(capsys, "validate", model_folder, weighed, "--scores", again)[0] == 0
     assert again.read_text() == path.read_text()  # weights change no score
+
+
+def test_texts_are_weighed_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks where the example has pandas make 7 of "007"."""
+    rows = [
+        {"prompt": "2020-01-01", "completion": text, "date": "2020-01-01"}
+        for text in ("007", "1.50", "1e5")
+    ]
+    (tmp_path / "train.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "scores.jsonl").write_text('{"row": 1, "p": 0.5}\n')
+    monkeypatch.chdir(tmp_path)
+    exec(EXAMPLE, {})
+    weighed = [json.loads(line) for line in Path("weighed.jsonl").read_text().splitlines()]
+    weights = [row.pop("weight") for row in weighed]
+    assert weighed == rows and weights == [0, 0.5, 0]
 
 
 def test_validate_says_how_many_targets_weigh_nothing(
