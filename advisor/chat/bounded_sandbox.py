@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import update_wrapper
-from types import BuiltinMethodType
+from types import BuiltinMethodType, MethodType
 from typing import Any
 
 from jinja2 import Template, nodes, pass_context
@@ -37,6 +37,8 @@ WIDTH = 1_000_000
 """Characters to which a text may be padded."""
 BITS = 1_000_000
 """Of a whole number."""
+PLACES = 1_000
+"""Decimal places to which a number may be rounded."""
 
 STRUCTURAL = frozenset((
     "length", "count", "first", "last", "default", "d", "list", "map", "select", "reject", "selectattr",
@@ -47,6 +49,7 @@ STRUCTURAL = frozenset((
 PADDED = frozenset(("ljust", "rjust", "center", "zfill", "to_bytes"))
 _CONTAINERS: Any = list | tuple | dict | set | frozenset
 _WIDE = re.compile(r"\d{7}")
+_NUMBER = re.compile(r"\d+")
 _NESTED = re.compile(r"\{[^{}]*\{")
 
 
@@ -130,9 +133,13 @@ def _number(bits: int) -> None:
 
 def _filled(pattern: str, values: Any, sign: str, *, widths: bool) -> None:
     """Refuses a formatted text that would be too long; `widths`: they may stand among the values."""
-    if _WIDE.search(pattern) or (widths and any(w > WIDTH for w in _numbers(values))):
+    fields = max(1, pattern.count(sign))
+    widest = max([0, *_numbers(values)]) if widths else 0
+    if _WIDE.search(pattern) or widest > WIDTH:
         raise TooMuchWork(f"a text padded to over {WIDTH:,} characters")
-    _allow(len(pattern) + max(1, pattern.count(sign)) * _weight(values))
+    # Every number in the pattern may be a width or a precision: many small ones make a long text, too.
+    padding = sum(map(int, _NUMBER.findall(pattern))) + fields * widest
+    _allow(len(pattern) + padding + fields * _weight(values))
 
 
 def _numbers(value: Any) -> Iterator[int]:
@@ -143,22 +150,25 @@ def _numbers(value: Any) -> Iterator[int]:
         yield from _numbers(one)
 
 
-def _replaced(text: str, old: object = "", new: object = "", *_: object) -> None:
-    _allow(len(text) + (text.count(str(old)) if old else len(text) + 1) * len(str(new)))
+def _replaced(text: Any, old: Any = "", new: Any = "", *_: object) -> None:
+    if isinstance(text, str):
+        old, new = str(old), str(new)
+    _allow(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
 
 
 def _method(
-    method: BuiltinMethodType, args: tuple[Any, ...], given: dict[str, Any]
+    method: BuiltinMethodType | MethodType, args: tuple[Any, ...], given: dict[str, Any]
 ) -> tuple[Any, ...]:
     """The arguments of a text's or a number's method, after a look at what would come of them."""
     own, name = method.__self__, method.__name__
     if name in PADDED and any(width > WIDTH for width in _numbers([*args, *given.values()])):
         raise TooMuchWork(f"a text padded to over {WIDTH:,} characters")
-    if not isinstance(own, str):
+    if not isinstance(own, str | bytes):
         return args
     if name == "expandtabs":
-        _allow(len(own) + own.count("\t") * max([8, *_numbers([*args, *given.values()])]))
-    elif name == "translate":
+        tabs = own.count("\t") if isinstance(own, str) else own.count(b"\t")
+        _allow(len(own) + tabs * max([8, *_numbers([*args, *given.values()])]))
+    elif name == "translate" and isinstance(own, str):
         _allow(len(own) * max([1, *(len(str(v)) for v in dict(*args).values())]))
     elif name == "replace":
         _replaced(own, *args, *given.values())
@@ -212,6 +222,8 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def filtered(*args: Any, **given: Any) -> Any:
         _spent.work(1, 0)
         own = list(args)
+        if name == "round" and any(abs(n) > PLACES for n in _numbers([*own[1:], *given.values()])):
+            raise TooMuchWork(f"a number rounded to over {PLACES:,} places")
         if name not in STRUCTURAL and len(own) > skip:
             rest = own[skip:]
             _before_filter(name, rest, given)
@@ -267,7 +279,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def made(self, value: Any) -> Any:
         """A new text, or a part of a text or list."""
-        _allow(sys.getsizeof(value) if isinstance(value, str | _CONTAINERS) else 0)
+        _allow(sys.getsizeof(value) if isinstance(value, str | bytes | _CONTAINERS) else 0)
         return _made(value)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -276,8 +288,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             _multiplied(left, right)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             _number(left.bit_length() * abs(right))
-        elif operator == "%" and isinstance(left, str):
-            _filled(left, right, "%", widths="*" in left)
+        elif operator == "%" and isinstance(left, str | bytes):
+            pattern = left if isinstance(left, str) else left.decode("latin-1")
+            _filled(pattern, right, "%", widths="*" in pattern)
         return self.made(super().call_binop(context, operator, left, right))
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
@@ -298,7 +311,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         own = getattr(__obj, "__self__", None)
         if own is __self:
             return __obj(*args)
-        if isinstance(__obj, BuiltinMethodType) and isinstance(own, str | bytes | int):
+        if isinstance(__obj, BuiltinMethodType | MethodType) and isinstance(own, str | bytes | int):
             args = _method(__obj, args, given)
         found = super().call(__context, __obj, *args, **given)
         return found if found is own else _made(found)

@@ -1,6 +1,7 @@
 """A chat template may neither loop for ever nor fill the memory, and real ones never meet the bounds."""
 
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,28 @@ PRODUCTS = {
     "width": "{{ '{:{}}'.format(1, 10**9) }}",
     "indent": "{{ [1]|tojson(indent=10**9) }}",
     "batch": "{{ [1]|batch(10**9, 'x')|length }}",
-    "replace": "{{ ('a' * 10**6).replace('', 'b' * 10**6) }}",
-    "replaced": "{{ ('a' * 10**6)|replace('a', 'b' * 10**6) }}",
-    "join": "{{ ('b' * 10**6).join(R|map('string')) }}",
-    "joined": "{{ R|join('b' * 10**6) }}",
-    "shared": "{{ ['a' * 10**6] * 10**6 }}",
+    "replace": "{{ ('a' * 10**5).replace('', 'b' * 10**5) }}",
+    "replaced": "{{ ('a' * 10**5)|replace('a', 'b' * 10**5) }}",
+    "join": "{{ ('b' * 10**5).join(R|map('string')) }}",
+    "joined": "{{ R|join('b' * 10**5) }}",
+    "shared": "{{ ['a' * 10**5] * 10**5 }}",
     "concatenation": "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}"
     "{% endfor %}",
     "sum": "{% set n = namespace(x='aaaa') %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
     "block": "{% set x = 'aaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 40,
     "fixed text": "{% for a in R %}{% for b in R %}" + "x" * 100_000 + "{% endfor %}{% endfor %}",
+    "widths": "{{ ('{0:999999}' * 700).format('a') }}",
+    "precisions": "{{ ('{0:.999999f}' * 700).format(0.5) }}",
+    "widths among values": "{{ ('{0:{1}}' * 700).format('a', 999999) }}",
+    "widths by percent": "{{ ('%(a)999999d' * 700) % {'a': 1} }}",
+    "widths by filter": "{{ ('%(a)999999d' * 700)|format(a=1) }}",
+    "bytes replaced": "{{ ('a' * 10**5).encode().replace('a'.encode(), ('b' * 10**5).encode()) }}",
+    "bytes joined": "{{ ('b' * 10**5).encode().join(R|map('string')|map('urlencode')) }}",
+    "bytes by percent": "{{ ('%(a)999999d' * 700).encode() % {'a'.encode(): 1} }}",
+    "safe text replaced": "{{ (('a' * 10**5)|safe).replace('', 'b' * 10**5) }}",
+    "safe text padded": "{{ ('a'|safe).ljust(10**9) }}",
+    "rounded": "{{ 5|round(3000000, 'ceil') }}",
+    "rounded up": "{{ 5|round(-3000000) }}",
     "nested lists": "{% set x = ['a'] %}" + "{% set x = [x, x] %}" * 40 + "{{ x }}",
 }
 
@@ -78,8 +91,13 @@ def test_products_are_refused_before_they_are_made(
     bound_templates()
     monkeypatch.setattr(bounded_sandbox, "ONE", 10_000_000)
     monkeypatch.setattr(bounded_sandbox, "ALL", 100_000_000)
-    with pytest.raises(TooMuchWork):
-        rendered(PRODUCTS[name].replace("R", MANY), [])
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooMuchWork):
+            rendered(PRODUCTS[name].replace("R", MANY), [])
+        assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_time_ends_the_rest_in_a_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
