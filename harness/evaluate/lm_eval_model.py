@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.models.huggingface import HFLM
@@ -17,6 +18,18 @@ class TrainedPrompts(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """Of the task that is scored."""
     ends: Sequence[str] = ()
     """Texts at which the model's generation config stops, for whatever task generates."""
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Answers to prompts, none so long that its prompt would be cut."""
+        roomy = list(map(self._with_room, requests))
+        answers: list[str] = super().generate_until(roomy, disable_tqdm=disable_tqdm)
+        return answers
+
+    def _with_room(self, request: Any) -> Any:
+        prompt, settings = request.args
+        if (room := self.tokens.rooms.get(prompt)) is None:
+            return request
+        return replace(request, arguments=(prompt, {**settings, "max_gen_toks": room}))
 
     def tok_batch_encode(
         self,

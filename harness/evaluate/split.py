@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,11 @@ from harness.evaluate.held_out import (
 )
 from harness.evaluate.trained_tokens import Answered, of_choices, of_prompts
 from harness.evaluate.user_scorer import Scorer
+
+SPARE = 16
+"""Tokens of an answer beyond the longest reference."""
+STEP = 32
+"""Tokens between the lengths of answers to prompts that leave little of the context."""
 
 
 def split_rows(dataset: SFTDataset, *, seed: int = 0) -> tuple[list[int], list[int]]:
@@ -100,36 +106,53 @@ def own_task(
         )
     if unprompted or not (scorer or pattern):
         return _choice(dataset, [_answered(dataset, example) for example in examples])
-    longest = _answer_length(whole, dataset.info.max_length)
+    longest, rooms = _rooms(answered, dataset.info.max_length)
     texts = [row.texts for row in answered]
     if scorer:
         task = scored_task(texts, scorer=scorer, max_gen_toks=longest)
     else:
         task = held_out_task(texts, answer_pattern=str(pattern), max_gen_toks=longest)
-    task["metadata"][TOKENS] = of_prompts(answered)
+    task["metadata"][TOKENS] = replace(of_prompts(answered), rooms=rooms)
     return task
 
 
 def _choice(dataset: SFTDataset, rows: Sequence[Answered]) -> dict[str, Any]:
     """A choice among the completions of rows."""
-    task = choice_task([row.texts for row in rows])
     pairs = [chosen_pair(*row.texts) for row in rows]
-    task["metadata"][TOKENS] = of_choices(rows, pairs, partial(_decoded, dataset))
+    tokens = of_choices(rows, pairs, partial(_decoded, dataset))
+    room = dataset.info.max_length + 1 - max(map(len, tokens.choices.values()))
+    whole = [
+        row.texts for row in rows if len(row.before) <= room
+    ]  # else lm-eval cuts their prompts
+    task = choice_task(whole or [row.texts for row in rows])
+    task["metadata"][TOKENS] = tokens
     return task
 
 
-def _answer_length(examples: Sequence[Example], context: int) -> int:
-    """A little more tokens than the longest reference, but half the context or what prompts leave of it."""
-    longest = max(example.target_tokens + len(example.weightless) for example in examples)
-    prompt = max(map(_first_target, examples))
-    return min(longest + 16, max(context - prompt - 1, context // 2))
+def _rooms(rows: Sequence[Answered], context: int) -> tuple[int, dict[str, int]]:
+    """The longest answer in tokens, and that of prompts which leave less of the context.
+
+    It is a little longer than the longest reference. What all prompts leave is enough where it takes in every
+    reference; else each has what its own leaves, in steps, so that answers are generated many at a time.
+    """
+    longest = max(row.length for row in rows)
+    left = [max(1, context - len(row.before) - 1) for row in rows]
+    if min(left) >= longest:
+        return min(longest + SPARE, *left), {}
+    most = min(longest + SPARE, max(left))
+    pairs = sorted(zip(rows, left, strict=True), key=lambda pair: pair[0].length)
+    steps = {  # of rows with the same prompt the longest answer counts
+        row.prompt: room - room % STEP if room - room % STEP >= row.length else room
+        for row, room in pairs
+    }
+    return most, {prompt: room for prompt, room in steps.items() if room < most}
 
 
 def _answered(dataset: SFTDataset, example: Example) -> Answered:
     """Prompt and completion as the model reads them: the first target begins the completion."""
     ids, special = example.input_ids, set(dataset.tokenizer.all_special_ids)
     first = _first_target(example)
-    end = _answer_end(dataset, example)
+    end, stop = _answer_end(dataset, example)
     prompt = _decoded(dataset, ids[:first])
     if _begins(dataset, ids[:first]):
         first = next((i for i in range(first, end) if ids[i] not in special), end)
@@ -139,20 +162,20 @@ def _answered(dataset: SFTDataset, example: Example) -> Answered:
         completion=_decoded(dataset, ids[first:end]),
         before=tuple(ids[:first]),
         ids=tuple(ids[first:end]),
+        length=stop - first,
     )
 
 
-def _answer_end(dataset: SFTDataset, example: Example) -> int:
-    """Behind the first answer of an example, without what ends it."""
+def _answer_end(dataset: SFTDataset, example: Example) -> tuple[int, int]:
+    """Where the first answer of an example ends, without and with what ends it."""
     first, stop = next(iter(target_runs(example.answers)), (0, 0))
     end = min((t for t in example.terminators if first <= t < stop), default=stop)
     added = dataset.tokenizer.added_tokens_decoder.items()
     special = {i for i, token in added if token.special}
-    while (
-        end > first and example.input_ids[end - 1] in special
-    ):  # one that weighs 0 is no terminator
+    # One that weighs 0 is no terminator.
+    while end > first and example.input_ids[end - 1] in special:
         end -= 1
-    return end
+    return end, stop
 
 
 def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:

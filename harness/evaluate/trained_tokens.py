@@ -21,6 +21,8 @@ class TrainedTokens:
     """Of all that precedes an answer."""
     choices: dict[str, Ids] = field(default_factory=dict)
     """Of what may follow it, where that is chosen and not generated."""
+    rooms: dict[str, int] = field(default_factory=dict)
+    """The most tokens of an answer, by the prompt, where that is less than the task's."""
 
     def pair(self, prompt: str, choice: str) -> tuple[list[int], list[int]] | None:
         """The ids of a prompt and of a choice; None where either is another task's."""
@@ -41,6 +43,8 @@ class Answered:
     """Token ids of the prompt, or of what begins the sequence."""
     ids: Ids
     """Token ids of the completion."""
+    length: int
+    """Number of these and of those that end it."""
 
     @property
     def texts(self) -> tuple[str, str]:

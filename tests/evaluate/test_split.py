@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from advisor.data.dataset import load_dataset
+from harness.evaluate.lm_eval import evaluate
 from harness.evaluate.split import own_task
 from tests.helpers.byte_tokens import byte_tokenizer, expected
+from tests.helpers.tiny import tiny_model
 
 PLAIN = (
     "{% for m in messages %}{{ {'user': 'Q: ', 'assistant': 'A: '}[m.role] + m.content }}"
@@ -53,3 +55,30 @@ def test_an_end_that_weighs_nothing_is_no_part_of_the_reference() -> None:
     assert dataset[0].terminators == ()
     task = own_task(dataset, None)
     assert task["custom_dataset"]()["test"]["reference"] == ["#### 4"] * 2
+
+
+def test_no_prompt_is_cut_for_the_sake_of_a_long_answer() -> None:
+    """Breaks where the longest answer takes the room of the longest prompt."""
+    asked = {"p" * n: f"#### {n}" for n in (30, 40, 49)} | {"q": "a" * 40 + "#### 1"}
+    rows = [{"prompt": prompt, "completion": answer} for prompt, answer in asked.items()]
+    tokenizer, model, seen = byte_tokenizer(), tiny_model(vocab_size=160), dict[str, int]()
+    task = own_task(load_dataset(rows, tokenizer, max_length=64), None)
+    generate = model.generate
+
+    def spy(**given: Any) -> Any:
+        pairs = zip(given["input_ids"], given["attention_mask"], strict=True)
+        for ids, mask in pairs:
+            room = given["max_length"] - len(ids)
+            seen[tokenizer.decode(ids[mask.bool()])] = room
+        return generate(**given)
+
+    model.generate = spy
+    evaluate(model, tokenizer, [task], temperature=0.0, part="all")
+    assert seen == {"p" * 30: 32, "p" * 40: 23, "p" * 49: 14, "q": 40 + 6 + 1 + 15}
+
+
+def test_rows_whose_prompt_leaves_no_room_for_a_choice_are_left_out() -> None:
+    rows = [{"prompt": "p" * n, "completion": f"{n} words"} for n in (10, 20, 58)]
+    dataset = load_dataset(rows, byte_tokenizer(), max_length=64)
+    documents = own_task(dataset, None)["custom_dataset"]()["test"]
+    assert documents["prompt"] == ["p" * 10, "p" * 20]

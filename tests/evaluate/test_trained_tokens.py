@@ -105,7 +105,9 @@ def test_a_text_without_a_prompt_is_split_between_its_tokens() -> None:
     words = {1: "<s>", 2: "It", 3: " rained.", 4: " Tom", 5: " ran", 6: " home.", 7: "It rained. "}
 
     def found(ids: tuple[int, ...], context: str, choice: str) -> Any:
-        row = Answered(prompt="", completion="It rained. Tom ran home.", before=(1,), ids=ids)
+        row = Answered(
+            prompt="", completion="It rained. Tom ran home.", before=(1,), ids=ids, length=9
+        )
         tokens = of_choices([row], [(context, choice)], lambda ids: "".join(words[i] for i in ids))
         return tokens.pair(context, choice)
 

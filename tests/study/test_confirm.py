@@ -333,7 +333,7 @@ def test_answers_leave_room_for_prompts() -> None:
 
     assert longest(20, 40) == 41 + 16  # with the end of the sequence
     assert longest(100, 405) == 512 - 100 - 1
-    assert longest(400, 405) == 256
+    assert longest(400, 405) == 405 + 1 + 16  # to other prompts
 
 
 def test_a_thought_that_weighs_nothing_is_no_part_of_the_prompt() -> None:
