@@ -84,8 +84,19 @@ def fingerprint(path: Path) -> str:
 
 
 def data_files_of(folder: Path) -> list[Path]:
-    """The data files in a folder and the folders within, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if is_data(path) and path.is_file())
+    """The data files in a folder and the folders within, in the order of their paths; no hidden ones.
+
+    Notebooks, Git and systems keep copies of files where a name begins with `.` or `__`.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if is_data(path) and path.is_file() and not _is_hidden(path.relative_to(folder))
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.parts)
 
 
 def builder_of(path: Path) -> str:

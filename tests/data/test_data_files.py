@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from advisor.data.data_files import data_files_of
 from advisor.data.dataset import SFTDataset, load_dataset
 from advisor.errors import InputError
 from tests.helpers.byte_tokens import byte_tokenizer, marked_text
@@ -212,6 +213,18 @@ def test_folders_that_are_something_else(tmp_path: Path, model_folder: Path) -> 
         with pytest.raises(InputError, match=reason):
             load_dataset(str(folder), byte_tokenizer())
     assert shown(load_dataset(str(listing / "alpaca_demo.json"), byte_tokenizer())) == SHOWN
+
+
+def test_hidden_files_and_folders_are_no_data(tmp_path: Path) -> None:
+    """Breaks where a notebook's copy of the rows doubles them."""
+    line = '{"prompt": "a", "completion": "b"}\n'
+    folder = tmp_path / ".cache" / "data"
+    copies = (".ipynb_checkpoints/train-checkpoint.jsonl", "__MACOSX/train.jsonl", "._train.jsonl")
+    for name in ("train.jsonl", *copies):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(line)
+    assert data_files_of(folder) == [folder / "train.jsonl"]
+    assert len(load_dataset(folder, byte_tokenizer())) == 1
 
 
 def test_ids_beyond_int64_are_one_line(tmp_path: Path) -> None:
