@@ -51,19 +51,24 @@ def read_json(path: Path) -> Any:
     return parse_json(path.read_text(encoding="utf-8"))
 
 
-def parse_json(text: str, hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+def parse_json(
+    text: str,
+    hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    decimal: Callable[[str], float] | None = None,
+) -> Any:
     """The value of a JSON text: json, with every refusal of a text as the one kind that readers expect.
 
     Args:
         text: of others.
         hook: makes an object of its keys and values.
+        decimal: makes a number of what has a point or an exponent.
 
     Raises:
         JSONDecodeError: it is not JSON, is nested too deeply, or has an integer beyond the floats.
     """
     integer = _within_floats if _LONG.search(text) else None
     try:
-        return json.loads(text, object_pairs_hook=hook, parse_int=integer)
+        return json.loads(text, object_pairs_hook=hook, parse_int=integer, parse_float=decimal)
     except RecursionError:
         why = "it is nested too deeply"
     except OverflowError as error:

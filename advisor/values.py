@@ -216,10 +216,32 @@ def given(value: object) -> bool:
     return value is not None and value == value
 
 
+class Written(float):
+    """A number whose file writes it otherwise than Python would, such as 2.50 or 1e3."""
+
+    __slots__ = ("text",)
+    text: str
+    """As it is written."""
+
+    def __new__(cls, text: str | float) -> Written:
+        """The number of a text; a copy of one is made of the number, and gets its text afterwards."""
+        number = super().__new__(cls, text)
+        number.text = str(text)
+        return number
+
+
+def decimal(text: str) -> float:
+    """The number that a JSON text writes, with the text where it would be lost."""
+    number = float(text)
+    return number if repr(number) == text else Written(text)
+
+
 def scalar(value: object) -> str | None:
-    """Text of a single value, as JSON writes it; empty for null and NaN, None for no such value."""
+    """Text of a value, as its file or JSON writes it; empty for null and NaN, None for lists and objects."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
+    if isinstance(value, Written):
+        return value.text
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, int | float) else None

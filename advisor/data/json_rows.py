@@ -9,6 +9,7 @@ from advisor.data import data_files as files
 from advisor.data.shapes import shaped
 from advisor.errors import InputError
 from advisor.files import parse_json
+from advisor.values import decimal
 
 
 def table(rows: list[Any], name: str) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def read_json(file: Path) -> tuple[dict[str, list[Any]], Sequence[str]]:
     """Rows of a file that holds an array, an object, or an object on every line."""
     text = files.read_text(file)
     try:
-        found = parse_json(text, _object)
+        found = parse_json(text, _object, decimal)
     except json.JSONDecodeError:
         return {"": list(_json_lines(file, text))}, ()
     except _TwiceError as error:
@@ -76,7 +77,7 @@ def parse_line(text: str, number: int, file: Path) -> Any:
         InputError: It is broken, too deeply nested, or holds a number that is too long.
     """
     try:
-        return parse_json(text, _object)
+        return parse_json(text, _object, decimal)
     except _TwiceError as error:
         raise InputError(f"line {number + 1} of {file}: {error}") from error
     except json.JSONDecodeError as error:

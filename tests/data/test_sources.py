@@ -1,6 +1,8 @@
 """Sources: every kind of file, splits, text left as it stands, and one clear line for bad ones."""
 
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,21 @@ def test_sources_agree_with_rows_in_memory(tmp_path: Path, kind: str) -> None:
     dataset = load_dataset(str(source_file(tmp_path, kind)), byte_tokenizer())
     assert dataset[:] == load_dataset(ROWS[:5], byte_tokenizer())[:]
     assert dataset.info.split is None and dataset.info.rows == 5
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_numbers_of_json_stay_as_they_are_written(tmp_path: Path, kind: str) -> None:
+    """Breaks where a price of 2.50 is trained as 2.5; rows are split and sent on to other processes."""
+    numbers = ["2.50", "1e3", "1.0", "-0.0", "0.10000000000000000001", "7", "true"]
+    rows = [f'{{"question": {number}, "answer": {number}, "weight": 1.50}}' for number in numbers]
+    path = tmp_path / f"n.{kind}"
+    path.write_text("\n".join(rows) if kind == "jsonl" else f"[{', '.join(rows)}]")
+    dataset = load_dataset(path, byte_tokenizer())
+    parts = [dataset.raw(row) for row in range(len(dataset))]
+    for one in (dataset, dataset.read(pickle.loads(pickle.dumps(copy.deepcopy(parts))))):
+        shown = [marked_text(row.input_ids, row.labels) for row in one]
+        assert shown == [f"{number}\n«{number}</s>»" for number in numbers]
+        assert {weight for row in one for weight in row.target_weights} == {1.5}
 
 
 def test_splits(tmp_path: Path) -> None:
