@@ -68,6 +68,18 @@ def from_json(value: object, column: str) -> object:
         raise InputError(f"{column} holds text that is no JSON ({error.msg})") from error
 
 
+def entries(value: object, column: str) -> list[Any] | None:
+    """The entries of a cell that is a list, its JSON text, or one list for each of their keys, as in Arrow.
+
+    None for anything else.
+    """
+    value = from_json(value, column)
+    if isinstance(value, Mapping) and all(isinstance(part, list) for part in value.values()):
+        columns = zip(*value.values(), strict=False)
+        return [dict(zip(value, entry, strict=True)) for entry in columns]
+    return value if isinstance(value, list) else None
+
+
 def unread(messages: Sequence[Mapping[str, Any]], template: str) -> Iterator[str]:
     """Filled keys of messages that neither the tool nor the template's text reads."""
     for message in messages:
@@ -113,7 +125,13 @@ def _message(value: dict[str, Any], column: str) -> dict[str, Any]:
     if calls:
         return {**message, "role": role, "content": "", "tool_calls": calls}
     if parts := _weighted_parts(value.get("content") or value.get("value")):
-        message["spans"] = [*message.get("spans", ()), *parts]
+        spans = entries(message.get("spans", []), f"{column}, spans")
+        if spans is None:
+            raise InputError(
+                f"{column} has a message with spans {shown(message['spans'])}, not a list; write start, end "
+                "and weight of every stretch"
+            )
+        message["spans"] = [*spans, *parts]
     return {**message, "role": role, "content": text}
 
 

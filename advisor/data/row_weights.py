@@ -5,11 +5,11 @@ weight does. The names are those of the field: `weight` of a row (proposed for T
 of a message (OpenAI, Mistral), `loss_scale` of a message (ms-swift), `weight` of a part of a content.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from advisor.chat.messages import from_json
+from advisor.chat.messages import entries
 from advisor.chat.template import Span
 from advisor.errors import InputError
 from advisor.values import given, shown
@@ -89,7 +89,7 @@ def spans_of(value: object, text: str, where: str) -> tuple[Span, ...]:
     """
     if not is_weighted(value):
         return ()
-    listed = enumerate(_listed(value))
+    listed = enumerate(entries(value, SPANS) or ())
     found = sorted((_span(one, text, f"{where}[{n}]") for n, one in listed), key=lambda s: s.start)
     for one, other in pairwise(found):
         if other.start < one.end:
@@ -102,16 +102,8 @@ def spans_of(value: object, text: str, where: str) -> tuple[Span, ...]:
 
 def is_weighted(value: object) -> bool:
     """Whether a cell is a list of stretches of which one has a weight, or its JSON text."""
-    return any(isinstance(one, Mapping) and filled(one.get(WEIGHT)) for one in _listed(value))
-
-
-def _listed(value: object) -> Sequence[object]:
-    """The entries of a cell that is a list, also where Arrow holds one list for each of their keys."""
-    value = from_json(value, SPANS)
-    if isinstance(value, Mapping) and all(isinstance(column, list) for column in value.values()):
-        columns = zip(*value.values(), strict=False)
-        return [dict(zip(value, entry, strict=True)) for entry in columns]
-    return value if isinstance(value, list) else ()
+    listed = entries(value, SPANS) or ()
+    return any(isinstance(one, Mapping) and filled(one.get(WEIGHT)) for one in listed)
 
 
 def _span(one: object, text: str, where: str) -> Span:

@@ -151,6 +151,19 @@ def test_a_thought_is_masked_or_weighed_less(template: str | None) -> None:
     assert weighed(less, chat_template=template) == [[(THOUGHT[:17], 0.1), ("yes</s>", 1.0)]]
 
 
+def test_parts_with_weights_and_spans_go_together() -> None:
+    """Breaks where spans are no list: in a traceback, or in a refusal of their JSON text."""
+    parts = [{"type": "text", "text": "ab", "weight": 2}, {"type": "text", "text": "cd"}]
+    spans = [span(3, 4, 5)]
+    columns = {key: [one[key] for one in spans] for key in spans[0]}
+    for given in (spans, json.dumps(spans), columns):
+        row = {"messages": [ASKED, answer(parts, spans=given)]}
+        assert weighed(row) == [[("ab", 2.0), ("c", 1.0), ("d", 5.0), ("</s>", 1.0)]]
+    for given in (5, "all", True):
+        with pytest.raises(InputError, match=r"row 0 .*message with spans .*, not a list; write"):
+            read({"messages": [ASKED, answer(parts, spans=given)]})
+
+
 def test_the_tokens_of_a_final_answer_are_weighed_more() -> None:
     """Wish: the final answer's tokens weighed more (modelscope/ms-swift 5516)."""
     text = "2 + 2 = 4, so #### 4"
