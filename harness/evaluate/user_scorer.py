@@ -141,7 +141,7 @@ class Scorer:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredLater:
-    """lm-eval's `process_results` of a task whose answers a scorer gets all at once, when they are there."""
+    """lm-eval's `process_results` of a task whose answers a scorer gets: all of a repeat at its end."""
 
     scorer: Scorer
 

@@ -253,6 +253,26 @@ def test_every_document_and_repeat_has_the_number_of_its_answer(
     )
 
 
+@pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (1.0, 3)])
+def test_a_function_is_called_once_for_each_repeat(
+    temperature: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/scores.md says."""
+    seen: list[int] = []
+
+    def score(answers: list[str]) -> list[float]:
+        seen.append(len(answers))
+        return [0.5] * len(answers)
+
+    prompts_given(monkeypatch, lambda prompt: "abc")
+    task = scored_task(ROWS, scorer=read_scorer(score))
+    seen.clear()  # of the trial before any run
+    evaluate(tiny_model(), tiny_tokenizer(), [task], temperature=temperature, repeats=3, part="all")
+    assert seen == [len(ROWS)] * calls
+    page = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8")
+    assert "once for each repeat" in " ".join(page.split())
+
+
 WORDS = ["--objectives", "nll", "--seeds", "1", "--learning_rates", "1e-3", "--max_steps", "1",
          "--temperature", "0", "--json"]  # fmt: skip
 
