@@ -39,6 +39,7 @@ from harness.evaluate.score_choice import (
 from harness.evaluate.trained_tokens import TrainedTokens
 from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
+from harness.generate.decoding import reads_padding
 from harness.records.runs import Score
 from harness.runtime.quiet import quiet, undisturbed, without_remarks, without_stop_strings
 
@@ -163,7 +164,8 @@ def _language_model(model: Any, tokenizer: Any, template: bool | str, batch_size
     own = deepcopy(tokenizer)
     if isinstance(template, str):
         own.chat_template = template
-    lm = TrainedPrompts(pretrained=model, tokenizer=own, batch_size=batch_size, backend="causal")
+    together = 1 if reads_padding(model) else batch_size
+    lm = TrainedPrompts(pretrained=model, tokenizer=own, batch_size=together, backend="causal")
     # Once made, it speaks of truncated prompts alone.
     logging.getLogger(HFLM.__module__).setLevel(logging.WARNING)
     return lm

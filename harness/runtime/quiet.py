@@ -37,7 +37,7 @@ def undisturbed(model: PreTrainedModel) -> Iterator[None]:
 def without_stop_strings(model: Any) -> Iterator[list[str]]:
     """Texts at which a model's generation config stops, out of it within the block.
 
-    `generate` cannot look for them without a tokenizer, which lm-eval and TRL do not hand it.
+    `generate` cannot look for them without a tokenizer, which lm-eval does not hand it.
     """
     config = model.generation_config
     given, config.stop_strings = config.stop_strings, None

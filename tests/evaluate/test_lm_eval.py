@@ -31,7 +31,7 @@ from harness.ladder.letters import build_tokenizer
 from harness.ladder.score import greedy_answers
 from harness.ladder.skills import SKILLS
 from tests.helpers.lm_eval_tasks import prompts_given, write_task
-from tests.helpers.tiny import tiny_model, tiny_tokenizer
+from tests.helpers.tiny import tiny_model, tiny_rwkv, tiny_tokenizer
 
 LADDER = sorted(path.stem for path in module.TASKS[0].glob("*.yaml"))
 GENERATION = {
@@ -668,3 +668,17 @@ def test_other_refusals(tmp_path: Path) -> None:
 
 def test_skills_of_the_tasks_exist() -> None:
     assert {*LADDER} <= {*SKILLS}
+
+
+def test_a_model_that_reads_padding_scores_every_row_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Breaks where the rows of a batch enter the state of a model like RWKV, and so each other's answers."""
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "lm_eval.models.huggingface.HFLM.__init__",
+        lambda self, *, batch_size, **_: asked.append(batch_size),
+    )
+    for model in (tiny_model(), tiny_rwkv()):
+        module._language_model(model, tiny_tokenizer(), False, 8)
+    assert asked == [8, 1]
