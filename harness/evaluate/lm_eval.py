@@ -39,7 +39,6 @@ from harness.evaluate.score_choice import (
 from harness.evaluate.trained_tokens import TrainedTokens
 from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
-from harness.generate.decoding import reads_padding
 from harness.records.runs import Score
 from harness.runtime.quiet import quiet, undisturbed, without_remarks, without_stop_strings
 
@@ -158,6 +157,7 @@ def _language_model(model: Any, tokenizer: Any, template: bool | str, batch_size
     """The model as lm-eval calls it, with a chat template of its own where one is given."""
     from lm_eval.models.huggingface import HFLM
 
+    from advisor.model.padding import reads_padding
     from harness.evaluate.lm_eval_model import TrainedPrompts
 
     bound_templates()

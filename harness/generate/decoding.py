@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from advisor.data.dataset import Example
 from advisor.data.labels import last_target
 from advisor.errors import InputError
-from advisor.model.forward import may_differ_by
 from advisor.model.load import LoadedModel
+from advisor.model.padding import reads_padding
 
 PROMPTS_AT_A_TIME = 64
 SPARE_TOKENS = 16
@@ -197,34 +195,6 @@ def refuse_padded(loaded: LoadedModel, what: str, or_else: str = "") -> None:
             f"{loaded.name}: padding enters the state of such a model, whatever masks it, and {what} reads "
             f"prompts of several lengths together: take a model with attention{or_else}"
         )
-
-
-def reads_padding(model: Any) -> bool:
-    """Whether what stands before a prompt as padding changes what a model says, though a mask hides it.
-
-    So it is in RWKV, which takes no mask. Of models with a state a few tokens are read with and without.
-    """
-    if not getattr(model, "_is_stateful", False):
-        return False
-    size = model.config.get_text_config().vocab_size
-    row = [n * 7919 % size for n in range(1, 9)]
-    takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-
-    def said(rows: Sequence[list[int]]) -> Tensor:
-        inputs = padded(rows, None, model.device)
-        ids, mask = inputs["input_ids"], inputs["attention_mask"]
-        places = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if takes_positions else {}
-        output = model(input_ids=ids, attention_mask=mask, use_cache=False, **places)
-        logits: Tensor = output.logits[0, -1].float()
-        return logits
-
-    training = model.training
-    model.eval()
-    with torch.no_grad():
-        alone, beside = said([row]), said([row, 4 * row])
-    model.train(training)
-    gap = (alone.log_softmax(-1) - beside.log_softmax(-1)).abs().max()
-    return float(gap) > may_differ_by(alone, model.dtype)
 
 
 def pads_and_stops(trainer: Any) -> None:

@@ -670,15 +670,19 @@ def test_skills_of_the_tasks_exist() -> None:
     assert {*LADDER} <= {*SKILLS}
 
 
+class Called(Exception):
+    """Raised in the place of scoring."""
+
+
 def test_a_model_that_reads_padding_scores_every_row_by_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Breaks where the rows of a batch enter the state of a model like RWKV, and so each other's answers."""
-    asked: list[int] = []
-    monkeypatch.setattr(
-        "lm_eval.models.huggingface.HFLM.__init__",
-        lambda self, *, batch_size, **_: asked.append(batch_size),
-    )
-    for model in (tiny_model(), tiny_rwkv()):
-        module._language_model(model, tiny_tokenizer(), False, 8)
-    assert asked == [8, 1]
+
+    def language_model(self: Any, *, batch_size: int, **_: Any) -> None:
+        raise Called(batch_size)
+
+    monkeypatch.setattr("lm_eval.models.huggingface.HFLM.__init__", language_model)
+    for model, size in ((tiny_model(), "8"), (tiny_rwkv(), "1")):
+        with pytest.raises(Called, match=f"^{size}$"):
+            evaluate(model, tiny_tokenizer(), ["ladder_say"], temperature=0.0, batch_size=8)
