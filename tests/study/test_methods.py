@@ -564,7 +564,7 @@ def test_a_confirmation_says_that_the_data_had_weights(
 @pytest.mark.parametrize(
     ("columns", "field", "objective", "says"),
     [
-        ({"completion": "{a}"}, "completion", "dpo", "has no pairs"),
+        ({"completion": " {a}"}, "completion", "dpo", "has no pairs"),
         ({"chosen": "{a}", "rejected": "{a}"}, "chosen", "dpo", "has no pairs"),
         (
             {"chosen": "{a}", "rejected": "{b}", "weight": "2"},
@@ -572,7 +572,7 @@ def test_a_confirmation_says_that_the_data_had_weights(
             "dpo",
             "weigh their targets",
         ),
-        ({"completion": "{a}", "weight": "2"}, "completion", "nll@own(1)", "weigh their targets"),
+        ({"completion": " {a}", "weight": "2"}, "completion", "nll@own(1)", "weigh their targets"),
     ],
 )
 def test_arms_that_the_data_do_not_allow_are_refused_at_once(
