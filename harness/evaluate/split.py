@@ -121,9 +121,8 @@ def _choice(dataset: SFTDataset, rows: Sequence[Answered]) -> dict[str, Any]:
     pairs = [chosen_pair(*row.texts) for row in rows]
     tokens = of_choices(rows, pairs, partial(_decoded, dataset))
     room = dataset.info.max_length + 1 - max(map(len, tokens.choices.values()))
-    whole = [
-        row.texts for row in rows if len(row.before) <= room
-    ]  # else lm-eval cuts their prompts
+    # The prompts of others would lose their beginning.
+    whole = [row.texts for row in rows if len(row.before) <= room]
     task = choice_task(whole or [row.texts for row in rows])
     task["metadata"][TOKENS] = tokens
     return task
@@ -172,8 +171,8 @@ def _answer_end(dataset: SFTDataset, example: Example) -> tuple[int, int]:
     end = min((t for t in example.terminators if first <= t < stop), default=stop)
     added = dataset.tokenizer.added_tokens_decoder.items()
     special = {i for i, token in added if token.special}
-    # One that weighs 0 is no terminator.
-    while end > first and example.input_ids[end - 1] in special:
+    # A token that weighs 0 is no terminator; of the others an unknown word may be special, too.
+    while end - 1 in example.weightless and example.input_ids[end - 1] in special:
         end -= 1
     return end, stop
 

@@ -8,7 +8,7 @@ from advisor.data.dataset import load_dataset
 from harness.evaluate.lm_eval import evaluate
 from harness.evaluate.split import own_task
 from tests.helpers.byte_tokens import byte_tokenizer, expected
-from tests.helpers.tiny import tiny_model
+from tests.helpers.tiny import tiny_model, tiny_tokenizer
 
 PLAIN = (
     "{% for m in messages %}{{ {'user': 'Q: ', 'assistant': 'A: '}[m.role] + m.content }}"
@@ -55,6 +55,13 @@ def test_an_end_that_weighs_nothing_is_no_part_of_the_reference() -> None:
     assert dataset[0].terminators == ()
     task = own_task(dataset, None)
     assert task["custom_dataset"]()["test"]["reference"] == ["#### 4"] * 2
+
+
+def test_an_unknown_word_at_the_end_stays_in_the_reference() -> None:
+    """Breaks where it goes with what ends an answer: some tokenizers have a special token for it."""
+    rows = [{"prompt": f"a {x} ", "completion": f"{x} nowhere"} for x in "bc"]
+    task = own_task(load_dataset(rows, tiny_tokenizer()), r"(.*)")
+    assert task["custom_dataset"]()["test"]["reference"] == ["b <pad>", "c <pad>"]
 
 
 def test_no_prompt_is_cut_for_the_sake_of_a_long_answer() -> None:
