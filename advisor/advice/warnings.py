@@ -25,9 +25,9 @@ MEANINGS = {
     "no_terminator": "No row ends in a token that ends a turn. A model that is trained on such rows writes "
     "on until it is cut off: add the turn's end to the template or the rows.",
     "terminator_unlikely": "The model hardly expects the end of a turn where the rows have it. Objectives "
-    "weighted by p will barely learn to stop there, and answers will not end: take nll, or floored_dft.",
+    "weighted by p learn late or never to stop there, and answers do not end: take nll, or floored_dft.",
     "template_unlikely": "The model hardly expects the words of the chat template. Objectives weighted by "
-    "p will barely learn them: take nll, floored_dft, or a template that the model knows.",
+    "p learn them late or never: take nll, floored_dft, or a template that the model knows.",
     "not_settled": "More examples could put another objective first. The runs of the plan do not hang on "
     "it.",
     "weak": "Mean p is so low that the model can hardly be right by itself. Leaning on the prior learns "
@@ -112,13 +112,13 @@ def _about_improbable(prior: Prior) -> Iterator[Caution]:
         yield Caution(
             code="terminator_unlikely",
             text=f"The model gives the end of a turn p = {prior.p_eos:.2g}: objectives weighted by p, cadft "
-            f"among them, will barely learn to stop here.{_REMEDY}",
+            f"among them, learn late or never to stop here.{_REMEDY}",
         )
     if prior.p_template is not None and prior.p_template < UNLIKELY:
         yield Caution(
             code="template_unlikely",
             text=f"The model gives the template's own tokens p = {prior.p_template:.2g}: objectives weighted "
-            f"by p, cadft among them, will barely learn them.{_REMEDY if stops else ''}",
+            f"by p, cadft among them, learn them late or never.{_REMEDY if stops else ''}",
         )
 
 
