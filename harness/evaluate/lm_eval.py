@@ -40,7 +40,7 @@ from harness.evaluate.trained_tokens import TrainedTokens
 from harness.evaluate.trusted_tasks import confined, own_files, refuse_code
 from harness.evaluate.user_scorer import ScoredLater
 from harness.records.runs import Score
-from harness.runtime.quiet import quiet, undisturbed, without_remarks, without_stop_strings
+from harness.runtime.quiet import held_at_none, quiet, undisturbed, without_remarks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -50,6 +50,10 @@ TASKS = tuple(Path(__file__).parents[1] / name / "tasks" for name in ("ladder", 
 PARTS = ("development", "test", "all")
 DEVELOPMENT_SHARE = 0.25
 REPEAT_STRIDE = 1_000_003  # more than any study's seeds, so that no repeat is another seed's
+
+
+STOPS = "stop_strings"
+"""Field of a generation config: texts at which answers end."""
 
 
 class TaskNotLoaded(InputError):
@@ -136,12 +140,13 @@ def evaluate(
     )
     with (
         undisturbed(model),
-        without_stop_strings(model) as ends,
+        # `generate` cannot look for texts without a tokenizer, which lm-eval does not hand it
+        held_at_none(model.generation_config, [STOPS]) as own,
         quiet(),
         confined(trusted=trust_remote_code),
     ):
         lm = _language_model(model, tokenizer, apply_chat_template, batch_size)
-        lm.ends = ends
+        lm.ends = _texts(own[STOPS])
         scores, found = [], dict[str, Sequence[Name]]()
         for spec in tasks:
             runs = _repeats(lm, spec, include_path, settings, repeats if temperature > 0 else 1)
@@ -258,8 +263,7 @@ def _configure(lm: Any, task: Any, settings: _Settings) -> None:
         # Without a word from anyone transformers samples from the 50 likeliest tokens.
         decoding["top_k"] = given.get("top_k", 0)
     if lm.ends:
-        until = given.get("until") or []
-        decoding["until"] = [*([until] if isinstance(until, str) else until), *lm.ends]
+        decoding["until"] = [*_texts(given.get("until")), *lm.ends]
     task.set_config("generation_kwargs", decoding, update=True)
 
 
@@ -338,6 +342,11 @@ def _asked(task: Any, document: Any) -> str:
         return text
     values = document.values() if isinstance(document, Mapping) else ()
     return max((value for value in values if isinstance(value, str)), key=len, default="")
+
+
+def _texts(given: str | Sequence[str] | None) -> list[str]:
+    """What is one text, several, or none."""
+    return [given] if isinstance(given, str) else list(given or ())
 
 
 def _load(spec: Any, include_path: str | Path | None, *, trusted: bool) -> dict[str, Any]:

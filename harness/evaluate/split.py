@@ -94,8 +94,9 @@ def own_task(
         InputError: the user's pattern or scorer fails, or there is nothing to choose from.
     """
     examples = [example for example in dataset if example.target_tokens]
-    whole = [example for example in examples if not example.truncated] or examples
-    answered = [_answered(dataset, example) for example in whole]
+    rows = [_answered(dataset, example) for example in examples]
+    whole = [row for row, one in zip(rows, examples, strict=True) if not one.truncated]
+    answered = whole or rows
     pattern = answer_regex or find_answer_pattern([row.completion for row in answered])
     unprompted = not all(row.prompt.strip() for row in answered)
     if unprompted and (scorer or answer_regex):
@@ -105,7 +106,7 @@ def own_task(
             "--prompt_field and --completion_field"
         )
     if unprompted or not (scorer or pattern):
-        return _choice(dataset, [_answered(dataset, example) for example in examples])
+        return _choice(dataset, rows)
     longest, rooms = _rooms(answered, dataset.info.max_length)
     texts = [row.texts for row in answered]
     if scorer:
@@ -169,12 +170,15 @@ def _answer_end(dataset: SFTDataset, example: Example) -> tuple[int, int]:
     """Where the first answer of an example ends, without and with what ends it."""
     first, stop = next(iter(target_runs(example.answers)), (0, 0))
     end = min((t for t in example.terminators if first <= t < stop), default=stop)
-    added = dataset.tokenizer.added_tokens_decoder.items()
-    special = {i for i, token in added if token.special}
     # A token that weighs 0 is no terminator; of the others an unknown word may be special, too.
-    while end - 1 in example.weightless and example.input_ids[end - 1] in special:
+    while end - 1 in example.weightless and _is_special(dataset, example.input_ids[end - 1]):
         end -= 1
     return end, stop
+
+
+def _is_special(dataset: SFTDataset, token: int) -> bool:
+    added = dataset.tokenizer.added_tokens_decoder.get(token)
+    return added is not None and bool(added.special)
 
 
 def _decoded(dataset: SFTDataset, ids: Sequence[int]) -> str:

@@ -21,9 +21,9 @@ from harness.generate.hint import SHORT, ending_of, fill
 from harness.generate.in_context import Wording, prompts_in_context
 from harness.generate.own_answers import (
     Question,
+    answer_text,
     question_of,
     sampled_answers,
-    text_of,
     with_answer,
 )
 from harness.generate.turn_end import TurnEnd, turn_end_of
@@ -139,7 +139,7 @@ class _Asker:
         return found
 
     def _final(self, tokens: list[int]) -> str | None:
-        return extract_answer(text_of(self.dataset, tokens, self.end), self.wanted)
+        return extract_answer(answer_text(self.dataset, tokens, self.end), self.wanted)
 
 
 def _wording(wanted: re.Pattern[str]) -> Wording:

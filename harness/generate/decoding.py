@@ -16,6 +16,7 @@ from advisor.data.labels import last_target
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.model.padding import reads_padding
+from harness.runtime.quiet import held_at_none
 
 PROMPTS_AT_A_TIME = 64
 SPARE_TOKENS = 16
@@ -39,16 +40,9 @@ def as_it_is(model: Any) -> Iterator[None]:
     Args:
         model: with a generation config, whatever wraps it.
     """
-    config = model.generation_config
     names = [name for name in vars(GenerationConfig()) if name not in KEPT and name[0] != "_"]
-    before = {name: getattr(config, name, None) for name in names}
-    try:
-        for name in names:
-            setattr(config, name, None)
+    with held_at_none(model.generation_config, names):
         yield
-    finally:
-        for name, value in before.items():
-            setattr(config, name, value)
 
 
 def prompt_of(example: Example) -> list[int]:
@@ -212,6 +206,12 @@ def pads_and_stops(trainer: Any) -> None:
         trainer._tokenizer = copy.deepcopy(tokenizer)
         trainer._tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
         config.pad_token_id = 0
+
+
+def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """Tokens as text, without special ones."""
+    decode = tokenizer.decode
+    return str(decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def padded(

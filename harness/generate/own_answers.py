@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
@@ -23,6 +22,7 @@ from harness.generate.decoding import (
     continuations,
     prompt_of,
     stops_of,
+    text_of,
 )
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd, turn_end_of
 from harness.runtime.memory import largest_that_fits
@@ -74,7 +74,7 @@ def answers_of(dataset: SFTDataset, pattern: str | None) -> str | None:
     # Examples that were cut off have lost their answers.
     whole = [example for example in dataset if example.target_tokens and not example.truncated]
     questions, end = [question_of(example) for example in whole], turn_end_of(dataset)
-    texts = [text_of(dataset, question.reference, end) for question in questions]
+    texts = [answer_text(dataset, question.reference, end) for question in questions]
     return find_answer_pattern(texts)
 
 
@@ -112,11 +112,11 @@ def own_answers(
         torch.manual_seed(seed)
         longest = dataset.info.max_length
         for question, answers in sampled_answers(loaded, questions, per_prompt, heat, longest, end):
-            truth = extract_answer(text_of(dataset, question.reference, end), wanted)
+            truth = extract_answer(answer_text(dataset, question.reference, end), wanted)
             good = [
                 answer for answer in answers
                 if truth is not None and len(question.prompt) + len(answer) <= longest
-                and extract_answer(text_of(dataset, answer, end), wanted) == truth
+                and extract_answer(answer_text(dataset, answer, end), wanted) == truth
             ]  # fmt: skip
             right, covered = right + len(good), covered + bool(good)
             found += [
@@ -145,11 +145,9 @@ def question_of(example: Example, row: int = 0) -> Question:
     return Question(prompt=prompt_of(example), reference=reference, row=row)
 
 
-def text_of(dataset: SFTDataset, tokens: Sequence[int], end: TurnEnd) -> str:
+def answer_text(dataset: SFTDataset, tokens: Sequence[int], end: TurnEnd) -> str:
     """An answer as text, less special tokens and what ends the turn."""
-    decode: Any = dataset.tokenizer.decode
-    text = str(decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    return end.cut_off(text)
+    return end.cut_off(text_of(dataset.tokenizer, tokens))
 
 
 def example_of(prompt: list[int], answer: list[int], end: TurnEnd) -> Example:

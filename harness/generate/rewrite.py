@@ -26,7 +26,7 @@ from advisor.files import publish
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
 from harness.evaluate.final_answers import ANSWER_PATTERNS, compile_pattern, extract_answer
-from harness.generate.decoding import prompt_of, refuse_padded
+from harness.generate.decoding import prompt_of, refuse_padded, text_of
 from harness.generate.first_rows import SMALL, FirstRows
 from harness.generate.hint import ending_of, fill
 from harness.generate.hinted import (
@@ -356,11 +356,9 @@ class _Job:
 
     def _said(self, tokens: list[int]) -> str:
         """The text of a finished answer without what ends it, which need not be a special token."""
-        decode: Any = self.dataset.tokenizer.decode
         within = tokens[-1] in self.turn_end.pieces
-        said = tokens if within else tokens[:-1]
-        text = decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return self.turn_end.cut_off(str(text), within=within).strip()
+        text = text_of(self.dataset.tokenizer, tokens if within else tokens[:-1])
+        return self.turn_end.cut_off(text, within=within).strip()
 
 
 def _unmarked(dataset: SFTDataset, format: Format) -> str:

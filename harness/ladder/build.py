@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from harness.ladder import Rung, demonstrations_file, model_folder
 from harness.ladder.card import card_table, read_card, update_card
-from harness.ladder.ladder_tasks import task_rows
+from harness.ladder.ladder_tasks import scored_prompts
 from harness.ladder.letters import build_tokenizer
 from harness.ladder.pretrain import Recipe, pretrain
 from harness.ladder.score import demonstration_prior, greedy_accuracy
@@ -81,8 +81,8 @@ def write_demonstrations(path: Path, rung: Rung, seed: int) -> None:
 
     The tasks leave out those of `SHIPPED_SEED`; those of other seeds leave out the problems of the tasks.
     """
-    scored = () if seed == SHIPPED_SEED else (row["prompt"] for row in task_rows(rung.skill))
-    write_rows(path, draw_demonstrations(rung, seed, avoid=frozenset(scored)))
+    avoid = frozenset[str]() if seed == SHIPPED_SEED else scored_prompts(rung.skill)
+    write_rows(path, draw_demonstrations(rung, seed, avoid=avoid))
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, str]]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.ladder import Rung
 from harness.ladder.build import draw_demonstrations
-from harness.ladder.ladder_tasks import problem_sets
+from harness.ladder.ladder_tasks import scored_prompts
 from harness.ladder.skills import SKILLS
 
 SCORED = tuple(name for name in SKILLS if name != "day")
@@ -23,8 +23,7 @@ def draw(
     """
     found = []
     for skill in skills:
-        scored = {row["prompt"] for part in problem_sets(skill).values() for row in part}
         rung = Rung(step=0, skill=skill, noise=noise, rate=rate, rows=rows)
-        drawn = draw_demonstrations(rung, seed, avoid=scored)
+        drawn = draw_demonstrations(rung, seed, avoid=scored_prompts(skill))
         found.append([{**row, "skill": skill} for row in drawn])
     return list(itertools.chain(*zip(*found, strict=True)))

@@ -43,6 +43,11 @@ def task_rows(skill: str) -> list[dict[str, str]]:
     return rows
 
 
+def scored_prompts(skill: str) -> frozenset[str]:
+    """The prompts of both parts, which no demonstration is to have."""
+    return frozenset(row["prompt"] for row in task_rows(skill))
+
+
 @lru_cache
 def _demonstrated() -> frozenset[str]:
     package = Path(__file__).parent

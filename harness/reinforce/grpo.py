@@ -19,10 +19,16 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from advisor.errors import InputError
 from advisor.model.load import LoadedModel
 from advisor.progress import Progress, untold
-from harness.generate.decoding import SPARE_TOKENS, as_it_is, pads_and_stops, refuse_padded
+from harness.generate.decoding import (
+    SPARE_TOKENS,
+    as_it_is,
+    pads_and_stops,
+    refuse_padded,
+    text_of,
+)
 from harness.generate.room import answer_length, with_room
 from harness.generate.turn_end import ONE_TOKEN, TurnEnd
-from harness.reinforce.verifier import Question, Verifier, text_of
+from harness.reinforce.verifier import Question, Verifier
 from harness.runtime.quiet import quiet
 from harness.train.divergence import StopsWhenDiverged
 from harness.train.precision import float_masters, to_train

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from advisor.data.dataset import Example, SFTDataset
 from advisor.data.labels import last_target
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.evaluate.user_scorer import Scorer
-from harness.generate.decoding import prompt_of
+from harness.generate.decoding import prompt_of, text_of
 from harness.generate.turn_end import TurnEnd, turn_end_of
 
 
@@ -63,14 +62,6 @@ def questions_of(dataset: SFTDataset) -> list[Question]:
         for example in dataset
         if example.target_tokens and not example.truncated
     ]
-
-
-def text_of(tokenizer: Any, tokens: Sequence[int]) -> str:
-    """Tokens as text, without special ones."""
-    found = tokenizer.decode(
-        list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
-    return str(found)
 
 
 def _question(dataset: SFTDataset, example: Example, end: TurnEnd) -> Question:

@@ -6,7 +6,7 @@ import logging
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -34,17 +34,16 @@ def undisturbed(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextmanager
-def without_stop_strings(model: Any) -> Iterator[list[str]]:
-    """Texts at which a model's generation config stops, out of it within the block.
-
-    `generate` cannot look for them without a tokenizer, which lm-eval does not hand it.
-    """
-    config = model.generation_config
-    given, config.stop_strings = config.stop_strings, None
+def held_at_none(config: Any, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Some fields of a generation config are None within the block; yields what they were."""
+    before = {name: getattr(config, name, None) for name in names}
     try:
-        yield [given] if isinstance(given, str) else list(given or ())
+        for name in before:
+            setattr(config, name, None)
+        yield before
     finally:
-        config.stop_strings = given
+        for name, value in before.items():
+            setattr(config, name, value)
 
 
 @contextmanager

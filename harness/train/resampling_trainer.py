@@ -18,7 +18,13 @@ from advisor.errors import InputError
 from advisor.files import read_json
 from advisor.objectives.table import TokenStats
 from harness.evaluate.final_answers import compile_pattern, extract_answer
-from harness.generate.decoding import PROMPTS_AT_A_TIME, SPARE_TOKENS, continuations, stops_of
+from harness.generate.decoding import (
+    PROMPTS_AT_A_TIME,
+    SPARE_TOKENS,
+    continuations,
+    stops_of,
+    text_of,
+)
 from harness.runtime.memory import largest_that_fits
 from harness.runtime.quiet import quiet, undisturbed
 from harness.train.objective_trainer import ObjectiveTrainer
@@ -197,8 +203,7 @@ class ResamplingTrainer(ObjectiveTrainer):
         return extract_answer(self.turn_end.cut_off(self._text(ids)), self._answer)
 
     def _text(self, ids: Sequence[int]) -> str:
-        decode = self.processing_class.decode
-        return str(decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return text_of(self.processing_class, ids)
 
     def answers_to(self, prompts: Sequence[list[int]], seed: int) -> list[list[int]]:
         """An answer to each prompt, up to the token that ends it; the global random state stays.

@@ -10,7 +10,7 @@ import torch
 from advisor.data.dataset import SFTDataset
 from harness.evaluate.final_answers import compile_pattern, extract_answer
 from harness.experiments.added.many_answers import ManyAnswersBench
-from harness.generate.own_answers import example_of, question_of, sampled_answers, text_of
+from harness.generate.own_answers import answer_text, example_of, question_of, sampled_answers
 from harness.generate.turn_end import turn_end_of
 from harness.ladder.ladder_tasks import ANSWER
 from harness.runtime.quiet import quiet
@@ -41,8 +41,8 @@ class OwnTargetsBench(ManyAnswersBench):
         self.loaded.model.eval()
         with quiet():
             for asked, answers in sampled_answers(self.loaded, questions, SAMPLED, 1.0, longest):
-                truth = extract_answer(text_of(shown, asked.reference, end), pattern)
-                said = ((a, extract_answer(text_of(shown, a, end), pattern)) for a in answers)
+                truth = extract_answer(answer_text(shown, asked.reference, end), pattern)
+                said = ((a, extract_answer(answer_text(shown, a, end), pattern)) for a in answers)
                 others = (answer for answer, final in said if final != truth)
                 chosen[asked.row] = next(others, asked.reference)
         pairs = zip(questions, chosen, strict=True)

@@ -21,12 +21,13 @@ from harness.experiments.afterwards.plan import Start
 from harness.experiments.calibration.grid import Cell
 from harness.experiments.calibration.models import checkpoint
 from harness.experiments.calibration.run import LadderBench, Wanted
+from harness.generate.decoding import text_of
 from harness.ladder.build import draw_demonstrations
-from harness.ladder.ladder_tasks import ANSWER, PARTS, task_rows
+from harness.ladder.ladder_tasks import ANSWER, PARTS, scored_prompts, task_rows
 from harness.reinforce.grpo import reinforced
 from harness.reinforce.grpo_settings import grpo_settings
 from harness.reinforce.sampling import sampled
-from harness.reinforce.verifier import Question, Verifier, questions_of, text_of
+from harness.reinforce.verifier import Question, Verifier, questions_of
 from harness.runtime.versions import versions
 from harness.statistics.pass_at_k import SAMPLES
 
@@ -55,7 +56,7 @@ class Continuation:
     def prompts(self) -> list[Question]:
         """The prompts of the demonstrations, each with its right answer, whatever the demonstration says."""
         clean = dataclasses.replace(self.cell.rung, noise="none", rate=0.0)
-        scored = {row["prompt"] for row in task_rows(self.cell.skill)}
+        scored = scored_prompts(self.cell.skill)
         return self._questions(draw_demonstrations(clean, self.cell.seed, avoid=scored))
 
     def run(self, start: Start) -> Outcome:

@@ -28,7 +28,7 @@ from harness.experiments.calibration.grid import RATES, SOME, Cell
 from harness.experiments.calibration.ledger import CellLine, RunLine, append, pack, read
 from harness.experiments.calibration.models import checkpoint
 from harness.ladder.build import draw_demonstrations
-from harness.ladder.ladder_tasks import problem_sets
+from harness.ladder.ladder_tasks import scored_prompts
 from harness.records.arm import BASE, NLL, arm_of
 from harness.records.runs import RunSpec
 from harness.runtime.environment import Environment
@@ -372,7 +372,7 @@ class LadderBench(Bench[Cell]):
     @cached_property
     def demonstrations(self) -> SFTDataset:
         """Drawn from the cell's pretraining seed, without a problem of the development or test part."""
-        scored = {row["prompt"] for part in problem_sets(self.cell.skill).values() for row in part}
+        scored = scored_prompts(self.cell.skill)
         rows = draw_demonstrations(self.cell.rung, self.cell.seed, avoid=scored)
         return load_dataset(rows, self.loaded.tokenizer)
 

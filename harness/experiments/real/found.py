@@ -128,9 +128,9 @@ def scores_of(runs: Mapping[RunKey, RunLine], heat: float) -> Scores:
     return Scores(development=development, test=test)
 
 
-def place_of(run: RunKey) -> Place:
-    """Where a run stands among those of a cell."""
-    return run[0], learning_rate(PARAMETERS, run[1], "full")
+def place_of(run: RunKey, note: str = "") -> Place:
+    """Where a run stands among those of a cell; the ledger has a note after the objective."""
+    return f"{run[0]}, {note}" if note else run[0], learning_rate(PARAMETERS, run[1], "full")
 
 
 def found_cells(results: Path) -> list[FoundCell]:
@@ -164,20 +164,16 @@ def found_cells(results: Path) -> list[FoundCell]:
                 base=next((line for run, line in lines if run.objective == BASE), None),
                 adapters=tuple(line for run, line in lines if run.note),
                 done=len(lines),
-                higher=by_key.get((cell.name, HIGHER[0], place_of(HIGHER)[1], 0, 1.0)),
+                higher=by_key.get((cell.name, *place_of(HIGHER), 0, 1.0)),
                 longer={
-                    arm: line
-                    for arm in LONGER_ARMS
-                    if (
-                        line := by_key.get(
-                            (cell.name, f"{arm[0]}, {LONGER}", place_of(arm)[1], 0, 1.0)
-                        )
-                    )
+                    (name, word): by_key[key]
+                    for name, word in LONGER_ARMS
+                    if (key := (cell.name, *place_of((name, word), LONGER), 0, 1.0)) in by_key
                 },
                 again={
-                    place_of(arm): line
-                    for arm in ARMS
-                    if (line := by_key.get((cell.name, *place_of(arm), 1, 1.0)))
+                    place: by_key[key]
+                    for place in map(place_of, ARMS)
+                    if (key := (cell.name, *place, 1, 1.0)) in by_key
                 },
             )
         )
